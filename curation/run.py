@@ -56,6 +56,12 @@ class Run:
     def __reduce__(self) -> tuple[type[Run], tuple[str]]:
         return Run, (self.root,)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and other.root == self.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
     @cached_property
     def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
         return fsspec.core.url_to_fs(self.root)
@@ -96,7 +102,8 @@ class Run:
         return json.loads(self.read_bytes(relative))
 
     def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
-        return pq.read_table(io.BytesIO(self.read_bytes(relative)), columns=columns)
+        # a native buffer: pyarrow's threads may outlive the interpreter when they read a Python file object
+        return pq.ParquetFile(pa.BufferReader(self.read_bytes(relative))).read(columns=columns, use_threads=False)
 
     def read_tables(self, pattern: str, columns: list[str] | None = None) -> pa.Table | None:
         """All tables that match, one below the other in the order of their names; None where there is none."""

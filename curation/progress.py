@@ -1,0 +1,83 @@
+"""Progress in images resolved, with an estimate of what is left: a bar for a terminal, lines for a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+LINE_EVERY = 10.0  # seconds, where there is no terminal
+
+
+def say(step: str, message: str) -> None:
+    """One line of a step, for a terminal and a log alike."""
+    console.print(f"[bold]{step:>8}[/]  {message}")
+
+
+def span(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Steps:
+    """Counts what is done out of `total`; the rate is measured from the first result on, start-up excluded."""
+
+    def __init__(self, step: str, total: int, unit: str = "images"):
+        self.step, self.total, self.unit = step, total, unit
+        self.done = 0
+        self.note = ""
+        self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        self._last_line = self._started
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Steps:
+        if sys.stderr.isatty() and self.total:
+            self._bar = Progress(
+                TextColumn(f"[bold]{self.step:>8}[/]"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.step, total=self.total, note="starting")
+        return self
+
+    def advance(self, count: int, note: str = "") -> None:
+        now = time.monotonic()
+        self.done += count
+        self.note = note
+        if self._first is None:
+            self._first = (now, self.done)
+        text = f"{self.estimate(now)} {note}".strip()
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, note=text)
+        elif now - self._last_line >= LINE_EVERY:
+            self._last_line = now
+            say(self.step, f"{self.done:,} of {self.total:,} {self.unit}, {text}")
+
+    def estimate(self, now: float) -> str:
+        """Rate and time left. Says nothing before there are two measurements to divide."""
+        if self._first is None or self.done <= self._first[1] or now <= self._first[0]:
+            return "measuring"
+        rate = (self.done - self._first[1]) / (now - self._first[0])
+        return f"{rate:.1f} {self.unit}/s, {span((self.total - self.done) / rate)} left"
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
