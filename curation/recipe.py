@@ -97,6 +97,7 @@ class TextSettings(Section):
 class FacesSettings(Section):
     model: Literal["yolov5-face", "centerface"] = "yolov5-face"
     stand_in: Literal["centerface"] | None = Field(None, description="used, and said so, where the model cannot be had")
+    file: str | None = Field(None, description="your own yolov5-face export, taken instead of the pinned file")
     input_side: int = Field(640, ge=64, multiple_of=32)
     nms_iou: float = Field(0.5, gt=0, lt=1)
 

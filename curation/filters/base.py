@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from curation.image import DECODE_VERSION, ImageLimits, Picture
@@ -83,12 +84,36 @@ class Filter(abc.ABC):
         A row may not depend on the other pictures of the batch.
         """
 
-    @classmethod
     @abc.abstractmethod
-    def verdict(cls, evidence: pa.Table, thresholds: Any) -> np.ndarray:
-        """int8 (rows,): PASS, FAIL, or UNKNOWN where the evidence is null. Pure and cheap."""
+    def verdict(self, evidence: pa.Table, thresholds: Any) -> np.ndarray:
+        """int8 (rows,): PASS, FAIL, or UNKNOWN where the evidence is null. Pure and cheap: loads no model."""
 
 
 def missing(evidence: pa.Table, column: str) -> np.ndarray:
     """bool (rows,): where that evidence is null."""
-    return np.asarray(evidence[column].is_null().combine_chunks())
+    return evidence[column].is_null().to_numpy()
+
+
+def passed(ok: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """int8 (rows,): PASS where `ok`, FAIL where not, UNKNOWN where `unknown` whatever `ok` says."""
+    return np.where(unknown, UNKNOWN, np.where(ok, PASS, FAIL)).astype(np.int8)
+
+
+def flattened(evidence: pa.Table, column: str, *fields: str) -> tuple[np.ndarray, ...]:
+    """A list<struct> column as flat arrays: the row of each item, then each field, (items,) or (items, length).
+
+    Nulls and empty lists have no item. Rows ascend, so per-row reductions need no sort.
+    """
+    lists = evidence[column].combine_chunks()
+    if isinstance(lists, pa.ChunkedArray):  # older pyarrow: an empty column stays chunked
+        lists = lists.chunk(0) if lists.num_chunks else pa.array([], lists.type)
+    items = pc.list_flatten(lists)
+    arrays = [pc.list_parent_indices(lists).to_numpy()]
+    for name in fields:
+        values = pc.struct_field(items, name)
+        if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
+            flat = pc.list_flatten(values).to_numpy(zero_copy_only=False)
+            arrays.append(flat.reshape(len(items), -1) if len(items) else flat.reshape(0, 0))
+        else:
+            arrays.append(values.to_numpy(zero_copy_only=False))
+    return tuple(arrays)

@@ -1,0 +1,105 @@
+"""ONNX models on one thread, on the CPU or a GPU, with inputs of any size.
+
+One thread a session: the score stage runs one worker a core, and a reduction split over threads could change
+the last bit of a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+
+class DeviceError(RuntimeError):
+    """The device that was asked for cannot be used; the message says what to install or change."""
+
+
+def session(model: str | Path | bytes, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """An onnxruntime session of a file or of a serialised model; `device`: "cpu" or "gpu".
+
+    Raises:
+        DeviceError: "gpu" where this onnxruntime has no CUDA provider, or cannot start it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.enable_mem_pattern = False  # patterns are kept per input shape, and text detection sees hundreds
+    options.log_severity_level = 3
+    providers = ["CPUExecutionProvider"]
+    if device == "gpu":
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise DeviceError(
+                "a GPU was asked for, but this onnxruntime has no CUDA provider (it has "
+                f"{', '.join(onnxruntime.get_available_providers())}): install onnxruntime-gpu in place of "
+                "onnxruntime, or set device to cpu"
+            )
+        providers.insert(0, "CUDAExecutionProvider")
+    source = model if isinstance(model, bytes) else str(model)
+    made = onnxruntime.InferenceSession(source, options, providers=providers)
+    if device == "gpu" and made.get_providers()[0] != "CUDAExecutionProvider":
+        raise DeviceError(
+            "a GPU was asked for, but onnxruntime could not start CUDA here: check driver and CUDA libraries"
+        )
+    return made
+
+
+def with_free_dimensions(path: str | Path, inputs: Mapping[str, Sequence[int | str]]) -> bytes:
+    """The model with other input dimensions (a name: any size), serialised; the file is not touched.
+
+    An exporter that was given one example writes the batch of one into output shapes and into the constants
+    of Reshape. Those ones become 0, which means "as in the input", or -1 where the constant has none yet. That
+    is exact where the first dimension is the batch on both sides of every Reshape, as in the detectors here.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    parameters = {tensor.name for tensor in graph.initializer}
+    for value in [value for value in graph.input if value.name in parameters]:
+        graph.input.remove(value)  # a parameter that is also an input cannot be folded into its neighbour
+    model.ir_version = max(model.ir_version, 4)  # older ones demand that double listing
+    for value in graph.input:
+        _set_shape(value, inputs[value.name])
+    for value in graph.output:
+        value.type.tensor_type.shape.Clear()
+        value.type.tensor_type.ClearField("shape")
+    graph.ClearField("value_info")
+    _free_reshapes(graph)
+    return model.SerializeToString()
+
+
+def _set_shape(value: onnx.ValueInfoProto, shape: Sequence[int | str]) -> None:
+    value.type.tensor_type.shape.Clear()
+    for size in shape:
+        dimension = value.type.tensor_type.shape.dim.add()
+        if isinstance(size, str):
+            dimension.dim_param = size
+        else:
+            dimension.dim_value = size
+
+
+def _free_reshapes(graph: onnx.GraphProto) -> None:
+    from onnx import numpy_helper
+
+    wanted = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    tensors = [node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.output[0] in wanted]
+    names = [node.output[0] for node in graph.node if node.op_type == "Constant" and node.output[0] in wanted]
+    for tensor in graph.initializer:
+        if tensor.name in wanted:
+            tensors.append(tensor)
+            names.append(tensor.name)
+    for tensor, name in zip(tensors, names, strict=True):
+        shape = np.array(numpy_helper.to_array(tensor))
+        if shape.ndim == 1 and len(shape) > 1 and shape[0] == 1:
+            shape[0] = 0 if -1 in shape else -1
+            kept = tensor.name or name
+            tensor.CopyFrom(numpy_helper.from_array(shape, kept))
