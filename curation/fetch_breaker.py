@@ -1,0 +1,94 @@
+"""When to stop fetching: a broken network on this side must not be written down as millions of dead links."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from curation.fetch_part import LOCAL
+from curation.recipe import Fetch
+
+LOST = "lost_by_downloader"
+CAUSES = {
+    "dns": (
+        "names do not resolve here: no DNS server, or one that cannot take the load",
+        "check `getent hosts HOST` with one of these; a caching resolver on this machine, or fewer fetch.threads",
+    ),
+    "unreachable": (
+        "there is no route, or a firewall",
+        "check `curl -I URL` with one of these, and the machine's default route",
+    ),
+    "tls": (
+        "certificates cannot be checked here: no CA bundle, a wrong clock, or a proxy that rewrites TLS",
+        "install ca-certificates or set SSL_CERT_FILE; check `date`",
+    ),
+    LOST: (
+        "the download tasks themselves fail: a full disk, or not enough memory",
+        "check `df` and `free` where the tasks run; the message above is the task's own",
+    ),
+}
+
+
+class FetchStopped(RuntimeError):
+    """Too many failures with a local cause. `seen`: what there was, as JSON; nothing that was fetched is lost."""
+
+    def __init__(self, message: str, seen: dict[str, Any]):
+        super().__init__(message)
+        self.seen = seen
+
+
+class Breaker:
+    """Counts attempts, and stops when local causes have more than `max_local_failures` of them.
+
+    Args:
+        hopeless: ids that failed so before; they do not count, or a retry of dead hosts would look like an outage.
+    """
+
+    def __init__(self, settings: Fetch, hopeless: frozenset[str] = frozenset()):
+        self.settings, self.hopeless = settings, hopeless
+        self.counts: Counter[str] = Counter()
+        self.local: Counter[str] = Counter()
+        self.attempts = 0
+        self.bytes = 0
+        self.examples: dict[str, str] = {}
+
+    def add(self, summary: dict[str, Any]) -> None:
+        """Count one part (`fetch_part.summary`)."""
+        self.counts.update(summary["counts"])
+        self.bytes += summary["bytes"]
+        failures = summary["failures"]
+        hopeless = sum(identifier in self.hopeless for identifier in failures) if self.hopeless else 0
+        self.attempts += sum(summary["counts"].values()) - hopeless
+        # a part that is lost as a whole never reached the network
+        whole = summary["counts"].keys() == {LOST}
+        for identifier, error in failures.items():
+            if identifier not in self.hopeless and (error in LOCAL or whole):
+                self.local[error] += 1
+        if self.local:
+            self.examples.update(summary["examples"])
+
+    def note(self) -> str:
+        """The counts, for a line of progress."""
+        failed = self.counts.total() - self.counts["success"]
+        return f"({self.counts['success']:,} fetched, {failed:,} failed, {self.bytes / 1e6:,.0f} MB)"
+
+    def check(self) -> None:
+        """Raises FetchStopped when it is time."""
+        failing = self.local.total()
+        if self.attempts < self.settings.local_failures_after:
+            return
+        if failing <= self.settings.max_local_failures * self.attempts:
+            return
+        worst = self.local.most_common(1)[0][0]
+        cause, remedy = CAUSES[worst]
+        examples = [(host, why) for host, why in self.examples.items() if why.startswith(worst)][:3]
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.counts.most_common())
+        shown = "\n".join(f"  for example {host}: {why}" for host, why in examples)
+        message = (
+            f"fetch stopped: {failing:,} of {self.attempts:,} attempts failed for a cause on this side ({counts})\n"
+            f"{shown}\n"
+            f"  likely: {cause}\n"
+            f"  remedy: {remedy}. Then run the same command again: what was fetched stays, and these are tried again. "
+            "If the web is really like that, raise fetch.max_local_failures"
+        )
+        raise FetchStopped(message, {"attempts": self.attempts, "counts": dict(self.counts), "examples": examples})
