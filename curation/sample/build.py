@@ -1,0 +1,126 @@
+"""What `make` puts into the sample's folder: pictures, tables, the web's behaviour."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from curation.image import sha256, sniff
+from curation.sample import plan, tables
+from curation.sample.boxes import stored
+from curation.sample.made import Made, made
+from curation.sample.photos import COLLECTIONS, Photo, photos
+from curation.sample.readme import readme
+
+
+def build(folder: Path, console: Console) -> dict[str, Any]:
+    """Write everything but the stamp into an empty folder; the counts that the stamp holds.
+
+    Raises:
+        PackageError: a package cannot be had.
+    """
+    columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        step = progress.add_task(f"fetching {len(COLLECTIONS)} packages of photos", total=None)
+        found = photos()
+        progress.update(step, description="sample photos", total=len(found) + 1)
+        pictures = []
+        for photo in found:
+            pictures.append(_place(photo, folder))
+            progress.advance(step)
+        extra = made(found)
+        pictures += [_place_made(item, folder) for item in extra]
+        progress.advance(step)
+    planned = plan.addresses(pictures)
+    counts = _write_tables(folder, planned)
+    entries = plan.behaviour(planned)
+    write_json(folder / "behaviour.json", {"urls": entries})
+    _write_csvs(folder, found, extra)
+    counts = {
+        "photos": len(found),
+        "made": len(extra),
+        "urls": len(planned),
+        "expect": dict(sorted(Counter(address.expect for address in planned).items())),
+        "behaviour": dict(sorted(Counter(address.behaviour for address in planned).items())),
+        "decodes": dict(
+            sorted(Counter(address.picture.decodes for address in planned if address.expect == "success").items())
+        ),
+        **counts,
+    }
+    (folder / "README.md").write_text(readme(counts))
+    return counts
+
+
+def _place(photo: Photo, folder: Path) -> plan.Picture:
+    data = photo.path.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+    form = sniff(data) or "jpeg"
+    extension = {"jpeg": "jpg"}.get(form, form)
+    file = f"photos/{photo.sha256[:16]}.{extension}"
+    _link(photo.path, folder / file)
+    boxes = tuple(box for box, _ in stored()[photo.sha256])
+    decodes = "unsupported_format" if form == "gif" else "too_small" if min(width, height) < 32 else "ok"
+    kind = plan.TYPES[extension]
+    return plan.Picture(photo.sha256, file, photo.stem, boxes, width, height, "photo", decodes, kind)
+
+
+def _place_made(item: Made, folder: Path) -> plan.Picture:
+    file = f"photos/made/{item.name}"
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_bytes(item.data)
+    words = item.name.rpartition(".")[0].replace("-", " ")
+    # keyed by name and not by bytes: another Pillow must not move the URL
+    key = sha256(f"made/{item.name}".encode())
+    return plan.Picture(key, file, words, item.boxes, *item.size, item.kind, item.decodes, item.content_type)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _write_tables(folder: Path, planned: list[plan.Address]) -> dict[str, Any]:
+    faces, face_counts = tables.facecaption(planned)
+    parts, ids, laion_counts = tables.laion(planned)
+    hq = tables.hq4m(planned)
+    files = {f"facecaption/FaceCaption-v2-{number:05d}.parquet": table for number, table in enumerate(faces)}
+    files |= {f"laion-face/laion_face_part_{number:05d}.parquet": table for number, table in enumerate(parts)}
+    files["hq4m/FaceCaptionHQ-4M.parquet"] = hq
+    for name, table in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(tables.parquet(table))
+    (folder / "laion-face/laion_face_ids.pth").write_bytes(ids)
+    return {"facecaption": face_counts, "laion_face": laion_counts, "hq4m": {"rows": hq.num_rows}}
+
+
+def _write_csvs(folder: Path, found: list[Photo], extra: list[Made]) -> None:
+    with open(folder / "photos.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sha256", "package", "file"])
+        writer.writerows([photo.sha256, photo.package, photo.file] for photo in found)
+    with open(folder / "made.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sha256", "file", "kind", "made_of", "decodes", "verdict"])
+        writer.writerows(
+            [sha256(item.data), f"photos/made/{item.name}", item.kind, item.base, item.decodes, item.verdict]
+            for item in extra
+        )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable, and the same bytes for the same value."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
