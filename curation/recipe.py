@@ -254,15 +254,24 @@ def load(path: str | os.PathLike[str], assignments: list[str] | None = None) -> 
         RecipeError: unreadable, not YAML, an unknown key, a value out of range, an unset variable.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text())
+        text = Path(path).read_text()
     except FileNotFoundError:
         here = ", ".join(sorted(str(file) for file in Path(__file__).parent.glob("recipes/*.yaml")))
         raise RecipeError(f"{path}: no such recipe. Those that come with the project: {here}") from None
-    except (OSError, yaml.YAMLError) as error:
+    except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
+    return loads(text, str(path), assignments)
+
+
+def loads(text: str, where: str, assignments: list[str] | None = None) -> Recipe:
+    """As `load`, from the text of a recipe file."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where}: is not YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise RecipeError(f"{path}: a recipe is a YAML mapping with `name`, `sources` and `select`")
-    return parse(set_fields(tree, assignments or []), str(path))
+        raise RecipeError(f"{where}: a recipe is a YAML mapping with `name`, `sources` and `select`")
+    return parse(set_fields(tree, assignments or []), where)
 
 
 def parse(tree: dict[str, Any], where: str = "recipe") -> Recipe:

@@ -1,0 +1,308 @@
+"""The scoring step: Ray Data stages around the filters.
+
+A stage is one operator: neighbouring filters on the same device, sharing one decode. Units stream through the
+stages; an operator reads its unit's bytes itself, so pixels never enter the object store, and between two
+operators only the bytes of images that are still undecided travel. What an operator learns it writes to the
+run, whole and once; a score that exists is never computed again, whichever run, kill or cut asked for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from curation.filters import build
+from curation.filters.base import Filter
+from curation.image import Picture, Undecodable, decode
+from curation.judge import Evidence, judge
+from curation.order import Costs, cheapest_order
+from curation.progress import Steps, say
+from curation.recipe import PAPER_ORDER, Recipe
+from curation.run import Run
+from curation.units import IMAGES, UnitScores, audit_key, audit_limit, read_image, score_file, units_of
+
+
+class Stage:
+    """One operator: scores units with some of the filters. A plain callable: Ray is only its host.
+
+    Raises:
+        RuntimeError: this machine's model files or settings are not the driver's.
+    """
+
+    def __init__(
+        self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
+        last: bool,
+    ):  # fmt: skip
+        self.run, self.recipe, self.names, self.audit, self.last = run, recipe, list(names), audit, last
+        self.filters = build(recipe, device)
+        mine = {name: item.fingerprint for name, item in self.filters.items()}
+        if mine != fingerprints:
+            wrong = ", ".join(name for name in mine if mine[name] != fingerprints[name])
+            raise RuntimeError(
+                f"on {socket.gethostname()} the model files of {wrong} differ from the driver's: give every node the "
+                "same folder (FACEMAKEUP_WEIGHTS)"
+            )
+        self.costs = Costs(self.names)
+
+    def __call__(self, unit: dict[str, Any]) -> dict[str, Any]:
+        """Score what is missing of one unit; returns the unit, with counts, for the next stage or the driver."""
+        known = UnitScores(self.run, unit, self.filters)
+        work = _Work(self, unit, known)
+        if work.todo.any():
+            work.order = self._order(unit["unit"])
+            for rows in np.array_split(
+                np.flatnonzero(work.todo), -(-int(work.todo.sum()) // self.recipe.score.batch)
+            ):
+                work.batch(rows)
+            work.write()
+        counts = Counter(json.loads(unit.get("calls", "{}")))
+        counts.update(work.calls)
+        return {
+            **{key: unit[key] for key in ("unit", "tar", "ids", "offsets", "sizes", "hashes")},
+            "payload_rows": list(work.survivors),
+            "payload": list(work.survivors.values()),
+            "calls": json.dumps(counts),
+            "before": unit.get("before", len(known.ids) - int(work.todo.sum())),
+        }
+
+    def _order(self, unit: str) -> list[str]:
+        """The order for this unit: the one written down for it before, or a new one, written down now."""
+        path = f"scores/order/{unit}-{'-'.join(sorted(self.names))}.json"
+        if self.run.exists(path):
+            return self.run.read_json(path)["order"]
+        paper = [name for name in PAPER_ORDER if name in self.names]
+        needs = {name: self.filters[name].needs for name in self.names}
+        order = paper if self.recipe.score.order == "paper" else cheapest_order(self.costs, needs, paper)
+        self.run.write_json(path, {"order": order, "estimates": self.costs.as_dict()})
+        return order
+
+
+class _Work:
+    """One unit passing through one stage."""
+
+    def __init__(self, stage: Stage, unit: dict[str, Any], known: UnitScores):
+        self.stage, self.unit, self.known = stage, unit, known
+        self.order: list[str] = []
+        self.calls: Counter[str] = Counter()
+        self.audited = np.array(
+            [audit_key(text, stage.recipe.seed) < stage.audit for text in known.ids], dtype=bool
+        )
+        self.images: list[dict[str, Any]] = []
+        self.scored: dict[str, list[pa.Table]] = {name: [] for name in stage.names}
+        self.todo = self.unresolved()
+        self.bytes = dict(zip(unit.get("payload_rows", []), unit.get("payload", []), strict=True))
+        self.survivors: dict[int, bytes] = {}
+
+    def unresolved(self) -> np.ndarray:
+        """bool (rows,): images that this stage still has something to do for."""
+        judged = judge(self.known.evidence, self.stage.filters, self.stage.recipe.thresholds, self.known.boxes)
+        lacking = np.any([~self.known.evidence[name].seen for name in self.stage.names], axis=0)
+        status = self.known.status
+        decoded = np.array([text in (None, "ok") for text in status], dtype=bool)
+        never = np.array([text is None for text in status], dtype=bool)
+        return decoded & (never | ((judged.undecided | self.audited) & lacking))
+
+    def batch(self, rows: np.ndarray) -> None:
+        """Read, decode once and score some rows; what is rejected is dropped on the way."""
+        pictures: dict[int, Picture] = {}
+        data: dict[int, bytes] = {}
+        for row in rows.tolist():
+            data[row] = self._read(row)
+            picture = self._decode(row, data[row])
+            if picture is not None:
+                pictures[row] = picture
+        for name in self.order:
+            self._score(name, pictures)
+        if not self.stage.last:
+            self.survivors.update({row: data[row] for row in self._open(sorted(pictures))})
+
+    def _read(self, row: int) -> bytes:
+        if row in self.bytes:
+            return self.bytes[row]
+        unit = self.unit
+        return read_image(
+            self.stage.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row]
+        )
+
+    def _decode(self, row: int, data: bytes) -> Picture | None:
+        """The picture, or None; the first time an image is seen its facts are noted."""
+        facts: dict[str, Any] = dict.fromkeys(IMAGES.names)
+        facts.update(id=self.known.ids[row], sha256=self.unit["hashes"][row])
+        try:
+            picture = decode(data, self.stage.recipe.images)
+            facts.update(
+                status="ok",
+                format=picture.source_format,
+                width=picture.width,
+                height=picture.height,
+                exif_orientation=picture.orientation,
+            )
+        except Undecodable as error:
+            picture = None
+            facts.update(status=error.reason, detail=str(error))
+        if self.known.images[row] is None:
+            facts["phash"] = picture.phash() if picture is not None else None
+            self.known.note_image(row, facts)
+            self.images.append(facts)
+        return picture
+
+    def _open(self, rows: list[int]) -> list[int]:
+        """Those of `rows` that no evaluated check rejects, and those that are audited."""
+        if not rows:
+            return []
+        take = pa.array(rows, pa.int64())
+        evidence = {
+            name: Evidence(item.table.take(take), item.seen[rows]) for name, item in self.known.evidence.items()
+        }
+        boxes = [self.known.boxes[row] for row in rows]
+        judged = judge(evidence, self.stage.filters, self.stage.recipe.thresholds, boxes)
+        return [row for row, gone in zip(rows, judged.rejected & ~self.audited[rows], strict=True) if not gone]
+
+    def _score(self, name: str, pictures: dict[int, Picture]) -> None:
+        item = self.stage.filters[name]
+        evidence = self.known.evidence[name]
+        rows = [row for row in self._open(sorted(pictures)) if not evidence.seen[row]]
+        rows = [row for row in rows if all(self.known.evidence[need].seen[row] for need in item.needs)]
+        if not rows:
+            return
+        needed = {need: self.known.evidence[need].table.take(pa.array(rows)) for need in item.needs}
+        started = time.perf_counter()
+        fields, errors = score_each(item, [pictures[row] for row in rows], needed)
+        spent = time.perf_counter() - started
+        self.calls[name] += len(rows)
+        table = pa.table(
+            {
+                "id": pa.array([self.known.ids[row] for row in rows], pa.string()),
+                **{field.name: fields[field.name] for field in item.columns},
+                "error": pa.array(errors, pa.string()),
+            }
+        ).cast(item.schema)
+        self.scored[name].append(table)
+        self.known.evidence[name] = _merged(evidence, table, rows)
+        passing = item.verdict(table, getattr(self.stage.recipe.thresholds, name)) == 1
+        # audited rows are free of the order's own selection; without an audit lane the order's rates must do
+        self.stage.costs.note(name, spent, len(rows), passing[self.audited[rows]] if self.stage.audit else passing)
+
+    def write(self) -> None:
+        """Evidence first, the decode facts last: they say that the unit was seen."""
+        for name, tables in self.scored.items():
+            if tables:
+                folder = self.stage.filters[name].folder
+                self.stage.run.write_table(
+                    score_file(self.stage.run, folder, self.known.name), pa.concat_tables(tables)
+                )
+        if self.images:
+            table = pa.Table.from_pylist(self.images, schema=IMAGES)
+            self.stage.run.write_table(score_file(self.stage.run, "scores/images", self.known.name), table)
+
+
+def score_each(
+    item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]
+) -> tuple[pa.Table, list[str | None]]:
+    """Score a batch; where that raises, one by one, so that only the guilty image gets an error."""
+    try:
+        return item.score(pictures, needed), [None] * len(pictures)
+    except Exception as error:
+        if len(pictures) == 1:
+            return pa.table({f.name: pa.nulls(1, f.type) for f in item.columns}), [f"{type(error).__name__}: {error}"]
+    parts = [
+        score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})
+        for row, picture in enumerate(pictures)
+    ]
+    return pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts]), [e for _, es in parts for e in es]
+
+
+def _merged(evidence: Evidence, table: pa.Table, rows: list[int]) -> Evidence:
+    """Evidence with new scores put into their rows."""
+    both = pa.concat_tables([evidence.table, table])
+    take = np.arange(evidence.table.num_rows)
+    take[rows] = evidence.table.num_rows + np.arange(len(rows))
+    seen = evidence.seen.copy()
+    seen[rows] = True
+    return Evidence(both.take(pa.array(take)).combine_chunks(), seen)
+
+
+# -- the step --------------------------------------------------------------------------------------------------
+
+
+def stages(recipe: Recipe, filters: dict[str, Filter], gpus: float) -> list[tuple[str, list[str]]]:
+    """(device, filters) of each operator: one for all on a CPU machine, one a device where there are GPUs."""
+    split = recipe.score.split_devices if recipe.score.split_devices is not None else gpus > 0
+    if not split:
+        return [("gpu" if gpus else "cpu", list(filters))]
+    groups: list[tuple[str, list[str]]] = []
+    left = dict(filters)
+    while left:
+        for device in ("cpu", "gpu"):
+            ready = [
+                name for name, item in left.items() if item.device == device and not set(item.needs) & set(left)
+            ]
+            if ready:
+                groups.append((device if gpus else "cpu", ready))
+                for name in ready:
+                    del left[name]
+    return groups
+
+
+def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, int]:
+    """Score what is missing for these thresholds. Returns the model calls made, by filter.
+
+    Needs a running Ray. A score that exists is not computed again.
+    """
+    units = units_of(snapshot)
+    for item in filters.values():
+        if not run.exists(f"{item.folder}/filter.json"):
+            run.write_json(f"{item.folder}/filter.json", item.describe())
+    cluster = ray.cluster_resources()
+    gpus = cluster.get("GPU", 0)
+    audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
+    fingerprints = {name: item.fingerprint for name, item in filters.items()}
+    groups = stages(recipe, filters, gpus)
+    dataset = ray.data.from_items(units, override_num_blocks=max(1, len(units)))
+    for number, (device, names) in enumerate(groups):
+        room = gpus if device == "gpu" else max(1, int(cluster.get("CPU", 1)) // len(groups))
+        workers = int(min(recipe.score.workers or room, max(1, len(units))))
+        dataset = dataset.map(
+            Stage,
+            fn_constructor_kwargs={
+                "run": run, "recipe": recipe, "names": names, "fingerprints": fingerprints, "audit": audit,
+                "device": device, "last": number == len(groups) - 1,
+            },  # fmt: skip
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            # a little under one core each, so that reading never waits for a core that an actor holds
+            num_cpus=0.9 * min(1.0, cluster.get("CPU", 1) / (workers * len(groups))),
+            num_gpus=1 if device == "gpu" else 0,
+            # a file that kills a native decoder must not be tried for ever
+            max_restarts=2,
+            max_task_retries=2,
+        )
+    calls: Counter[str] = Counter(dict.fromkeys(filters, 0))
+    before = 0
+    with Steps("score", snapshot.num_rows) as steps:
+        for row in dataset.iter_rows():
+            calls.update(json.loads(row["calls"]))
+            before += row["before"]
+            steps.advance(len(row["ids"]))
+        made = ", ".join(f"{name} {count:,}" for name, count in calls.items())
+        say("score", f"{snapshot.num_rows - before:,} images scored, {before:,} not done again; model calls: {made}; {steps.seconds:.0f} s")
+    return dict(calls)
+
+
+def main() -> None:
+    from curation.steps import step_arguments, step_main
+
+    parser = argparse.ArgumentParser(prog="python -m curation.score", description=__doc__)
+    step_main("score", step_arguments(parser).parse_args())
+
+
+if __name__ == "__main__":
+    main()

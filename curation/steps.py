@@ -1,0 +1,218 @@
+"""The steps in their order, each doing only what is missing: select, fetch, score, cut, annotate, pack, report."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from curation import recipe as recipes
+from curation.annotate import annotate
+from curation.cluster import connected
+from curation.cut import claim_name, cut
+from curation.fetch import FetchStopped, fetch, latest_snapshot
+from curation.filters import build
+from curation.filters.base import Filter
+from curation.identity import build_encoder
+from curation.pack import pack
+from curation.packages import PackageError
+from curation.progress import console, say
+from curation.recipe import Recipe, RecipeError
+from curation.run import Run
+from curation.score import score
+from curation.select import select
+from curation.sources import check_sources
+from curation.units import BytesChanged
+from curation.weights import WEIGHTS, WeightError
+
+STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
+# what a person can mend: shown as one message, without a traceback
+EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged)
+
+
+class Curation:
+    """A run directory, its recipe and the name of a cut: everything that a step is given."""
+
+    def __init__(self, run: Run, recipe: Recipe, name: str | None = None):
+        """Checks everything that can be checked before any work, and writes the manifest.
+
+        Raises:
+            RecipeError, WeightError: what is wrong, and what to do.
+        """
+        self.run, self.recipe, self.name = run, recipe, name or recipe.name
+        before = run.manifest()
+        if not run.exists("selected/counts.json"):
+            check_sources(recipe)
+        self._check_same_start(before)
+        self.filters = build(recipe)
+        self.encoder = build_encoder(recipe)
+        self._write_manifest(before)
+        for path in run.sweep():
+            say("start", f"removed the half-written {path} of a run that was killed")
+
+    def _check_same_start(self, before: dict[str, Any]) -> None:
+        if not before:
+            return
+        for field in ("sources", "select", "seed"):
+            mine = self.recipe.model_dump(mode="json")[field]
+            if before["recipe"][field] != mine:
+                raise RecipeError(
+                    f"{self.run.root} was started with another `{field}`; what it fetched and scored hangs on that. "
+                    "Give a new run directory: RUN=..."
+                )
+
+    def _write_manifest(self, before: dict[str, Any]) -> None:
+        detector = self.filters["faces"].detector
+        resolved = [
+            {"name": name, "file": path.name, "sha256": digest, "licence": licence, "used_for": use}
+            for name, path, digest, licence, use in self._weights()
+        ]
+        self.run.update_manifest(
+            recipe=self.recipe.model_dump(mode="json"),
+            created=before.get("created") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            weights=resolved,
+            fingerprints={name: item.fingerprint for name, item in self.filters.items()},
+            detector=detector,
+            stand_in=detector != self.recipe.filters.faces.model,
+            identity={
+                "name": self.encoder.name if self.encoder else "none",
+                "dimension": self.encoder.dimension if self.encoder else 0,
+                "channel_order": self.encoder.channel_order if self.encoder else "",
+            },
+            seed=self.recipe.seed,
+        )
+
+    def _weights(self) -> list[tuple[str, Any, str, str, str]]:
+        by_hash = {item.sha256: item for item in WEIGHTS.values()}
+        found = []
+        for item in self.filters.values():
+            for role, path in item.weights.items():
+                digest = item.weight_hashes[role]
+                known = by_hash.get(digest)
+                licence = known.licence if known else "as its owner says"
+                found.append((known.name if known else path.name, path, digest, licence, item.name))
+        for weight in self.encoder.weights.values() if self.encoder else ():
+            found.append((weight.name, weight.path, weight.sha256, weight.licence, "identity"))
+        return found
+
+    # -- the steps ----------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Any, dict[str, Any]]:
+        try:
+            return latest_snapshot(self.run)
+        except FileNotFoundError as error:
+            raise RecipeError(f"{self.run.root}: nothing was fetched yet: `python -m curation.fetch` comes first") from error
+
+    def content_hash(self) -> str:
+        """Of the content recipe; binds the cut's name to it."""
+        _, info = self.snapshot()
+        fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
+        encoder = self.encoder.fingerprint if self.encoder else "none"
+        digest = self.recipe.content_hash(fingerprints, info["hash"], encoder)
+        claim_name(
+            self.run,
+            self.name,
+            self.recipe.content(fingerprints, info["hash"], encoder),
+            digest,
+            self.recipe.thresholds.model_dump(mode="json"),
+        )
+        return digest
+
+    def do(self, step: str, again: bool = False) -> None:
+        """One step. Needs a running Ray."""
+        if step == "select":
+            select(self.run, self.recipe)
+        elif step == "fetch":
+            fetch(self.run, self.recipe, again=again)
+        elif step == "score":
+            self.content_hash()
+            score(self.run, self.recipe, self.snapshot()[0], self.filters)
+        elif step == "cut":
+            self.content_hash()
+            cut(self.run, self.recipe, self.name, self.snapshot()[0], self.filters)
+        elif step == "annotate":
+            annotate(self.run, self.recipe, self.name, self.snapshot()[0], self.filters)
+        elif step == "pack":
+            self._refuse_undecided()
+            digest = self.content_hash()
+            pack(self.run, self.recipe, self.name, self.snapshot()[0], self.filters, digest)
+            self.run.update_manifest(content_hash=digest)
+
+    def _refuse_undecided(self) -> None:
+        undecided = self.run.read_json(f"cuts/{self.name}/funnel.json")["undecided"]
+        if undecided:
+            raise RecipeError(f"{undecided:,} images are undecided: `python -m curation.score` comes first")
+
+    def curate(self) -> None:
+        """All steps; says what is not done again."""
+        for step in STEPS:
+            self.do(step)
+
+    def recut(self) -> None:
+        """A new cut of a run: cut, score only what is undecided, cut, annotate, pack."""
+        self.content_hash()
+        snapshot = self.snapshot()[0]
+        funnel = cut(self.run, self.recipe, self.name, snapshot, self.filters)
+        if funnel["undecided"]:
+            say("recut", f"{funnel['undecided']:,} images hang on scores that were never needed: scoring those")
+            score(self.run, self.recipe, snapshot, self.filters)
+            self.do("cut")
+        else:
+            say("recut", "every score is there: no model is run")
+        self.do("annotate")
+        self.do("pack")
+
+
+# -- the command line of a step ----------------------------------------------------------------------------------
+
+
+def step_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", help="the run directory: a folder, s3://... or gs://...")
+    parser.add_argument("--recipe", help="a recipe file; default: the one in the run's manifest")
+    parser.add_argument("--name", help="the cut; default: the recipe's name")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change one field, e.g. score.workers=4"
+    )
+    return parser
+
+
+def open_curation(arguments: argparse.Namespace) -> Curation:
+    """The run, recipe and cut that a step's arguments name."""
+    run = Run(arguments.run)
+    if arguments.recipe:
+        recipe = recipes.load(arguments.recipe, arguments.set)
+    else:
+        manifest = run.manifest()
+        if not manifest:
+            raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
+        tree = manifest["recipe"]
+        cut_path = f"cuts/{arguments.name}/thresholds.yaml"
+        if arguments.name and run.exists(cut_path):
+            tree = {**tree, "thresholds": yaml.safe_load(run.read_bytes(cut_path))}
+        recipe = recipes.parse(recipes.set_fields(tree, arguments.set), f"{run.root}/manifest.json")
+    return Curation(run, recipe, arguments.name)
+
+
+def explained(function: Callable[[], None]) -> int:
+    """Run it; a mistake that a person can mend is one message and exit code 2."""
+    try:
+        function()
+    except EXPECTED as error:
+        console.print("[bold red]stopped:[/] ", end="")
+        console.print(str(error), markup=False)
+        return 2
+    return 0
+
+
+def step_main(step: str, arguments: argparse.Namespace) -> None:
+    def work() -> None:
+        curation = open_curation(arguments)
+        with connected():
+            curation.do(step, again=getattr(arguments, "again", False))
+
+    sys.exit(explained(work))

@@ -1,0 +1,126 @@
+"""Units: the images of one fetched part of one round, the grain in which scores are made and stored.
+
+Here are the few functions that every later step shares: which units there are, their bytes, their scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation.filters.base import Filter
+from curation.image import sha256, upright_box
+from curation.judge import Evidence
+from curation.run import Run
+from curation.sources import read_candidates
+
+IMAGES = pa.schema(
+    {
+        "id": pa.string(),
+        "status": pa.string(),
+        "detail": pa.string(),
+        "format": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "exif_orientation": pa.int32(),
+        "sha256": pa.string(),
+        "phash": pa.string(),
+    }
+)
+
+
+class BytesChanged(RuntimeError):
+    """A fetched file no longer holds what the snapshot says."""
+
+
+def units_of(snapshot: pa.Table) -> list[dict[str, Any]]:
+    """One dict a unit, in order: `unit`, `tar`, and the aligned lists `ids`, `offsets`, `sizes`, `hashes`."""
+    units: dict[str, dict[str, Any]] = {}
+    for row in snapshot.to_pylist():
+        unit = units.setdefault(
+            row["unit"], {"unit": row["unit"], "tar": row["tar"], "ids": [], "offsets": [], "sizes": [], "hashes": []}
+        )
+        for key, column in (("ids", "id"), ("offsets", "offset"), ("sizes", "size"), ("hashes", "sha256")):
+            unit[key].append(row[column])
+    return [units[name] for name in sorted(units)]
+
+
+def read_image(run: Run, tar: str, offset: int, size: int, expected: str) -> bytes:
+    """One image's bytes as fetched.
+
+    Raises:
+        BytesChanged: their hash is not the snapshot's.
+    """
+    data = run.read_bytes(tar, offset, size)
+    if sha256(data) != expected:
+        raise BytesChanged(
+            f"{run.url(tar)}: the bytes at {offset} are not those that were fetched. The file was changed or is "
+            "damaged: restore it, or fetch again into a new run directory"
+        )
+    return data
+
+
+def read_scores(run: Run, folder: str, unit: str) -> pa.Table | None:
+    return run.read_tables(f"{folder}/{unit}*.parquet")
+
+
+def score_file(run: Run, folder: str, unit: str) -> str:
+    """A name that is not taken: `UNIT.parquet`, and for what a later cut asked for `UNIT-1.parquet`, ..."""
+    taken = len(run.glob(f"{folder}/{unit}*.parquet"))
+    return f"{folder}/{unit}.parquet" if not taken else f"{folder}/{unit}-{taken}.parquet"
+
+
+class UnitScores:
+    """Everything that is known of a unit's images, row for row in the order of its ids."""
+
+    def __init__(self, run: Run, unit: Mapping[str, Any], filters: Mapping[str, Filter]):
+        self.ids = list(unit["ids"])
+        self.name = unit["unit"]
+        stored = read_scores(run, "scores/images", self.name)
+        known = {} if stored is None else {row["id"]: row for row in stored.to_pylist()}
+        self.images: list[dict[str, Any] | None] = [known.get(text) for text in self.ids]
+        self.evidence = {
+            name: Evidence.align(item.schema, self.ids, read_scores(run, item.folder, self.name))
+            for name, item in filters.items()
+        }
+        self.candidates = read_candidates(run, self.ids)
+        self._faces = self.candidates["faces"].to_pylist()
+        self.boxes = [upright_boxes(faces, image) for faces, image in zip(self._faces, self.images, strict=True)]
+
+    @property
+    def status(self) -> list[str | None]:
+        """Of each image: `ok`, why it could not be decoded, or None where that was not tried."""
+        return [image["status"] if image else None for image in self.images]
+
+    def note_image(self, row: int, facts: dict[str, Any]) -> None:
+        self.images[row] = facts
+        self.boxes[row] = upright_boxes(self._faces[row], facts)
+
+
+def upright_boxes(faces: list[dict[str, Any]], image: Mapping[str, Any] | None) -> list[list[float]]:
+    """FaceCaption's boxes, which live in the stored frame, turned into the upright one; none before the decode."""
+    if not image or image["width"] is None:
+        return []
+    turn = (image["exif_orientation"], image["width"], image["height"])
+    return [list(upright_box(tuple(face["box"]), *turn)) for face in faces]
+
+
+def audit_limit(snapshot: pa.Table, share: float, minimum: int, seed: int) -> int:
+    """The audit lane is every image whose `audit_key` is below this: the larger of a share and a number."""
+    count = max(round(share * snapshot.num_rows), minimum)
+    if count >= snapshot.num_rows:
+        return 1 << 64
+    keys = np.sort(np.array([audit_key(text, seed) for text in snapshot["id"].to_pylist()], dtype=np.uint64))
+    return int(keys[count]) if count else 0
+
+
+def audit_key(candidate_id: str, seed: int) -> int:
+    """A pseudo-random 64-bit number of an id: who is audited hangs on nothing else (splitmix64's finaliser)."""
+    mask = (1 << 64) - 1
+    value = (int(candidate_id, 16) + (seed + 1) * 0x9E3779B97F4A7C15) & mask
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
+    return value ^ (value >> 31)

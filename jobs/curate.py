@@ -1,0 +1,159 @@
+"""Curate, here or on a cluster: the same command, the same code.
+
+    python jobs/curate.py                                            the sample, on a local Ray
+    python jobs/curate.py --recipe my.yaml --run s3://bucket/run     on a local Ray
+    python jobs/curate.py ... --cluster http://head:8265             as a Ray job on that cluster
+    ray job submit --working-dir . -- python jobs/curate.py ...      the same, by Ray's own command
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_TEXT"
+PASSED_ON = ("FACEMAKEUP_WEIGHTS", "FACEMAKEUP_CACHE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+             "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION")  # fmt: skip
+LEFT_OUT = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default=str(ROOT / "curation" / "recipes" / "sample.yaml"), help="a recipe file")
+    parser.add_argument("--run", default="runs/sample", help="the run directory: a folder, s3://... or gs://...")
+    parser.add_argument("--name", help="the cut; default: the recipe's name")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. score.workers=4")
+    parser.add_argument("--recut", action="store_true", help="only a new cut of a finished run; needs --name")
+    parser.add_argument("--again", action="store_true", help="first try again what failed to fetch and may heal")
+    parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
+    parser.add_argument("--cpus", type=int, help="CPUs of a local Ray; default: all")
+    return parser.parse_args(arguments)
+
+
+def curate(options: argparse.Namespace) -> int:
+    """Run all steps here; inside a Ray job, on that job's cluster. Returns the exit code."""
+    from curation import report
+    from curation.cluster import connected
+    from curation.progress import say
+    from curation.recipe import load, loads, set_fields
+    from curation.run import Run
+    from curation.steps import Curation, explained
+
+    started = time.monotonic()
+
+    def work() -> None:
+        run = Run(options.run)
+        if text := os.environ.get(RECIPE_IN_ENVIRONMENT):
+            recipe = loads(text, options.recipe, options.set)
+        elif options.recut:
+            from curation.steps import open_curation
+
+            arguments = argparse.Namespace(run=options.run, recipe=None, name=options.name, set=options.set)
+            recipe = open_curation(arguments).recipe
+        else:
+            recipe = load(options.recipe, options.set)
+        curation = Curation(run, recipe, options.name)
+        with connected(options.cpus):
+            if options.recut:
+                curation.recut()
+            else:
+                if options.again:
+                    curation.do("fetch", again=True)
+                curation.curate()
+
+    code = explained(work)
+    if code:
+        return code
+    code = report.main([options.run, *(["--name", options.name] if options.name else [])])
+    say("done", f"{time.monotonic() - started:.0f} s; the report: {Run(options.run).url('report.html')}")
+    return code
+
+
+def submit(options: argparse.Namespace) -> int:
+    """Send this command to a cluster as a Ray job, show its log, return its exit code."""
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    from curation.progress import console, say
+    from curation.recipe import RecipeError
+    from curation.steps import explained
+
+    answer = {"code": 1}
+
+    def work() -> None:
+        try:
+            client = JobSubmissionClient(options.cluster)
+            client.list_jobs()
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise RecipeError(
+                f"CLUSTER={options.cluster}: no Ray cluster answers there ({str(error).splitlines()[0]}). Give the "
+                "address of the head's dashboard, e.g. http://head:8265, and check that it can be reached from here"
+            ) from None
+        _check_before_sending(options)
+        command = ["python", "jobs/curate.py", "--recipe", Path(options.recipe).name, "--run", options.run]
+        command += ["--name", options.name] if options.name else []
+        command += [word for text in options.set for word in ("--set", text)]
+        command += [flag for flag in ("--recut", "--again") if getattr(options, flag.strip("-"))]
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment[RECIPE_IN_ENVIRONMENT] = Path(options.recipe).read_text() if not options.recut else ""
+        job = _submit_when_ready(client, command, environment)
+        say("submit", f"job {job} on {options.cluster}")
+        shown = 0
+        while True:
+            status = client.get_job_status(job)
+            log = client.get_job_logs(job)
+            console.file.write(log[shown:])
+            console.file.flush()
+            shown = len(log)
+            if status.is_terminal():
+                break
+            time.sleep(1)
+        answer["code"] = 0 if status == JobStatus.SUCCEEDED else 1
+        if status != JobStatus.SUCCEEDED:
+            info = client.get_job_info(job)
+            raise RecipeError(f"job {job} ended as {status}: {info.message}")
+
+    return explained(work) or answer["code"]
+
+
+def _check_before_sending(options: argparse.Namespace) -> None:
+    from curation.recipe import RecipeError, load
+
+    if not options.recut:
+        load(options.recipe, options.set)  # a mistake in it is said here, not by a worker far away
+    if "://" not in options.run and not Path(options.run).is_absolute():
+        raise RecipeError(
+            f"RUN={options.run}: on a cluster the run directory must mean the same on every node: an absolute path on "
+            "shared storage, or s3://bucket/..."
+        )
+
+
+def _submit_when_ready(client: object, command: list[str], environment: dict[str, str]) -> str:
+    """A head that has just started answers before it can take a job: ask again for a while."""
+    import shlex
+
+    for attempt in range(20):
+        try:
+            return client.submit_job(
+                entrypoint=shlex.join(command),
+                runtime_env={"working_dir": str(ROOT), "excludes": LEFT_OUT, "env_vars": environment},
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or attempt == 19:
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    return submit(options) if options.cluster else curate(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
