@@ -135,7 +135,7 @@ def _embedded(address: Address) -> list[Address]:
 
 
 def _kind(address: Address) -> str | None:
-    for kind in ("unspecified", "loopback", "link_local", "multicast", "reserved", "private"):
-        if getattr(address, f"is_{kind}"):
+    for kind in ("unspecified", "loopback", "link_local", "site_local", "multicast", "reserved", "private"):
+        if getattr(address, f"is_{kind}", False):
             return kind.replace("_", "-")
     return None if address.is_global else "non-public"
