@@ -152,14 +152,15 @@ def _damaged_png(image: Image.Image) -> bytes:
     return bytes(data)
 
 
-def _with_text(image: Image.Image, lines: list[str], size: float) -> bytes:
-    """Words laid over the picture from the top, each line on a plate; `size`: share of the picture's height."""
+def _with_text(image: Image.Image, lines: list[str], x: float, y: float, size: float) -> bytes:
+    """Words beside the face, each line on a plate. `x`, `y`: where they start; `size`: of a letter; as shares of
+    the picture's width and height."""
     written = image.copy()
     draw = ImageDraw.Draw(written)
     points = max(14, round(image.height * size))
     font = ImageFont.load_default(points)
     for number, line in enumerate(lines):
-        place = (round(image.width * 0.04), round(number * points * 1.25) + 4)
+        place = (round(image.width * x), round(image.height * y + number * points * 1.25))
         draw.rectangle(draw.textbbox(place, line, font=font), fill=(255, 255, 255))
         draw.text(place, line, font=font, fill=(10, 10, 10))
     return _jpeg(written)
@@ -174,8 +175,21 @@ def _side_by_side(left: Portrait, right: Portrait) -> tuple[Image.Image, tuple[B
 
 
 HTML = b"<!DOCTYPE html>\n<html><title>Not found</title><body><h1>This picture has moved</h1></body></html>\n"
-ADVERT = ["SUMMER SALE 50% OFF", "ONLY THIS WEEKEND", "EVERYTHING MUST GO", "CALL 555-0199 TODAY", "FREE DELIVERY"]
-ARTICLE = ["Ten things that nobody", "tells you about portraits:", "light, patience, and the", "right moment to smile."]
+ADVERT = ["SALE 50% OFF", "ONLY TODAY", "EVERYTHING", "MUST GO NOW", "CALL 555-0199", "FREE DELIVERY"]
+ARTICLE = [
+    "Ten things that",
+    "nobody tells you",
+    "about portraits:",
+    "light, patience,",
+    "the right moment",
+    "and a smile.",
+]
+TEXTS: tuple[tuple[str, list[str], float, float, float], ...] = (
+    ("guido", ADVERT, 0.63, 0.05, 0.068),
+    ("christophe", ARTICLE, 0.6, 0.08, 0.07),
+    ("filippo", ADVERT, 0.64, 0.04, 0.066),
+    ("astronaut", ARTICLE, 0.08, 0.42, 0.07),
+)
 
 
 def made(photos: list[Photo]) -> list[Made]:
@@ -210,11 +224,8 @@ def made(photos: list[Photo]) -> list[Made]:
         add(name, "grey_jpeg", source, lambda image: _jpeg(image.convert("L")), verdict="grayscale")
     for name, source in (("grey-3.jpg", "filippo"), ("grey-4.jpg", "president")):
         add(name, "grey_in_rgb", source, lambda image: _jpeg(image.convert("L").convert("RGB")), verdict="grayscale")
-    for number, (source, lines, size) in enumerate(
-        (("guido", ADVERT, 0.1), ("christophe", ARTICLE, 0.09), ("filippo", ADVERT, 0.12), ("astronaut", ARTICLE, 0.08))
-    ):
-        encode = lambda image, lines=lines, size=size: _with_text(image, lines, size)  # noqa: E731
-        add(f"text-{number + 1}.jpg", "text_overlay", source, encode, verdict="text")
+    for number, (source, *how) in enumerate(TEXTS):
+        add(f"text-{number + 1}.jpg", "text_overlay", source, lambda i, how=how: _with_text(i, *how), verdict="text")
     pair, boxes = _side_by_side(base["guido"], base["christophe"])
     add("pair.jpg", "two_faces", "guido", lambda _: _jpeg(pair), boxes=boxes, size=pair.size, verdict="faces")
     # broken, or not a picture

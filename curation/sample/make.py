@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from curation.packages import PackageError, cache_dir
 
 STAMP = "sample.json"
+STALE = 3600.0  # seconds
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -59,6 +61,7 @@ def make(out: Path) -> dict[str, Any]:
         if out.exists() and not (out / STAMP).exists() and any(out.iterdir()):
             raise SampleError(f"{out} holds something else than a sample: choose another folder with --out")
         out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(out)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".tmp", dir=out.parent))
         try:
             scratch.chmod(0o755)
@@ -68,6 +71,13 @@ def make(out: Path) -> dict[str, Any]:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return json.loads((out / STAMP).read_text())
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed maker left; one that is at work is younger than that."""
+    for left in out.parent.glob(f".{out.name}-*.tmp"):
+        if time.time() - left.stat().st_mtime > STALE:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _swap(scratch: Path, out: Path) -> None:

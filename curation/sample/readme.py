@@ -45,7 +45,7 @@ How the {urls} URLs end when each is asked for up to three times:
 |---|---|
 {expect}
 
-Of what is fetched, {undecodable} pictures cannot be decoded or are of a kind that is not: {reasons}.
+Of the {fetched} that are fetched, {undecodable} are not decoded, each for its reason: {reasons}.
 """
 
 
@@ -64,6 +64,7 @@ def readme(counts: dict[str, Any]) -> str:
         dropped=", ".join(f"{reason} {count}" for reason, count in faces["dropped"].items()),
         urls=counts["urls"],
         expect="\n".join(f"| {name} | {count} |" for name, count in counts["expect"].items()),
+        fetched=counts["expect"]["success"],
         undecodable=sum(bad.values()),
         reasons=", ".join(f"{reason} {count}" for reason, count in bad.items()),
     )
