@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from curation import ledger_cut as outcome
 from curation import ledger_tables as tables
 from curation.ledger_checks import Identity, Step, identities_of, steps_of
 from curation.ledger_tables import LOST
@@ -32,6 +33,7 @@ class Ledger:
     thresholds: Thresholds = field(default_factory=Thresholds)
     fingerprints: dict[str, str] = field(default_factory=dict)
     content_hash: str = ""
+    detector: str = "yolov5-face"  # that made the faces evidence of this cut: thresholds are its own
     source_counts: dict[str, Any] = field(default_factory=dict)
     select_counts: dict[str, Any] = field(default_factory=dict)
     candidates: tables.Candidates | None = None
@@ -39,10 +41,11 @@ class Ledger:
     attempts: tables.Attempts | None = None
     snapshot: tables.Snapshot | None = None
     images: tables.Images | None = None
-    verdicts: tables.Verdicts | None = None
-    annotations: tables.Annotations | None = None
-    shards: tables.Shards = field(default_factory=lambda: tables.Shards(None))
+    verdicts: outcome.Verdicts | None = None
+    annotations: outcome.Annotations | None = None
+    shards: outcome.Shards = field(default_factory=lambda: outcome.Shards(None))
     kept: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # after `no_identity`
+    listed: np.ndarray | None = None  # without identity, as the plan says
     no_identity: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     steps: list[Step] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
@@ -108,6 +111,7 @@ def read(run: Run, cut: str | None = None) -> Ledger:
     content = {**content, **(content.get("content") or {})}
     ledger.thresholds = _thresholds(run, ledger)
     ledger.fingerprints = content.get("fingerprints") or manifest.get("fingerprints") or _only_folders(run)
+    ledger.detector = _detector(ledger)
     ledger.content_hash = content.get("content_hash") or content.get("hash") or manifest.get("content_hash") or ""
     ledger.source_counts = _json(run, "candidates/counts.json")
     ledger.select_counts = _json(run, "selected/counts.json")
@@ -117,11 +121,11 @@ def read(run: Run, cut: str | None = None) -> Ledger:
     ledger.snapshot = tables.read_snapshot(run, content.get("snapshot"))
     if ledger.snapshot is not None:
         ledger.images = tables.read_images(run, ledger.snapshot.ids)
-    ledger.verdicts = tables.read_verdicts(run, ledger.cut)
+    ledger.verdicts = outcome.read_verdicts(run, ledger.cut)
     if ledger.verdicts is not None:
         ledger.kept = np.unique(ledger.verdicts.ids[ledger.verdicts.are("kept")])
         _read_annotations(ledger, str(content.get("encoder") or ""))
-    ledger.shards = tables.read_shards(run, ledger.cut)
+    ledger.shards = outcome.read_shards(run, ledger.cut)
     ledger.steps = steps_of(ledger)
     ledger.identities = identities_of(ledger)
     return ledger
@@ -153,6 +157,14 @@ def _thresholds(run: Run, ledger: Ledger) -> Thresholds:
     return Thresholds.model_validate(tree.get("thresholds", tree))
 
 
+def _detector(ledger: Ledger) -> str:
+    """The manifest speaks of the latest start; what the evidence was made with stands beside it."""
+    made = _json(ledger.run, f"scores/faces-{ledger.fingerprints.get('faces')}/filter.json")
+    settings = (ledger.recipe.get("filters") or {}).get("faces") or {}
+    found = (made.get("settings") or {}).get("detector") or ledger.manifest.get("detector") or settings.get("model")
+    return found or "yolov5-face"
+
+
 def _only_folders(run: Run) -> dict[str, str]:
     """Fingerprints from the folders themselves, for a run without a manifest."""
     found: dict[str, list[str]] = {}
@@ -165,14 +177,17 @@ def _only_folders(run: Run) -> dict[str, str]:
 def _read_annotations(ledger: Ledger, encoder: str) -> None:
     folders = sorted({path.rsplit("/", 1)[0] for path in ledger.run.glob("annotations/*/*.parquet")})
     identity = ledger.manifest.get("identity") or {}
-    wanted = encoder or str(identity.get("fingerprint") or "")
-    folder = next((folder for folder in folders if wanted and folder.endswith(wanted)), None)
+    folder = next((folder for folder in folders if encoder and folder.endswith(encoder)), None)
     folder = folder or (folders[0] if len(folders) == 1 else None)
     if folder is None:
         return
-    ledger.annotations = tables.read_annotations(ledger.run, folder)
-    if identity.get("name", "none") == "none" or ledger.annotations is None:
+    ledger.annotations = outcome.read_annotations(ledger.run, folder)
+    if "none" in (identity.get("name", "none"), encoder) or ledger.annotations is None:
         return  # without an encoder nobody has an identity, and nobody is rejected for it
-    without = ledger.annotations.ids[ledger.annotations.without_identity]
+    without = ledger.annotations.ids[ledger.annotations.never_with]
+    listed = f"cuts/{ledger.cut}/no_identity.json"
+    if ledger.run.exists(listed):  # written with the plan: knows which face this cut chose
+        ledger.listed = np.array([int(text, 16) for text in ledger.run.read_json(listed)], dtype=np.uint64)
+        without = ledger.listed
     ledger.no_identity = np.intersect1d(ledger.kept, without)
     ledger.kept = np.setdiff1d(ledger.kept, without)

@@ -95,13 +95,17 @@ def identities_of(ledger: Ledger) -> list[Identity]:
     _fetch_identities(ledger, equal, unique)
     if ledger.images is not None:
         terms = {"scored": ledger.scored, **{f"undecodable ({why})": n for why, n in ledger.undecodable.items()}}
-        # a cut reads every decoded image, so once there is one, nothing may be missing before it
+        if ledger.verdicts is not None:  # a cut may come before the decode, but then it decides nothing
+            pending = ledger.verdicts.ids[ledger.verdicts.are("undecided")]
+            if waiting := int((~np.isin(pending, ledger.images.ids)).sum()):
+                terms["undecided, not decoded"] = waiting
         equal("taken = scored + undecodable", len(ledger.snapshot.ids), terms, done["score"] or done["cut"])
     if ledger.verdicts is not None:
         verdicts = ledger.verdicts
         unique("verdict ids", verdicts.ids)
         rejected = {f"rejected ({why})": n for why, n in ledger.rejected.items()}
-        undecided = {"undecided": int(verdicts.are("undecided").sum())}
+        seen = ledger.images.ids if ledger.images else np.zeros(0, np.uint64)
+        undecided = {"undecided": int(np.isin(verdicts.ids[verdicts.are("undecided")], seen).sum())}
         terms = {"kept": len(ledger.kept), **rejected, **undecided}
         equal("scored = kept + rejected + undecided", ledger.scored, terms, done["cut"])
         bad = {"undecodable by the cut": int(verdicts.are("undecodable").sum())}
@@ -140,6 +144,12 @@ def _fetch_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
 
 def _pack_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
     shards, done = ledger.shards, {step.name: step.state == "done" for step in ledger.steps}
+    if ledger.listed is not None:
+        ever = ledger.annotations.ids[ledger.annotations.ever_without]
+        never = np.setdiff1d(ledger.annotations.ids[ledger.annotations.never_with], ledger.listed)
+        unlisted = np.intersect1d(never, ledger.verdicts.ids[ledger.verdicts.are("kept")])
+        terms = {"of them annotated so": int(np.isin(ledger.listed, ever).sum()), "not listed": len(unlisted)}
+        equal("no identity as listed = as annotated", len(ledger.listed), terms)
     if shards.plan is not None:
         unique("planned ids", shards.plan)
         equal("kept = planned", len(ledger.kept), {"planned": int(np.isin(shards.plan, ledger.kept).sum())})

@@ -6,8 +6,7 @@ columns that the report counts are read, file by file, so that ten million rows 
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +16,6 @@ import pyarrow as pa
 from curation.run import Run
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")  # the paper's order; caption_box reads the faces
-VERDICTS = ("kept", "rejected", "undecided", "undecodable")
 LOST = "lost_by_downloader"
 
 
@@ -85,7 +83,7 @@ class Words:
         return {word: number for word, number in pairs if number}
 
 
-def _stack(parts: list[tuple[np.ndarray, ...]], by: int = 0) -> list[np.ndarray]:
+def stack(parts: list[tuple[np.ndarray, ...]], by: int = 0) -> list[np.ndarray]:
     """Columns of all files, sorted by one of them; the first of equal ids stays first."""
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.argsort(columns[by], kind="stable")
@@ -107,7 +105,7 @@ def read_candidates(run: Run) -> Candidates | None:
         table = run.read_table(path, ["id", "in_hq"])
         marks = table["in_hq"].cast(pa.int8()).fill_null(-1).to_numpy().astype(np.int8)
         parts.append((ids_of(table, path), marks))
-    return Candidates(*_stack(parts)) if parts else None
+    return Candidates(*stack(parts)) if parts else None
 
 
 def read_ids(run: Run, pattern: str) -> np.ndarray | None:
@@ -146,16 +144,16 @@ def host_of(url: str | None) -> str:
 
 def read_attempts(run: Run) -> Attempts | None:
     parts, errors, hosts = [], Words(), Words()
-    for path in run.glob("fetched/*/*.parquet"):
+    for path in run.glob("fetched/[0-9]*/[0-9]*.parquet"):
         table = run.read_table(path, ["id", "url", "round", "status", "error"])
         host = hosts.codes(pa.chunked_array([[host_of(url) for url in table["url"].to_pylist()]], pa.string()))
         success = np.array(table["status"].to_pylist(), dtype=object) == "success"
         rounds = table["round"].to_numpy().astype(np.int32)
-        error = np.where(success, -1, errors.codes(table["error"].fill_null("other")))
+        error = np.where(success, -1, errors.codes(table["error"].cast(pa.string()).fill_null("other")))
         parts.append((ids_of(table, path), rounds, success, error, host))
     if not parts:
         return None
-    ids, rounds, success, error, host = _stack(parts)
+    ids, rounds, success, error, host = stack(parts)
     order = np.lexsort((rounds, ids))
     return Attempts(ids[order], rounds[order], success[order], error[order], host[order], errors, hosts)
 
@@ -183,10 +181,10 @@ def read_snapshot(run: Run, wanted_hash: str | None = None) -> Snapshot | None:
     counts = {name: run.read_json(f"{name}.json") for name in names}
     if not names:
         return None
-    name = next((name for name in names if wanted_hash and counts[name].get("hash") == wanted_hash), names[-1])
+    name = next((name for name in names[::-1] if wanted_hash and counts[name].get("hash") == wanted_hash), names[-1])
     table = run.read_table(f"{name}.parquet", ["id", "tar", "unit", "offset", "size"])
     units, tars = Words(), Words()
-    columns = _stack(
+    columns = stack(
         [
             (
                 ids_of(table, f"{name}.parquet"),
@@ -227,91 +225,6 @@ def read_images(run: Run, taken: np.ndarray) -> Images | None:
         parts.append((ids_of(table, path), statuses.codes(table["status"]), *numbers, *hashes))
     if not parts:
         return None
-    columns = _stack(parts)
+    columns = stack(parts)
     first = np.append(True, columns[0][1:] != columns[0][:-1]) & np.isin(columns[0], taken)
     return Images(*(column[first] for column in columns), statuses)
-
-
-@dataclass
-class Verdicts:
-    """A cut: one row an image."""
-
-    ids: np.ndarray
-    verdict: np.ndarray  # index into VERDICTS
-    reason: np.ndarray
-    checks: np.ndarray  # int8 (rows, 5): 1 pass, 0 fail, -1 not evaluated
-    audited: np.ndarray
-    caption_face: np.ndarray
-    reasons: Words
-
-    def are(self, verdict: str) -> np.ndarray:
-        return self.verdict == VERDICTS.index(verdict)
-
-
-def read_verdicts(run: Run, cut: str) -> Verdicts | None:
-    parts, verdicts, reasons = [], Words(VERDICTS), Words()
-    for path in run.glob(f"cuts/{cut}/verdicts/*.parquet"):
-        table = run.read_table(path, ["id", "verdict", "reason", *CHECKS, "audited", "caption_face"])
-        checks = np.stack([table[check].to_numpy().astype(np.int8) for check in CHECKS], axis=1)
-        audited = table["audited"].to_numpy(zero_copy_only=False).astype(bool)
-        parts.append(
-            (
-                ids_of(table, path),
-                verdicts.codes(table["verdict"]),
-                reasons.codes(table["reason"]),
-                checks.reshape(-1, len(CHECKS)),
-                audited,
-                table["caption_face"].to_numpy().astype(np.int32),
-            )
-        )
-    if not parts:
-        return None
-    if len(verdicts.words) > len(VERDICTS):
-        raise LedgerError(f"cuts/{cut}/verdicts: unknown verdict {verdicts.words[len(VERDICTS)]!r}")
-    return Verdicts(*_stack(parts), reasons)
-
-
-@dataclass
-class Annotations:
-    ids: np.ndarray
-    without_identity: np.ndarray
-
-
-def read_annotations(run: Run, folder: str) -> Annotations | None:
-    parts = []
-    for path in run.glob(f"{folder}/*.parquet"):
-        table = run.read_table(path, ["id", "identity"])
-        parts.append((ids_of(table, path), table["identity"].is_null().to_numpy()))
-    if not parts:
-        return None
-    ids, missing = _stack(parts)
-    first = np.append(True, ids[1:] != ids[:-1])
-    return Annotations(ids[first], missing[first])
-
-
-@dataclass
-class Shards:
-    """The plan of a cut and the sidecars of the shards that are finished."""
-
-    plan: np.ndarray | None  # ids, ascending
-    planned_shards: dict[int, int] = field(default_factory=dict)  # shard -> samples
-    sidecars: list[dict[str, Any]] = field(default_factory=list)  # shard, samples, bytes, revision, indexed
-    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
-
-
-def read_shards(run: Run, cut: str) -> Shards:
-    plan, planned, path = None, {}, f"cuts/{cut}/plan.parquet"
-    if run.exists(path):
-        table = run.read_table(path, ["id", "shard"])
-        plan = np.sort(ids_of(table, path))
-        numbers, counts = np.unique(table["shard"].to_numpy(), return_counts=True)
-        planned = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    sidecars, ids = [], [np.zeros(0, np.uint64)]
-    for path in run.glob(f"shards/{cut}/*.json"):
-        if not re.fullmatch(r"\d+\.json", path.rsplit("/", 1)[1]):
-            continue  # sizes.json and such are beside them
-        sidecar = run.read_json(path)
-        index = sidecar.pop("index", [])
-        ids.append(ids_of(pa.table({"id": pa.array([row["id"] for row in index], pa.string())}), path))
-        sidecars.append({**sidecar, "indexed": len(index)})
-    return Shards(plan, planned, sidecars, np.sort(np.concatenate(ids)))

@@ -13,7 +13,8 @@ from math import sqrt
 import numpy as np
 
 from curation.ledger import Ledger
-from curation.ledger_tables import CHECKS, Verdicts, rows_of
+from curation.ledger_cut import Verdicts
+from curation.ledger_tables import CHECKS, rows_of
 
 LABELS = {
     "grayscale": "grayscale",
@@ -134,10 +135,9 @@ def _checks(verdicts: Verdicts | None, partial: bool) -> list[Stage]:
             continue
         # only the rejected are uncertain: their share among the audited is unbiased, what is known bounds it
         through, seen = int((state[audited, column] == 1).sum()), int(audited.sum())
-        base, total = int(kept.sum()), int(rejected.sum())
-        known = passed - int((state[undecided, column] == 1).sum())
+        base, total = passed - int((state[rejected, column] == 1).sum()), int(rejected.sum())
         ends = [base + share * total for share in (*wilson(through, seen), through / seen if seen else 0.5)]
-        low, high, middle = (round(min(max(end, known), known + unknown)) for end in ends)
+        low, high, middle = (round(min(max(end, passed), passed + unknown)) for end in ends)
         stages.append(Stage(LABELS[check], middle, note, low, high, partial))
     return stages
 

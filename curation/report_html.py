@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from curation import figures, thumbnails
 from curation.ledger import Ledger
-from curation.ledger_tables import CHECKS, Verdicts, rows_of
+from curation.ledger_cut import Verdicts
+from curation.ledger_tables import CHECKS, rows_of
 from curation.report_facts import contents, twins, web
 from curation.report_funnel import LABELS, alone, funnel, published
 from curation.report_scores import Measure, Scores, nearest, others, read_scores
@@ -174,7 +175,7 @@ def _panel(measure: Measure, scores: Scores, ledger: Ledger) -> dict[str, Any]:
     if measure.key == "neighbors":
         label = f"rejected from {threshold + 1:.0f}"
     panel["figure"] = figures.histogram(
-        bins, layers, measure.title, measure.unit, at, label, percent=measure.unit == "share"
+        bins, layers, measure.title, measure.unit, at, label, percent=measure.unit.startswith("share")
     )
     if at is not None and measure.decides and ledger.verdicts is not None:
         panel["slider"] = _slider(measure, bins, place, rest, at)
@@ -227,8 +228,10 @@ def _rejects(ledger: Ledger) -> list[Grid]:
         mine = verdicts.ids[rejected & (verdicts.reason == verdicts.reasons.words.index(reason))]
         if len(mine):
             drawn = {"caption_box": "faces"}.get(reason, reason)
-            note = f"{len(mine):,} images: {WHY.get(reason, '')}"
-            grids.append(Grid(LABELS.get(reason, reason), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note))
+            note = f"{len(mine):,} images: {WHY.get(reason, 'the filter failed on them')}"
+            grids.append(
+                Grid(LABELS.get(reason, reason.replace("_", " ")), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note)
+            )
     if len(ledger.no_identity):
         note = f"{len(ledger.no_identity):,} images: {WHY['no_identity']}"
         grids.append(Grid(LABELS["no_identity"], _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))

@@ -48,7 +48,7 @@ class Measure:
     def show(self, value: float) -> str:
         if self.scale == "count":
             return f"{value:.0f}"
-        return f"{value:.1%}" if self.unit == "share" else f"{value:.3g}"
+        return f"{value:.1%}" if self.unit.startswith("share") else f"{value:.3g}"
 
 
 def measures_of(thresholds: Thresholds, detector: str) -> list[Measure]:
@@ -57,7 +57,7 @@ def measures_of(thresholds: Thresholds, detector: str) -> list[Measure]:
     confident = faces.min_confidence.get(detector, 0.5)
     return [
         Measure("std", "grayscale", "Colour", "std over R, G, B", "log", thresholds.grayscale.min_std),
-        Measure("area", "text", "Text: area covered", "share", "log", text.max_area, above=False),
+        Measure("area", "text", "Text: area covered", "share of the image", "log", text.max_area, above=False),
         Measure("boxes", "text", "Text: boxes", "boxes", "count", text.max_boxes, above=False),
         Measure("prominent", "faces", "Prominent faces", "faces", "count", None, note=f"wanted: {faces.count}"),
         Measure("best", "faces", "Score of the best face", "score", "linear", confident, decides=False),
@@ -66,12 +66,6 @@ def measures_of(thresholds: Thresholds, detector: str) -> list[Measure]:
             thresholds.anime.min_neighbors - 1, above=False,
         ),
     ]  # fmt: skip
-
-
-def detector_of(ledger: Ledger) -> str:
-    """The detector that made the faces evidence: thresholds are its own."""
-    filters = ledger.recipe.get("filters") or {}
-    return ledger.manifest.get("detector") or (filters.get("faces") or {}).get("model") or "yolov5-face"
 
 
 @dataclass
@@ -90,7 +84,7 @@ class Scores:
 
 def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
     """All measures with the values of the images that were taken."""
-    measures = measures_of(ledger.thresholds, detector_of(ledger))
+    measures = measures_of(ledger.thresholds, ledger.detector)
     if ledger.snapshot is None:
         return Scores(measures, 0, 0)
     units, seen = _units(ledger, limit)
@@ -138,7 +132,7 @@ def _values(check: str, table: pa.Table, ledger: Ledger) -> list[np.ndarray]:
     if check == "text":
         columns = list(Text.measure(table, thresholds.text.min_confidence))
     elif check == "faces":
-        where, _ = prominent(table, thresholds.faces, detector_of(ledger))
+        where, _ = prominent(table, thresholds.faces, ledger.detector)
         columns = [np.bincount(where, minlength=rows), _largest(table, "boxes", "score")]
     else:
         columns = [_largest(table, "hits", "neighbors")]

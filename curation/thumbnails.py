@@ -20,7 +20,7 @@ from PIL import ImageDraw
 from curation.image import ImageLimits, Picture, Undecodable, decode
 from curation.ledger import Ledger
 from curation.ledger_tables import name_of, rows_of
-from curation.report_scores import detector_of, evidence_of
+from curation.report_scores import evidence_of
 
 SIDE, QUALITY = 112, 70
 BUDGET = 3_300_000  # bytes of base64 in a page that has to stay below 5 MB
@@ -105,7 +105,7 @@ def _draw(small: PILImage.Image, picture: Picture, check: str, evidence: list[di
             corners = [(x * small.width, y * small.height) for x, y in zip(flat[::2], flat[1::2], strict=True)]
         else:
             if check == "faces":
-                counted = item["score"] >= thresholds.faces.min_confidence.get(detector_of(ledger), 0.5)
+                counted = item["score"] >= thresholds.faces.min_confidence.get(ledger.detector, 0.5)
             else:
                 counted = item["neighbors"] >= thresholds.anime.min_neighbors
             x1, y1, x2, y2 = item["box"]

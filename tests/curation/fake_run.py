@@ -7,34 +7,25 @@ notice.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import yaml
-from PIL import Image, ImageDraw
+from fake_images import FAILS, evidence, facts, picture
 
-from curation.image import decode
 from curation.recipe import parse
 from curation.run import Run
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")
 FINGERPRINTS = {"grayscale": "a" * 12, "text": "b" * 12, "faces": "c" * 12, "anime": "d" * 12}
 CUT, ENCODER, SNAPSHOT_HASH, PART = "fake", "e" * 12, "5" * 16, 20
-HOSTS = ("photos.test", "cdn.images.test", "blog.test", "<script>alert(1)</script>.test")
+HOSTS = ("photos.test", "cdn.images.test", "blog.test", "<img onerror=alert(1)>.test")
 DEAD = {3: "http_404", 9: "http_404", 17: "http_403", 25: "timeout", 33: "dns", 41: "opt_out", 49: "lost_by_downloader"}
 HEALED = {5: "timeout", 30: "http_503"}
 SURPLUS, UNDECODABLE = (68, 69), {12: "truncated", 28: "not_an_image", 44: "animated"}
-FAILS = {
-    "grayscale": (0, 1, 2, 14),
-    "text": (6, 7, 8, 14),
-    "faces": (10, 11, 13, 15, 16),
-    "caption_box": (18, 19),
-    "anime": (20, 21, 6),
-}
-UNDECIDED, NO_IDENTITY, TWINS, SELECTED, CANDIDATES = (22,), (24,), (50, 51), 70, 80
+UNDECIDED, NO_IDENTITY, SELECTED, CANDIDATES = (22,), (24,), 70, 80
 
 BREAKS = {
     "source rows = merged + dropped": "sources",
@@ -52,6 +43,7 @@ BREAKS = {
     "verdict ids are unique": "double verdict",
     "scored = kept + rejected + undecided": "missing verdict",
     "undecodable = undecodable by the cut": "undecodable forgotten",
+    "no identity as listed = as annotated": "no identity unlisted",
     "kept = planned": "missing in plan",
     "planned were kept": "rejected in plan",
     "packed samples = indexed": "sidecar count",
@@ -63,55 +55,6 @@ BREAKS = {
 
 def name(number: int) -> str:
     return hashlib.sha1(f"http://fake.test/{number}.jpg".encode()).hexdigest()[:16]
-
-
-def picture(number: int) -> bytes:
-    """A portrait of sorts: a wall, a head, two eyes; grey, lettered or crowded where a filter should object."""
-    rng = np.random.default_rng(7 if number in TWINS else number)
-    height, width = int(rng.integers(200, 520)), int(rng.integers(200, 520))
-    top, bottom = rng.integers(40, 230, 3), rng.integers(40, 230, 3)
-    ramp = np.linspace(0, 1, height)[:, None, None]
-    image = Image.fromarray(np.broadcast_to(top + (bottom - top) * ramp, (height, width, 3)).astype(np.uint8))
-    pen, (x, y), half = ImageDraw.Draw(image), (width / 2, height * 0.45), min(width, height) * 0.25
-    for shift in (-0.5, 0.5) if number in FAILS["faces"] else (0,):
-        cx = x + 2 * shift * half
-        pen.ellipse((cx - 0.7 * half, y - half, cx + 0.7 * half, y + half), fill=(224, 172 - number, 130))
-        for eye in (-0.3, 0.3):
-            pen.ellipse((cx + (eye - 0.1) * half, y - 20, cx + (eye + 0.1) * half, y - 8), fill=(40, 30, 60))
-    if number in FAILS["text"]:
-        pen.text((10, height - 40), "SALE 50% OFF", fill="white", font_size=28)
-    if number in FAILS["grayscale"]:
-        image = image.convert("L").convert("RGB")
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=88)
-    return out.getvalue()
-
-
-def evidence(number: int, width: int, height: int) -> dict[str, Any]:
-    rng = np.random.default_rng(1000 + number)
-    fails = {check for check, numbers in FAILS.items() if number in numbers}
-    boxes = [
-        {"score": float(rng.uniform(0.3, 0.95)), "quad": [x, 0.9, x + 0.05, 0.9, x + 0.05, 0.95, x, 0.95]}
-        for x in rng.uniform(0, 0.9, rng.integers(0, 4))
-    ]
-    if "text" in fails:
-        boxes.append({"score": 0.99, "quad": [0.05, 0.7, 0.8, 0.7, 0.8, 0.85, 0.05, 0.85]})
-    side = 0.25 * min(width, height)
-    faces = [
-        {
-            "box": [width / 2 + (s - 0.5) * side, 0.2 * height, width / 2 + (s + 0.5) * side, 0.2 * height + side],
-            "score": float(rng.uniform(0.6, 0.98)),
-            "landmarks": [1.0] * 10,
-        }
-        for s in ((-0.6, 0.6) if "faces" in fails else (0,))
-    ]
-    neighbors = int(rng.integers(6, 30)) if "anime" in fails else int(rng.integers(0, 4))
-    return {
-        "grayscale": float(rng.uniform(0, 3) if "grayscale" in fails else rng.lognormal(3, 0.5) + 5),
-        "text": boxes,
-        "faces": faces,
-        "anime": [{"box": [5.0, 5.0, 80.0, 80.0], "neighbors": neighbors}] if neighbors else [],
-    }
 
 
 def build(root: str, breaks: str | None = None, audited: float = 1.0, hq: bool = True, stand_in: bool = True) -> Run:
@@ -232,20 +175,20 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
     verdicts = []
     for number in sorted(taken, key=name):
         status, data = UNDECODABLE.get(number, "ok"), picture(number)
-        seen = decode(data)
+        width, height, phash = facts(number)
         row = {"id": name(number), "unit": unit_of(number), "audited": number * 37 % 100 < audited * 100}
         images.setdefault(row["unit"], []).append({
             "id": row["id"], "status": status, "detail": None, "format": "jpeg",
-            "width": seen.width if status == "ok" else None, "height": seen.height if status == "ok" else None,
+            "width": width if status == "ok" else None, "height": height if status == "ok" else None,
             "exif_orientation": 1, "sha256": hashlib.sha256(data).hexdigest(),
-            "phash": seen.phash() if status == "ok" else None,
+            "phash": phash if status == "ok" else None,
         })  # fmt: skip
         state = dict.fromkeys(CHECKS, -1)
         for check in ("anime", "grayscale", "text", "faces") if status == "ok" else ():
             if number in UNDECIDED and check == "faces":
                 continue
             state[check] = int(number not in FAILS[check])
-            proof = evidence(number, seen.width, seen.height)[check]
+            proof = evidence(number, width, height)[check]
             column = {"grayscale": "std", "anime": "hits"}.get(check, "boxes")
             scores.setdefault((check, row["unit"]), []).append({"id": row["id"], column: proof, "error": None})
             if check == "faces" and state["faces"]:
@@ -315,6 +258,8 @@ def _pack(run: Run, breaks: str | None) -> None:
     run.write_table(
         f"cuts/{CUT}/plan.parquet", pa.table(dict(zip(("id", "shard", "slot"), zip(*plan, strict=True), strict=True)))
     )
+    listed = [] if breaks == "no identity unlisted" else sorted(gone)
+    run.write_json(f"cuts/{CUT}/no_identity.json", listed)
     for shard, ids in enumerate(shards):
         ids, last = list(ids), shard == len(shards) - 1
         if last and breaks == "missing in shard":
