@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from curation.cluster import stage, worker_count
 from curation.cut import verdicts
 from curation.filters.base import Filter
 from curation.identity import build_encoder
@@ -108,17 +109,11 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     encoder = build_encoder(recipe)
     if encoder and not run.exists(f"{folder(fingerprint)}/encoder.json"):
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
-    workers = max(1, min(len(work), recipe.score.workers or int(ray.cluster_resources().get("CPU", 1))))
     total = {"kept": 0, "made": 0}
     if work:
-        dataset = ray.data.from_items(work, override_num_blocks=len(work)).map(
-            Annotator,
-            fn_constructor_kwargs={"run": run, "recipe": recipe, "name": name, "filters": filters},
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=0.9 * min(1.0, ray.cluster_resources().get("CPU", 1) / workers),
-            max_restarts=2,
-            max_task_retries=2,
-        )
+        arguments = {"run": run, "recipe": recipe, "name": name, "filters": filters}
+        dataset = ray.data.from_items(work, override_num_blocks=len(work))
+        dataset = stage(dataset, Annotator, arguments, worker_count(recipe.score.workers, len(work)))
         with Steps("annotate", sum(kept_of.values())) as steps:
             for row in dataset.iter_rows():
                 total["kept"] += row["kept"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 
@@ -24,13 +24,14 @@ SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_T
 @contextlib.contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
     """Ray for the time of a `with`: joins the cluster of `RAY_ADDRESS` or of the running job, else starts one."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     if ray.is_initialized():
         _settle()
         yield
         return
     joining = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
+    # a Ray of our own hands its environment down to its workers; one that we join must be told
+    for name, value in {**QUIET, **SINGLE_THREAD}.items():
+        os.environ.setdefault(name, value)
     if not joining:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private Ray on loopback, gone with this process
     ray.init(
@@ -39,8 +40,7 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         include_dashboard=None if joining else False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        configure_logging=True,
-        runtime_env={"env_vars": {**QUIET, **SINGLE_THREAD}},
+        runtime_env={"env_vars": {**QUIET, **SINGLE_THREAD}} if joining else None,
     )
     _settle()
     try:
@@ -61,5 +61,28 @@ def _settle() -> None:
     context.max_errored_blocks = 0
 
 
-def is_terminal() -> bool:
-    return sys.stderr.isatty()
+def stage(
+    dataset: ray.data.Dataset, kind: type, arguments: dict[str, Any], workers: int, gpu: bool = False, share: int = 1
+) -> ray.data.Dataset:
+    """`dataset` mapped, row by row, by `workers` actors of the callable class `kind`.
+
+    `share`: how many such stages share the machine. An actor takes a little less than its part of the CPUs, so that
+    reading never waits for a core that an actor holds. A file that kills a native decoder is tried three times, not
+    for ever.
+    """
+    cpus = ray.cluster_resources().get("CPU", 1)
+    return dataset.map(
+        kind,
+        fn_constructor_kwargs=arguments,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=0.9 * min(1.0, cpus / (workers * share)),
+        num_gpus=1 if gpu else 0,
+        ray_remote_args_fn=lambda: {"max_restarts": 2, "max_task_retries": 2},
+    )
+
+
+def worker_count(asked: int | None, units: int, gpu: bool = False, share: int = 1) -> int:
+    """Actors of a stage: as many as asked for, or one a free CPU (or GPU); never more than there is work."""
+    have = ray.cluster_resources()
+    free = have.get("GPU", 1) if gpu else have.get("CPU", 1) // share
+    return int(max(1, min(asked or free, units)))

@@ -22,6 +22,7 @@ import ray
 
 from curation.annotate import annotations, encoder_fingerprint, folder, key_of
 from curation.card import dataset_card
+from curation.cluster import stage, worker_count
 from curation.cut import verdicts
 from curation.filters.base import Filter
 from curation.image import as_jpeg, sha256
@@ -106,7 +107,7 @@ class UnitSamples:
     def members(self, sample_id: str) -> list[tuple[str, bytes]]:
         """(extension, bytes) of a sample, in the order in which they stand in the tar."""
         row = self.place[sample_id]
-        unit, image, candidate = self.unit, self.images[row], self.candidates[row]
+        unit, image = self.unit, self.images[row]
         assert image is not None
         data = read_image(self.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row])
         jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality)
@@ -123,7 +124,6 @@ class UnitSamples:
             identity = self.annotations[key_of(sample_id, face["box"])]["identity"]
             np.save(vector, np.array(identity, dtype=np.float32), allow_pickle=False)
             members.append(("identity.npy", vector.getvalue()))
-        del candidate
         return members
 
     def _record(self, sample_id: str, row: int, face: dict[str, Any], caption_face: int, jpeg: bytes) -> dict[str, Any]:
@@ -246,18 +246,12 @@ def pack(
             todo.append({"shard": number, "ids": ids, "units": [row["unit"] for row in part], "plan": key})
     samples = 0
     if todo:
-        workers = max(1, min(len(todo), recipe.score.workers or int(ray.cluster_resources().get("CPU", 1))))
-        dataset = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
-            Packer,
-            fn_constructor_kwargs={
-                "run": run, "recipe": recipe, "name": name, "filters": filters, "units": ray.put(units),
-                "content_hash": content_hash,
-            },  # fmt: skip
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=0.9 * min(1.0, ray.cluster_resources().get("CPU", 1) / workers),
-            max_restarts=2,
-            max_task_retries=2,
-        )
+        arguments = {
+            "run": run, "recipe": recipe, "name": name, "filters": filters, "units": ray.put(units),
+            "content_hash": content_hash,
+        }  # fmt: skip
+        dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
+        dataset = stage(dataset, Packer, arguments, worker_count(recipe.score.workers, len(todo)))
         with Steps("pack", sum(len(row["ids"]) for row in todo), "samples") as steps:
             for row in dataset.iter_rows():
                 samples += row["samples"]

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from curation.cluster import stage, worker_count
 from curation.filters import build
 from curation.filters.base import Filter
 from curation.image import Picture, Undecodable, decode
@@ -262,29 +263,19 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
     for item in filters.values():
         if not run.exists(f"{item.folder}/filter.json"):
             run.write_json(f"{item.folder}/filter.json", item.describe())
-    cluster = ray.cluster_resources()
-    gpus = cluster.get("GPU", 0)
+    gpus = ray.cluster_resources().get("GPU", 0)
     audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
     fingerprints = {name: item.fingerprint for name, item in filters.items()}
     groups = stages(recipe, filters, gpus)
     dataset = ray.data.from_items(units, override_num_blocks=max(1, len(units)))
     for number, (device, names) in enumerate(groups):
-        room = gpus if device == "gpu" else max(1, int(cluster.get("CPU", 1)) // len(groups))
-        workers = int(min(recipe.score.workers or room, max(1, len(units))))
-        dataset = dataset.map(
-            Stage,
-            fn_constructor_kwargs={
-                "run": run, "recipe": recipe, "names": names, "fingerprints": fingerprints, "audit": audit,
-                "device": device, "last": number == len(groups) - 1,
-            },  # fmt: skip
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            # a little under one core each, so that reading never waits for a core that an actor holds
-            num_cpus=0.9 * min(1.0, cluster.get("CPU", 1) / (workers * len(groups))),
-            num_gpus=1 if device == "gpu" else 0,
-            # a file that kills a native decoder must not be tried for ever
-            max_restarts=2,
-            max_task_retries=2,
-        )
+        arguments = {
+            "run": run, "recipe": recipe, "names": names, "fingerprints": fingerprints, "audit": audit,
+            "device": device, "last": number == len(groups) - 1,
+        }  # fmt: skip
+        gpu, share = device == "gpu", len(groups)
+        workers = worker_count(recipe.score.workers, len(units), gpu, share)
+        dataset = stage(dataset, Stage, arguments, workers, gpu, share)
     calls: Counter[str] = Counter(dict.fromkeys(filters, 0))
     before = 0
     with Steps("score", snapshot.num_rows) as steps:

@@ -1,0 +1,87 @@
+# The front door. `make curate` and `make test` do everything on a fresh machine, set-up included.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PY       ?= $(shell command -v python3.11 || command -v python3)
+VENV     := .venv
+BIN      := $(VENV)/bin
+READY    := $(VENV)/.ready
+RECIPE   ?= curation/recipes/sample.yaml
+RUN      ?= runs/$(basename $(notdir $(RECIPE)))
+UV       := 0.13.9
+TORCH    := 2.13.0
+# cpu, cu130, ... or auto: what this machine has. A folder of wheels in PIP_FIND_LINKS goes before any index.
+TORCH_BACKEND ?= auto
+
+# word splitting by the shell must not touch "a b=c"
+QUOTED_SET := $(foreach item,$(SET),--set '$(item)')
+OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help setup sample curate recut report calibrate test lint bench weights paddle-env
+
+help:  ## this list
+	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
+	@echo "make curate RECIPE=my.yaml RUN=s3://b/run      your recipe, here"
+	@echo "make curate RECIPE=... RUN=... CLUSTER=http://head:8265   the same as a Ray job"
+	@echo "make recut NAME=strict SET=\"text.max_area=0.03\" [RUN=...]  another cut of a run: only missing scores are made"
+	@echo "make report [RUN=...] [NAME=...]              terminal summary and RUN/report.html, also while it runs"
+	@echo "make calibrate [LABELS=my.csv]                 thresholds from labelled photos, with their precision and recall"
+	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
+	@echo "make weights                                  which model files are used, where they were found, licences"
+	@echo "make test | lint | bench                      everything tested; style; speed as ratios"
+	@echo "make setup                                    only the environment ($(VENV))"
+	@echo "Each step alone: $(BIN)/python -m curation.STEP --help  (select fetch score cut annotate pack report ...)"
+
+setup: $(READY)
+
+$(READY): requirements/lock.txt requirements/overrides.txt pyproject.toml
+	@test -n "$(PY)" || { echo "python3.11 is needed with its venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	@$(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+	  { echo "$(PY) is $$($(PY) -V): Python 3.11 or 3.12 is needed, e.g. make PY=/path/to/python3.11"; exit 1; }
+	@echo "setup: $(VENV), from requirements/lock.txt and torch $(TORCH)"
+	@test -x $(BIN)/python || $(PY) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check uv==$(UV)
+	@$(BIN)/uv pip install -q --python $(BIN)/python torch==$(TORCH) -r requirements/lock.txt \
+	    --override requirements/overrides.txt \
+	    $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend=$(TORCH_BACKEND)) || \
+	  $(BIN)/uv pip install -q --python $(BIN)/python torch==$(TORCH) -r requirements/lock.txt \
+	    --override requirements/overrides.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+sample: $(READY)  ## the sample's photos and metadata, into the cache
+	@$(BIN)/python -m curation.sample.make
+
+ifeq ($(RECIPE),curation/recipes/sample.yaml)
+curate: sample
+endif
+curate: $(READY)
+	@$(BIN)/python jobs/curate.py --recipe '$(RECIPE)' --run '$(RUN)' $(OPTIONS) $(if $(CLUSTER),--cluster '$(CLUSTER)') \
+	  $(if $(AGAIN),--again)
+
+recut: $(READY)
+	@test -n "$(NAME)" || { echo "a new cut needs a name: make recut NAME=strict SET=\"text.max_area=0.03\""; exit 2; }
+	@$(BIN)/python jobs/curate.py --recut --run '$(RUN)' --name '$(NAME)' \
+	  $(foreach item,$(SET),--set 'thresholds.$(item)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
+
+report: $(READY)
+	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)')
+
+calibrate: $(READY)
+	@$(BIN)/python -m curation.calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
+	  $(OPTIONS)
+
+weights: $(READY)
+	@$(BIN)/python -m curation.weights
+
+test: sample
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: $(READY)
+	@$(BIN)/python -m tests.bench

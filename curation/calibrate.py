@@ -1,0 +1,366 @@
+"""Thresholds are chosen, not guessed.
+
+    python -m curation.calibrate                       on the sample's labelled photos
+    python -m curation.calibrate --labels my.csv       on yours: columns as in tests/labels/sample-photos.csv
+    python -m curation.calibrate --run RUN --reference fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
+
+Each filter's thresholds are chosen on one half of the photos (even last hex digit of the sha256) and reported on the
+other, with 95 % Wilson intervals. Positive means *rejected*: precision is the share of the rejected that a person
+would reject too, recall the share found of what a person would reject, loss the share of good photos thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from curation import recipe as recipes
+from curation.filters import build
+from curation.filters.base import PASS, Filter
+from curation.image import Undecodable, decode
+from curation.packages import cache_dir
+from curation.progress import Steps
+from curation.recipe import PAPER_ORDER, Recipe, Thresholds, set_fields
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIANT = "variant of"  # forty labelled files are edits of one portrait: they would outvote everything else
+# what is tried for each filter: every combination
+GRID: dict[str, dict[str, list[Any]]] = {
+    "grayscale": {"min_std": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15]},
+    "text": {
+        "min_confidence": [0.5, 0.6, 0.7, 0.8],
+        "max_area": [0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1],
+        "max_boxes": [1, 2, 3, 4, 6, 8, 12],
+    },
+    "faces": {
+        "min_confidence": [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75],
+        "min_relative_area": [0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4],
+    },
+    "anime": {"min_neighbors": [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60]},
+}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its 95 % Wilson interval."""
+
+    hits: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.of if self.of else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        if not self.of:
+            return 0.0, 1.0
+        z, n, p = 1.96, self.of, self.value
+        centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.3f} [{low:.2f}-{high:.2f}] {self.hits}/{self.of}" if self.of else "-"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A yes/no decision against the truth; `None` in the truth does not count."""
+
+    precision: Rate
+    recall: Rate
+    loss: Rate
+
+    @classmethod
+    def of(cls, said: np.ndarray, truth: np.ndarray, counts: np.ndarray) -> Quality:
+        said, truth = said[counts], truth[counts]
+        hits = int((said & truth).sum())
+        return cls(
+            Rate(hits, int(said.sum())), Rate(hits, int(truth.sum())), Rate(int((said & ~truth).sum()), int((~truth).sum()))
+        )
+
+    @property
+    def f1(self) -> float:
+        total = self.precision.of + self.recall.of
+        return 2 * self.precision.hits / total if total else math.nan
+
+    @property
+    def mistakes(self) -> int:
+        """Good photos thrown away and bad ones let through, together."""
+        return self.loss.hits + self.recall.of - self.recall.hits
+
+
+@dataclass
+class Labelled:
+    """Photos with a person's answers and every filter's evidence, row for row."""
+
+    labels: list[dict[str, str]]
+    evidence: dict[str, pa.Table]
+
+    def truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(should be rejected, counts at all) for a filter; bool (rows,) each."""
+        rule = TRUTHS[name]
+        answers = [rule(label) for label in self.labels]
+        return np.array([bool(a) for a in answers]), np.array([a is not None for a in answers])
+
+    @property
+    def choosing(self) -> np.ndarray:
+        """bool (rows,): the half that thresholds are chosen on."""
+        return np.array([int(label["sha256"][-1], 16) % 2 == 0 for label in self.labels])
+
+
+def _grey(label: dict[str, str]) -> bool | None:
+    return {"grey": True, "colour": False}.get(label["colour"])  # toned and partly coloured ones have no right answer
+
+
+def _much_text(label: dict[str, str]) -> bool | None:
+    return label["text"] == "much"
+
+
+def _not_one_face(label: dict[str, str]) -> bool | None:
+    return int(label["faces"]) != 1 if label["drawing"] == "photo" else None  # whether a drawn face counts is anime's
+
+
+def _drawn(label: dict[str, str]) -> bool | None:
+    return {"anime": True, "cartoon": True, "photo": False}.get(label["drawing"])
+
+
+TRUTHS: dict[str, Callable[[dict[str, str]], bool | None]] = {
+    "grayscale": _grey,
+    "text": _much_text,
+    "faces": _not_one_face,
+    "anime": _drawn,
+}
+
+
+# -- scores of labelled photos -------------------------------------------------------------------------------------
+
+
+def load_labels(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def score_photos(labels: list[dict[str, str]], filters: dict[str, Filter], recipe: Recipe) -> Labelled:
+    """Evidence of every decodable labelled photo; kept in the cache by fingerprint, so that a second call is quick."""
+    from curation.sample.photos import photos
+
+    files = {photo.sha256[:16]: photo.path for photo in photos()}
+    labels = [label for label in labels if label["sha256"] in files]
+    cached = {name: _cached(item) for name, item in filters.items()}
+    todo = [lab for lab in labels if any(lab["sha256"] not in cached[name] for name in filters)]
+    fresh: dict[str, list[dict[str, Any]]] = {name: [] for name in filters}
+    with Steps("calibrate", len(todo), "photos") as steps:
+        for label in todo:
+            try:
+                picture = decode(files[label["sha256"]].read_bytes(), recipe.images)
+            except Undecodable:
+                picture = None
+            needed: dict[str, pa.Table] = {}
+            for name, item in filters.items():
+                if picture is not None:
+                    needed[name] = item.score([picture], {need: needed[need] for need in item.needs})
+                    row = needed[name].to_pylist()[0]
+                else:
+                    row = {field.name: None for field in item.columns}
+                fresh[name].append({"id": label["sha256"], **row, "error": None if picture else "undecodable"})
+            steps.advance(1)
+    evidence = {}
+    for name, item in filters.items():
+        table = pa.Table.from_pylist([*cached[name].values(), *fresh[name]], schema=item.schema)
+        if fresh[name]:
+            _cache_path(item).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, _cache_path(item))
+        evidence[name] = table
+    decoded = {row["id"] for row in evidence["grayscale"].to_pylist() if row["error"] is None}
+    labels = [label for label in labels if label["sha256"] in decoded]
+    for name, table in evidence.items():
+        place = {text: row for row, text in enumerate(table["id"].to_pylist())}
+        evidence[name] = table.take([place[label["sha256"]] for label in labels]).combine_chunks()
+    return Labelled(labels, evidence)
+
+
+def _cache_path(item: Filter) -> Path:
+    return cache_dir() / "calibration" / f"{item.name}-{item.fingerprint}.parquet"
+
+
+def _cached(item: Filter) -> dict[str, dict[str, Any]]:
+    path = _cache_path(item)
+    return {row["id"]: row for row in pq.read_table(path).to_pylist()} if path.exists() else {}
+
+
+# -- choosing -------------------------------------------------------------------------------------------------------
+
+
+def candidates(name: str, thresholds: Thresholds) -> Iterator[tuple[dict[str, Any], Thresholds]]:
+    """Every combination of the grid of one filter, put into the other thresholds."""
+    for values in itertools.product(*GRID[name].values()):
+        setting = dict(zip(GRID[name], values, strict=True))
+        tree = set_fields(thresholds.model_dump(mode="json"), [f"{name}.{k}={v}" for k, v in setting.items()])
+        yield setting, Thresholds.model_validate(tree)
+
+
+def rejects(item: Filter, evidence: pa.Table, thresholds: Thresholds) -> np.ndarray:
+    return item.verdict(evidence, getattr(thresholds, item.name)) != PASS
+
+
+def choose(
+    item: Filter, evidence: pa.Table, truth: np.ndarray, counts: np.ndarray, thresholds: Thresholds
+) -> list[tuple[dict[str, Any], Thresholds, Quality]]:
+    """All settings with their quality on the rows that count: fewest mistakes first, then fewest photos lost."""
+    found = []
+    for setting, changed in candidates(item.name, thresholds):
+        found.append((setting, changed, Quality.of(rejects(item, evidence, changed), truth, counts)))
+    return sorted(found, key=lambda entry: (entry[2].mistakes, entry[2].loss.hits))
+
+
+def middle_of_best(found: list[tuple[dict[str, Any], Thresholds, Quality]]) -> tuple[dict[str, Any], Thresholds]:
+    """Of the settings that are equally good the one in the middle: its neighbours are as good as it is."""
+    first = found[0][2]
+    best = [e for e in found if (e[2].mistakes, e[2].loss.hits) == (first.mistakes, first.loss.hits)]
+    centre = {key: float(np.median([entry[0][key] for entry in best])) for key in best[0][0]}
+    scale = {key: max(abs(value), 1e-9) for key, value in centre.items()}
+    nearest = min(best, key=lambda e: sum(abs(e[0][k] - centre[k]) / scale[k] for k in centre))
+    return nearest[0], nearest[1]
+
+
+def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds, console: Console) -> Thresholds:
+    """Choose each filter's thresholds on one half; print them, and their quality on the other."""
+    single = np.array([not label.get("note", "").startswith(VARIANT) for label in labelled.labels])
+    choosing, thresholds = labelled.choosing & single, start
+    reporting = ~labelled.choosing & single
+    console.print(f"{len(labelled.labels)} photos, {int(single.sum())} of them no edit of another; chosen on "
+                  f"{int(choosing.sum())}, reported on {int(reporting.sum())}")  # fmt: skip
+    for name in PAPER_ORDER:
+        item, evidence = filters[name], labelled.evidence[name]
+        truth, counts = labelled.truth(name)
+        found = choose(item, evidence, truth, counts & choosing, thresholds)
+        setting, chosen = middle_of_best(found)
+        console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
+        thresholds = chosen
+    _print_kept("before", labelled, filters, start, reporting, console)
+    _print_kept("chosen", labelled, filters, thresholds, reporting, console)
+    return thresholds
+
+
+def _sweep(
+    name: str, item: Filter, evidence: pa.Table, truth: np.ndarray, counts: np.ndarray, chosen: Thresholds,
+    setting: dict[str, Any], others: Thresholds, start: Thresholds,
+) -> Table:  # fmt: skip
+    """The chosen setting among its neighbours: the first of its fields moved, the rest as chosen."""
+    table = Table(title=f"{name} on the half not chosen on", title_justify="left")
+    for heading in ("setting", "precision of rejecting", "recall of rejecting", "good photos lost"):
+        table.add_column(heading)
+    for key in setting:
+        values = GRID[name][key]
+        at = values.index(setting[key])
+        for value in values[max(0, at - 3) : at + 4]:
+            tree = set_fields(chosen.model_dump(mode="json"), [f"{name}.{key}={value}"])
+            quality = Quality.of(rejects(item, evidence, Thresholds.model_validate(tree)), truth, counts)
+            mark = "[bold]" if value == setting[key] else ""
+            table.add_row(f"{mark}{key}={value}", *(f"{mark}{rate}" for rate in _rates(quality)))
+        table.add_section()
+    quality = Quality.of(rejects(item, evidence, start), truth, counts)
+    table.add_row("as in the recipe", *map(str, _rates(quality)))
+    return table
+
+
+def _rates(quality: Quality) -> Iterable[Rate]:
+    return quality.precision, quality.recall, quality.loss
+
+
+def _print_kept(
+    what: str, labelled: Labelled, filters: dict[str, Filter], thresholds: Thresholds, counts: np.ndarray, console: Console
+) -> None:
+    kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in PAPER_ORDER], axis=0)
+    keep = np.array([label["keep"] == "1" for label in labelled.labels])
+    quality = Quality.of(kept, keep, counts)
+    console.print(f"kept set, {what}: precision {quality.precision}, recall {quality.recall}")
+
+
+# -- against the published set --------------------------------------------------------------------------------------
+
+
+def fit_reference(arguments: argparse.Namespace, console: Console) -> Thresholds:
+    """Move one threshold after the other until no move raises the agreement (F1) with the published set."""
+    from curation.steps import open_curation
+    from curation.units import UnitScores, units_of
+
+    curation = open_curation(arguments)
+    evidence: dict[str, list[pa.Table]] = {name: [] for name in PAPER_ORDER}
+    published: list[bool] = []
+    for unit in units_of(curation.snapshot()[0]):
+        known = UnitScores(curation.run, unit, curation.filters)
+        flags = known.candidates["in_hq"].to_pylist()
+        if flags and flags[0] is None:
+            raise recipes.RecipeError(f"{arguments.run} was made without sources.hq4m: there is nothing to fit to")
+        rows = [i for i in range(len(flags)) if all(known.evidence[n].seen[i] for n in PAPER_ORDER)]
+        published += [flags[i] for i in rows]
+        for name in PAPER_ORDER:
+            evidence[name].append(known.evidence[name].table.take(pa.array(rows, pa.int64())))
+    tables = {name: pa.concat_tables(parts).combine_chunks() for name, parts in evidence.items()}
+    truth, everything = np.array(published), np.ones(len(published), bool)
+    thresholds = curation.recipe.thresholds
+
+    def agreement(item: Thresholds) -> Quality:
+        gone = np.any([rejects(curation.filters[n], tables[n], item) for n in PAPER_ORDER], axis=0)
+        return Quality.of(~gone, truth, everything)
+
+    best = agreement(thresholds).f1
+    moved = True
+    while moved:
+        moved = False
+        for name in PAPER_ORDER:
+            for _, changed in candidates(name, thresholds):
+                value = agreement(changed).f1
+                if value > best + 1e-9:
+                    best, thresholds, moved = value, changed, True
+    quality = agreement(thresholds)
+    console.print(f"{len(truth)} images with every score; agreement with the published set: recall {quality.recall}, "
+                  f"precision {quality.precision}")  # fmt: skip
+    return thresholds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from curation.steps import explained, step_arguments
+
+    parser = argparse.ArgumentParser(prog="python -m curation.calibrate", description=__doc__)
+    step_arguments(parser)
+    parser.set_defaults(run=None)
+    next(action for action in parser._actions if action.dest == "run").nargs = "?"
+    parser.add_argument("--labels", type=Path, default=ROOT / "tests" / "labels" / "sample-photos.csv")
+    parser.add_argument("--reference", action="store_true", help="fit a run to the published set instead of labels")
+    options = parser.parse_args(arguments)
+    console = Console()
+
+    def work() -> None:
+        if options.reference:
+            chosen = fit_reference(options, console)
+        else:
+            recipe = recipes.load(options.recipe or ROOT / "curation" / "recipes" / "sample.yaml", options.set)
+            filters = build(recipe)
+            labelled = score_photos(load_labels(options.labels), filters, recipe)
+            chosen = calibrate(labelled, filters, recipe.thresholds, console)
+        import yaml
+
+        console.print("thresholds:\n" + yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), markup=False)
+
+    return explained(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

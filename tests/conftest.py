@@ -1,0 +1,85 @@
+"""What all tests share: one Ray, the sample, and one small finished run that many of them read."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+for name, value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_DEDUP_LOGS": "0",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "WANDB_MODE": "disabled",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT),
+}.items():
+    os.environ.setdefault(name, value)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[dict[str, str]]:
+    """The one Ray of the test session: `address` for drivers that join it, `dashboard` for jobs."""
+    import logging
+
+    import ray
+
+    from curation.cluster import _settle
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = ray.init(
+        address="local",
+        num_cpus=4,  # two more than the gate's machine has: drivers of other tests hold some while they start
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=port,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    _settle()
+    yield {"address": context.address_info["gcs_address"], "dashboard": f"http://{context.dashboard_url}"}
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The sample's folder, made if it is not there."""
+    from curation.packages import cache_dir
+    from curation.sample.make import make
+
+    folder = cache_dir() / "sample"
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_world(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Metadata of some sixty of the sample's images, every made and every misbehaving one among them."""
+    from tests.world import write_small_world
+
+    folder = tmp_path_factory.mktemp("world")
+    write_small_world(sample, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(small_world: Path, ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over the small world: nothing audited, the paper's order. Only to be read."""
+    from tests.world import curate
+
+    root = tmp_path_factory.mktemp("finished") / "run"
+    curate(root, small_world)
+    return root

@@ -1,0 +1,103 @@
+"""The guarantees of docs/guarantees.md that need a whole run to be shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from curation import report
+from curation.run import Run
+from tests.world import curate, fork, shard_hashes, shard_ids, small_recipe, verdicts_of
+
+FETCHED = ("candidates", "selected", "fetched")
+
+
+def test_a_finished_run_reconciles_and_has_every_kept_image_once(finished):
+    assert report.main([str(finished), "--no-html"]) == 0
+    kept = sorted(text for text, row in verdicts_of(finished).items() if row["verdict"] == "kept")
+    without_identity = json.loads((finished / "cuts/small/no_identity.json").read_text())
+    assert len(kept) > 15
+    assert shard_ids(finished) == [text for text in kept if text not in without_identity]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["score.workers=1"],
+        ["score.order=cheapest"],
+        ["score.split_devices=true"],
+        ["score.audit_minimum=1000", "score.batch=7"],
+    ],
+    ids=["one worker", "cheapest order", "two operators", "all audited"],
+)
+def test_the_same_snapshot_gives_the_same_bytes(finished, small_world, tmp_path, change):
+    """Scored afresh, however the work is cut up."""
+    root = fork(finished, tmp_path / "run", *FETCHED)
+    curate(root, small_world, *change)
+    assert shard_hashes(root) == shard_hashes(finished)
+
+
+def test_the_same_command_again_does_nothing_again(finished, small_world, tmp_path, capsys):
+    root = fork(finished, tmp_path / "run", *FETCHED, "scores", "cuts", "annotations", "shards")
+    before = {path: path.stat().st_mtime_ns for path in (root / "shards").rglob("*.tar")}
+    curate(root, small_world)
+    said = capsys.readouterr().err
+    assert "select  done before" in said
+    assert "0 requests" in said
+    assert "model calls: grayscale 0, text 0, faces 0, anime 0" in said
+    assert "0 written" in said
+    assert {path: path.stat().st_mtime_ns for path in (root / "shards").rglob("*.tar")} == before
+
+
+@pytest.mark.parametrize("setting", ["text.max_area=0.5", "text.max_area=0.0"], ids=["looser", "stricter"])
+def test_a_recut_calls_exactly_the_missing_scores(finished, small_world, tmp_path, capsys, setting):
+    root = fork(finished, tmp_path / "recut", *FETCHED, "scores", "cuts", "annotations", "shards")
+    stored = score_counts(root)
+    recipe_change = [f"thresholds.{setting}", "thresholds.text.max_boxes=1000"]
+    from curation.steps import Curation
+
+    curation = Curation(Run(root), small_recipe(small_world, *recipe_change), "other")
+    curation.recut()
+    said = capsys.readouterr().err
+    afresh = fork(finished, tmp_path / "afresh", *FETCHED)
+    curate(afresh, small_world, *recipe_change, name="other")
+    assert shard_hashes(root, "other") == shard_hashes(afresh, "other")
+    # what the recut added is what a fresh run at that threshold needs and the first run had not made
+    made = {name: score_counts(root)[name] - stored[name] for name in stored}
+    needed = {name: len(score_ids(afresh, name) - score_ids(finished, name)) for name in stored}
+    assert made == needed
+    calls = ", ".join(f"{name} {made[name]}" for name in ("grayscale", "text", "faces", "anime"))
+    assert (f"model calls: {calls}" in said) if any(made.values()) else ("no model is run" in said)
+    assert shard_hashes(root) == shard_hashes(finished), "the first cut stays as it was"
+
+
+def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
+    """So that the test above cannot pass on nothing."""
+    gone = [row for row in verdicts_of(finished).values() if row["reason"] == "text"]
+    assert gone and all(row["faces"] == -1 for row in gone)
+
+
+def test_a_name_belongs_to_one_content_recipe(finished, small_world):
+    from curation.recipe import RecipeError
+    from curation.steps import Curation
+
+    curation = Curation(Run(finished), small_recipe(small_world, "thresholds.text.max_area=0.123"))
+    with pytest.raises(RecipeError, match=r"thresholds.text.max_area: .* -> 0.123.*another name"):
+        curation.content_hash()
+
+
+def score_ids(root, name: str) -> set[str]:
+    (folder,) = (path for path in (root / "scores").glob(f"{name}-*"))
+    table = Run(root).read_tables(f"scores/{folder.name}/*.parquet", ["id"])
+    return set() if table is None else set(table["id"].to_pylist())
+
+
+def score_counts(root) -> dict[str, int]:
+    """Rows, not ids: a score that was made twice would show."""
+    counts = {}
+    for name in ("grayscale", "text", "faces", "anime"):
+        (folder,) = (path for path in (root / "scores").glob(f"{name}-*"))
+        table = Run(root).read_tables(f"scores/{folder.name}/*.parquet", ["id"])
+        counts[name] = 0 if table is None else table.num_rows
+    return counts
