@@ -89,7 +89,7 @@ class GrayscaleSettings(Section):
 class TextSettings(Section):
     model: Literal["ppocr-v4-mobile-det", "ppocr-v6-small-det"] = "ppocr-v4-mobile-det"
     engine: Literal["onnxruntime", "paddleocr"] = "onnxruntime"
-    max_side: int = Field(640, ge=64, multiple_of=32)
+    max_side: int = Field(480, ge=64, multiple_of=32)
     binarize: float = Field(0.3, gt=0, lt=1)
     unclip: float = Field(1.6, gt=0)
 
@@ -121,8 +121,9 @@ class GrayscaleThresholds(Section):
 
 
 class TextThresholds(Section):
-    min_confidence: float = Field(0.7, ge=TEXT_FLOOR, le=1, description="boxes below do not count")
-    max_area: Share = Field(0.05, description="area of the union of the boxes / area of the image")
+    min_confidence: float = Field(0.6, ge=TEXT_FLOOR, le=1, description="boxes below do not count")
+    max_line: Share = Field(0.2, description="higher boxes do not count: the detector's blobs; a share of the image")
+    max_area: Share = Field(0.02, description="area of the union of the boxes / area of the image")
     max_boxes: int = Field(10, ge=0)
 
 

@@ -39,7 +39,7 @@ def test_same_boxes_as_our_own_engine(filters, pictures):
         for a, b in zip(sorted(box["quad"] for box in one), sorted(box["quad"] for box in other), strict=True):
             apart = (np.array(a) - np.array(b)).reshape(4, 2) * (width, height)
             assert np.abs(apart).max() <= 2  # pixels of the view
-    areas = [Text.measure(table, 0.7)[0] for table in tables]
+    areas = [Text.measure(table, 0.6, 0.2)[0] for table in tables]
     assert areas[0] == pytest.approx(areas[1], abs=0.005)
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from curation.filters.base import FAIL, PASS, UNKNOWN
 from curation.filters.text import BOX, MEAN, STD, OnnxEngine, Text, network_input
+from curation.image import decode
 from curation.recipe import TEXT_FLOOR, TextThresholds
+from curation.sample.photos import SKIMAGE
 
 MODELS = ("ppocr-v4-mobile-det", "ppocr-v6-small-det")
 
@@ -38,9 +40,9 @@ def test_finds_text_and_only_text(photo, make, picture_of, model):
     one = make("text", model=model)
     evidence = one.score([portrait, picture_of(with_lines(portrait.rgb, 3)), photo("page")], {})
     assert one.verdict(evidence, TextThresholds()).tolist() == [PASS, FAIL, FAIL]
-    area, boxes = Text.measure(evidence, 0.7)
-    assert area[0] == 0 and 0.1 < area[1] < 0.5
-    assert boxes[0] == 0 and 3 <= boxes[1] <= 9
+    area, boxes = Text.measure(evidence, 0.6, 0.2)
+    assert area[0] < 0.005 and 0.1 < area[1] < 0.5
+    assert boxes[0] <= 1 and 3 <= boxes[1] <= 9
 
 
 def test_boxes_are_where_the_text_is(photo, make, picture_of):
@@ -54,7 +56,7 @@ def test_evidence_reaches_down_to_the_floor_and_is_in_order(photo, make):
     (boxes,) = make("text").score([photo("page")], {})["boxes"].to_pylist()
     scores = [found["score"] for found in boxes]
     assert scores == sorted(scores, reverse=True)
-    assert TEXT_FLOOR <= scores[-1] < 0.7  # weaker boxes than the default threshold are stored too
+    assert TEXT_FLOOR <= scores[-1] < 0.6  # weaker boxes than the default threshold are stored too
     assert all(0 <= share <= 1 for found in boxes for share in found["quad"])
 
 
@@ -90,24 +92,32 @@ def test_runs_on_one_thread(make):
 
 
 def test_settings_are_in_the_fingerprint_and_thresholds_are_not(make):
-    prints = [make("text", **settings).fingerprint for settings in ({}, {"max_side": 480}, {"engine": "paddleocr"})]
+    prints = [make("text", **settings).fingerprint for settings in ({}, {"max_side": 640}, {"engine": "paddleocr"})]
     assert len({*prints, make("text", model=MODELS[1]).fingerprint}) == 4
 
 
 def test_overlapping_boxes_are_counted_once(make):
     strip, beside = box(0.9, 0, 0, 0.4, 0.1), box(0.9, 0, 0.2, 0.4, 0.3)
     evidence = table([strip], [strip, strip], [strip, beside], [], None)
-    verdict = make("text").verdict(evidence, TextThresholds(max_area=0.05))
+    verdict = make("text").verdict(evidence, TextThresholds(max_area=0.05, max_line=0.3))
     assert verdict.tolist() == [PASS, PASS, FAIL, PASS, UNKNOWN]
-    assert Text.measure(evidence, 0.7)[0].tolist() == pytest.approx([0.04, 0.04, 0.08, 0, 0])
+    assert Text.measure(evidence, 0.6, 0.2)[0].tolist() == pytest.approx([0.04, 0.04, 0.08, 0, 0])
+
+
+def test_a_blob_is_not_a_line_of_text(make, photo):
+    one = make("text", max_side=640)
+    evidence = one.score([decode((SKIMAGE.fetch() / "skimage/data/coffee.png").read_bytes())], {})  # a cup
+    assert Text.measure(evidence, 0.6)[0][0] > 0.2
+    assert one.verdict(evidence, TextThresholds()).tolist() == [PASS]
 
 
 def test_thresholds(make):
-    evidence = table([box(0.9, 0, 0, 0.5, 0.5)], [box(0.6, 0, 0, 0.5, 0.5)], [box(0.9, 0, 0, 0.01, 0.01)] * 3)
+    evidence = table([box(0.9, 0, 0, 1, 0.15)], [box(0.5, 0, 0, 1, 0.15)], [box(0.9, 0, 0, 0.01, 0.01)] * 3)
     one = make("text")
     assert one.verdict(evidence, TextThresholds()).tolist() == [FAIL, PASS, PASS]
     assert one.verdict(evidence, TextThresholds(min_confidence=0.5)).tolist() == [FAIL, FAIL, PASS]
-    assert one.verdict(evidence, TextThresholds(max_area=0.25)).tolist() == [PASS, PASS, PASS]
+    assert one.verdict(evidence, TextThresholds(max_area=0.16)).tolist() == [PASS, PASS, PASS]
+    assert one.verdict(evidence, TextThresholds(max_line=0.1)).tolist() == [PASS, PASS, PASS]
     assert one.verdict(evidence, TextThresholds(max_boxes=2)).tolist() == [FAIL, PASS, FAIL]
     assert one.verdict(evidence.slice(0, 0), TextThresholds()).tolist() == []
 
@@ -120,15 +130,15 @@ def test_the_shortcuts_of_the_verdict_are_exact(make):
         high = low + random.uniform(0.005, 0.2, low.shape)
         rows.append([box(float(random.uniform(0.3, 1)), *a, *b) for a, b in zip(low, high, strict=True)])
     evidence = table(*rows)
-    thresholds = TextThresholds(max_area=0.03, max_boxes=4)
-    area, number = Text.measure(evidence, thresholds.min_confidence)
+    thresholds = TextThresholds(max_area=0.03, max_boxes=4, max_line=0.15)
+    area, number = Text.measure(evidence, thresholds.min_confidence, thresholds.max_line)
     expected = np.where((area > thresholds.max_area) | (number > thresholds.max_boxes), FAIL, PASS)
     assert 40 < expected.sum() < 360
     assert make("text").verdict(evidence, thresholds).tolist() == expected.tolist()
 
 
 def test_evidence_survives_parquet_and_slices(make):
-    evidence = table(None, [box(0.9, 0, 0, 0.5, 0.5)], [], None, [box(0.8, 0, 0, 0.1, 0.1)] * 2)
+    evidence = table(None, [box(0.9, 0, 0, 0.5, 0.1)], [], None, [box(0.8, 0, 0, 0.1, 0.1)] * 2)
     buffer = io.BytesIO()
     pq.write_table(evidence, buffer)
     back = pa.concat_tables([pq.read_table(buffer), evidence]).slice(1)
