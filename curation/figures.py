@@ -150,7 +150,7 @@ def _ticks(bins: Bins, percent: bool) -> list[str]:
         if bins.first_is_rest:
             found.append(((bins.x(0) + bins.x(1) - ZERO_GAP) / 2, "0"))
         if bins.scale == "log":
-            steps = (1, 2, 5) if high / low < 300 else (1,)
+            steps = range(1, 10) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
             marks = [s * 10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1) for s in steps]
             found += [(float(np.interp(log(m), np.log(edges[start:]), positions)), _number(m, percent))
                       for m in marks if low <= m <= high]  # fmt: skip

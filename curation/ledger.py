@@ -75,7 +75,7 @@ class Ledger:
 
     @property
     def fetched(self) -> int:
-        return len(np.unique(self.attempts.ids[self.attempts.success])) if self.attempts is not None else 0
+        return len(tables.distinct(self.attempts.ids[self.attempts.success])) if self.attempts is not None else 0
 
     @property
     def undecodable(self) -> dict[str, int]:
@@ -123,7 +123,7 @@ def read(run: Run, cut: str | None = None) -> Ledger:
         ledger.images = tables.read_images(run, ledger.snapshot.ids)
     ledger.verdicts = outcome.read_verdicts(run, ledger.cut)
     if ledger.verdicts is not None:
-        ledger.kept = np.unique(ledger.verdicts.ids[ledger.verdicts.are("kept")])
+        ledger.kept = tables.distinct(ledger.verdicts.ids[ledger.verdicts.are("kept")])
         _read_annotations(ledger, str(content.get("encoder") or ""))
     ledger.shards = outcome.read_shards(run, ledger.cut)
     ledger.steps = steps_of(ledger)
@@ -187,7 +187,7 @@ def _read_annotations(ledger: Ledger, encoder: str) -> None:
     without = ledger.annotations.ids[ledger.annotations.never_with]
     listed = f"cuts/{ledger.cut}/no_identity.json"
     if ledger.run.exists(listed):  # written with the plan: knows which face this cut chose
-        ledger.listed = np.array([int(text, 16) for text in ledger.run.read_json(listed)], dtype=np.uint64)
+        ledger.listed = np.array(sorted(int(text, 16) for text in ledger.run.read_json(listed)), dtype=np.uint64)
         without = ledger.listed
     ledger.no_identity = np.intersect1d(ledger.kept, without)
     ledger.kept = np.setdiff1d(ledger.kept, without)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curation.ledger_tables import LOST, repeated
+from curation.ledger_tables import LOST, among, distinct, repeated
 
 if TYPE_CHECKING:
     from curation.ledger import Ledger
@@ -42,13 +42,13 @@ def steps_of(ledger: Ledger) -> list[Step]:
 
     candidates = len(ledger.candidates.ids) if ledger.candidates else 0
     selected = len(ledger.selected) if ledger.selected is not None else 0
-    tried = len(np.unique(ledger.attempts.ids)) if ledger.attempts else 0
+    tried = len(distinct(ledger.attempts.ids)) if ledger.attempts else 0
     taken = len(ledger.snapshot.ids) if ledger.snapshot else None
     decoded = len(ledger.images.ids) if ledger.images else 0
-    verdicts = len(np.unique(ledger.verdicts.ids)) if ledger.verdicts else 0
+    verdicts = len(distinct(ledger.verdicts.ids)) if ledger.verdicts else 0
     undecided = int(ledger.verdicts.are("undecided").sum()) if ledger.verdicts else 0
     kept = np.union1d(ledger.kept, ledger.no_identity)
-    annotated = int(np.isin(kept, ledger.annotations.ids).sum()) if ledger.annotations else 0
+    annotated = int(among(kept, ledger.annotations.ids).sum()) if ledger.annotations else 0
     cut_done = verdicts > 0 and (ledger.run.exists(f"cuts/{ledger.cut}/funnel.json") or verdicts == taken)
     planned, written = len(ledger.shards.planned_shards), len(ledger.shards.sidecars)
     return [
@@ -85,7 +85,7 @@ def identities_of(ledger: Ledger) -> list[Identity]:
         if "candidates" in ledger.source_counts:
             equal("candidates counted = rows", ledger.source_counts["candidates"], {"rows": len(pool)})
         if ledger.selected is not None:
-            rest = int((~np.isin(pool, ledger.selected)).sum())
+            rest = int((~among(pool, ledger.selected)).sum())
             terms = {"selected": len(ledger.selected), "not selected": rest}
             equal("candidates = selected + not selected", len(pool), terms)
     if ledger.selected is not None:
@@ -97,7 +97,7 @@ def identities_of(ledger: Ledger) -> list[Identity]:
         terms = {"scored": ledger.scored, **{f"undecodable ({why})": n for why, n in ledger.undecodable.items()}}
         if ledger.verdicts is not None:  # a cut may come before the decode, but then it decides nothing
             pending = ledger.verdicts.ids[ledger.verdicts.are("undecided")]
-            if waiting := int((~np.isin(pending, ledger.images.ids)).sum()):
+            if waiting := int((~among(pending, ledger.images.ids)).sum()):
                 terms["undecided, not decoded"] = waiting
         equal("taken = scored + undecodable", len(ledger.snapshot.ids), terms, done["score"] or done["cut"])
     if ledger.verdicts is not None:
@@ -105,7 +105,7 @@ def identities_of(ledger: Ledger) -> list[Identity]:
         unique("verdict ids", verdicts.ids)
         rejected = {f"rejected ({why})": n for why, n in ledger.rejected.items()}
         seen = ledger.images.ids if ledger.images else np.zeros(0, np.uint64)
-        undecided = {"undecided": int(np.isin(verdicts.ids[verdicts.are("undecided")], seen).sum())}
+        undecided = {"undecided": int(among(verdicts.ids[verdicts.are("undecided")], seen).sum())}
         terms = {"kept": len(ledger.kept), **rejected, **undecided}
         equal("scored = kept + rejected + undecided", ledger.scored, terms, done["cut"])
         bad = {"undecodable by the cut": int(verdicts.are("undecodable").sum())}
@@ -118,9 +118,9 @@ def _fetch_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
     attempts, snapshot = ledger.attempts, ledger.snapshot
     if attempts is None or ledger.selected is None:
         return
-    tried = np.unique(attempts.ids)
+    tried = distinct(attempts.ids)
     lost = attempts.errors.count(attempts.error[attempts.last() & ~attempts.success]).get(LOST, 0)
-    silent = int((~np.isin(ledger.selected, tried)).sum()) if snapshot else 0
+    silent = int((~among(ledger.selected, tried)).sum()) if snapshot else 0
     failed = {f"failed ({why})": n for why, n in ledger.failed.items()}
     terms = {"fetched": ledger.fetched, **failed, "lost": lost + silent}
     equal("selected = fetched + failed + lost", len(ledger.selected), terms, snapshot is not None)
@@ -130,7 +130,7 @@ def _fetch_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
     unique("snapshot ids", snapshot.ids)
     # a healing that is under way has fetched more than the snapshot knows: some round must agree with it
     rounds = np.unique(attempts.rounds)
-    by_round = [len(np.unique(attempts.ids[attempts.success & (attempts.rounds <= last)])) for last in rounds]
+    by_round = [len(distinct(attempts.ids[attempts.success & (attempts.rounds <= last)])) for last in rounds]
     known = counts.get("fetched", 0)
     equal("fetched counted = successful", known, {"successful": known if known in by_round else ledger.fetched})
     rest = sum(n for why, n in (counts.get("failed") or {}).items() if why != LOST) + counts.get("lost", 0)
@@ -138,8 +138,8 @@ def _fetch_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
     equal("selected = fetched + failed + lost, as counted", counts.get("selected", 0), terms)
     terms = {"taken": len(snapshot.ids), "surplus": counts.get("surplus", 0)}
     equal("fetched = taken + surplus", known, terms)
-    came = np.unique(attempts.ids[attempts.success])
-    equal("taken were fetched", len(snapshot.ids), {"of them fetched": int(np.isin(snapshot.ids, came).sum())})
+    came = distinct(attempts.ids[attempts.success])
+    equal("taken were fetched", len(snapshot.ids), {"of them fetched": int(among(snapshot.ids, came).sum())})
 
 
 def _pack_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
@@ -148,12 +148,12 @@ def _pack_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
         ever = ledger.annotations.ids[ledger.annotations.ever_without]
         never = np.setdiff1d(ledger.annotations.ids[ledger.annotations.never_with], ledger.listed)
         unlisted = np.intersect1d(never, ledger.verdicts.ids[ledger.verdicts.are("kept")])
-        terms = {"of them annotated so": int(np.isin(ledger.listed, ever).sum()), "not listed": len(unlisted)}
+        terms = {"of them annotated so": int(among(ledger.listed, ever).sum()), "not listed": len(unlisted)}
         equal("no identity as listed = as annotated", len(ledger.listed), terms)
     if shards.plan is not None:
         unique("planned ids", shards.plan)
-        equal("kept = planned", len(ledger.kept), {"planned": int(np.isin(shards.plan, ledger.kept).sum())})
-        stray = int((~np.isin(shards.plan, ledger.kept)).sum())
+        equal("kept = planned", len(ledger.kept), {"planned": int(among(shards.plan, ledger.kept).sum())})
+        stray = int((~among(shards.plan, ledger.kept)).sum())
         equal("planned were kept", len(shards.plan), {"kept": len(shards.plan) - stray})
     if not shards.sidecars:
         return
@@ -168,4 +168,4 @@ def _pack_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
     )
     terms = {"packed": packed, **({"forgotten": holes} if holes else {})}
     equal("kept = packed", len(ledger.kept), terms, done["pack"])
-    equal("packed were kept", len(shards.ids), {"kept": int(np.isin(shards.ids, ledger.kept).sum())})
+    equal("packed were kept", len(shards.ids), {"kept": int(among(shards.ids, ledger.kept).sum())})

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.run import Run
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")  # the paper's order; caption_box reads the faces
 LOST = "lost_by_downloader"
+HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)"
 
 
 class LedgerError(ValueError):
@@ -45,7 +46,18 @@ def name_of(number: int | np.uint64) -> str:
 
 def repeated(ids: np.ndarray) -> int:
     """How many rows are one too many."""
-    return len(ids) - len(np.unique(ids))
+    return len(ids) - len(distinct(ids))
+
+
+def distinct(ids: np.ndarray) -> np.ndarray:
+    """Ascending, each once. (numpy's unique hashes, which takes ten times as long on what is sorted already.)"""
+    ids = np.sort(ids, kind="stable")
+    return ids[np.append(True, ids[1:] != ids[:-1])] if len(ids) else ids
+
+
+def among(ids: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """bool (ids,): which of them are in the ascending `pool`."""
+    return rows_of(pool, ids) >= 0
 
 
 def rows_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -135,18 +147,17 @@ class Attempts:
         return chosen
 
 
-def host_of(url: str | None) -> str:
-    try:
-        return urlsplit(url or "").hostname or "(none)"
-    except ValueError:
-        return "(unreadable)"
+def hosts_of(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The host of each URL, lower case; "(none)" where there is none. A regular expression: urlsplit takes 20 us."""
+    found = pc.struct_field(pc.extract_regex(urls.cast(pa.string()), HOST), "host")
+    return pc.if_else(pc.fill_null(pc.equal(found, ""), True), "(none)", pc.utf8_lower(found))
 
 
 def read_attempts(run: Run) -> Attempts | None:
     parts, errors, hosts = [], Words(), Words()
     for path in run.glob("fetched/[0-9]*/[0-9]*.parquet"):
         table = run.read_table(path, ["id", "url", "round", "status", "error"])
-        host = hosts.codes(pa.chunked_array([[host_of(url) for url in table["url"].to_pylist()]], pa.string()))
+        host = hosts.codes(hosts_of(table["url"]))
         success = np.array(table["status"].to_pylist(), dtype=object) == "success"
         rounds = table["round"].to_numpy().astype(np.int32)
         error = np.where(success, -1, errors.codes(table["error"].cast(pa.string()).fill_null("other")))
@@ -226,5 +237,5 @@ def read_images(run: Run, taken: np.ndarray) -> Images | None:
     if not parts:
         return None
     columns = stack(parts)
-    first = np.append(True, columns[0][1:] != columns[0][:-1]) & np.isin(columns[0], taken)
+    first = np.append(True, columns[0][1:] != columns[0][:-1]) & among(columns[0], taken)
     return Images(*(column[first] for column in columns), statuses)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from curation.ledger import Ledger
-from curation.ledger_tables import ids_of, rows_of
+from curation.ledger_tables import among, ids_of, rows_of
 
 CAPTIONS = 200_000  # captions that are read: ids are hashes, so the first buckets are a fair sample
 
@@ -65,7 +65,7 @@ def web(ledger: Ledger, top: int = 20) -> Web | None:
         for mine in [attempts.rounds == number]
     ]
     first = np.append(True, attempts.ids[1:] != attempts.ids[:-1])
-    came = np.isin(attempts.ids, attempts.ids[attempts.success])
+    came = among(attempts.ids, attempts.ids[attempts.success])
     return Web(
         classes=attempts.errors.count(attempts.error[last & ~attempts.success]),
         hosts=hosts,
@@ -105,7 +105,9 @@ def twins(ledger: Ledger) -> tuple[Twins, Twins] | None:
 def _groups(ids: np.ndarray, keys: np.ndarray) -> Twins:
     order = np.lexsort((ids, keys))
     starts = np.flatnonzero(np.append(True, keys[order][1:] != keys[order][:-1])) if len(keys) else np.zeros(0, int)
-    groups = [group for group in np.split(ids[order], starts[1:]) if len(group) > 1]
+    ends = np.append(starts[1:], len(keys))
+    several = np.flatnonzero(ends - starts > 1) if len(keys) else ()
+    groups = [ids[order[starts[index] : ends[index]]] for index in several]
     groups.sort(key=lambda group: (-len(group), int(group[0])))
     return Twins(groups, sum(len(group) for group in groups))
 
@@ -155,7 +157,8 @@ def _captions(ledger: Ledger, found: Contents) -> None:
             break
         table = ledger.run.read_table(path, sorted({"id", "faces", column}))
         ids = ids_of(table, path)
-        table, ids = table.filter(np.isin(ids, ledger.kept)), ids[np.isin(ids, ledger.kept)]
+        mine = among(ids, ledger.kept)
+        table, ids = table.filter(mine), ids[mine]
         if not table.num_rows:
             continue
         faces = table["faces"].combine_chunks()

@@ -14,7 +14,7 @@ import numpy as np
 
 from curation.ledger import Ledger
 from curation.ledger_cut import Verdicts
-from curation.ledger_tables import CHECKS, rows_of
+from curation.ledger_tables import CHECKS, among, rows_of
 
 LABELS = {
     "grayscale": "grayscale",
@@ -124,12 +124,12 @@ def _checks(verdicts: Verdicts | None, partial: bool) -> list[Stage]:
     kept, undecided = verdicts.are("kept"), verdicts.are("undecided")
     rejected = decodable & ~kept & ~undecided
     audited = rejected & verdicts.audited & (state != -1).all(axis=1)
-    stages = []
+    stages, told = [], 0
     for column, check in enumerate(CHECKS):
         passed = int((state[decodable, column] == 1).sum())
         unknown = int((state[rejected, column] == -1).sum())
         waiting = int((state[undecided, column] == -1).sum())
-        note = f"{waiting:,} undecided" if waiting else ""
+        note, told = f"{waiting - told:,} undecided" if waiting > told else "", waiting
         if not unknown:
             stages.append(Stage(LABELS[check], passed, note, partial=partial))
             continue
@@ -206,14 +206,14 @@ def published(ledger: Ledger) -> Published | None:
     row = rows_of(candidates.ids, verdicts.ids)
     in_hq = np.where(row >= 0, candidates.in_hq[row], 0) == 1
     decided = verdicts.are("kept") | verdicts.are("rejected")
-    kept = np.isin(verdicts.ids, ledger.kept)
+    kept = among(verdicts.ids, ledger.kept)
     ours_only, lost = decided & kept & ~in_hq, decided & ~kept & in_hq
     wanted = candidates.ids[candidates.in_hq == 1]
     selected = ledger.selected if ledger.selected is not None else wanted
     taken = ledger.snapshot.ids if ledger.snapshot else np.zeros(0, np.uint64)
     reasons = {
-        "not selected": int((~np.isin(wanted, selected)).sum()),
-        "not fetched": int((np.isin(wanted, selected) & ~np.isin(wanted, taken)).sum()),
+        "not selected": int((~among(wanted, selected)).sum()),
+        "not fetched": int((among(wanted, selected) & ~among(wanted, taken)).sum()),
         "undecodable": int((in_hq & verdicts.are("undecodable")).sum()),
         "undecided": int((in_hq & verdicts.are("undecided")).sum()),
     }

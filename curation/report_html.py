@@ -14,7 +14,7 @@ from markupsafe import Markup
 from curation import figures, thumbnails
 from curation.ledger import Ledger
 from curation.ledger_cut import Verdicts
-from curation.ledger_tables import CHECKS, rows_of
+from curation.ledger_tables import CHECKS, among, rows_of
 from curation.report_facts import contents, twins, web
 from curation.report_funnel import LABELS, alone, funnel, published
 from curation.report_scores import Measure, Scores, nearest, others, read_scores
@@ -22,15 +22,13 @@ from curation.run import CODE_VERSION
 from curation.thumbnails import Grid, Tile
 
 TEMPLATES = Path(__file__).parent / "templates"
-SIDE_BY_SIDE, KEPT = 12, 24
+SIDE_BY_SIDE, KEPT = 12, 36
 WHY = {
-    "grayscale": "too little colour",
-    "text": "too much text",
+    "grayscale": "too little colour", "text": "too much text",
     "faces": "not the right number of prominent faces",
     "caption_box": "no detected face where the caption's face should be",
-    "anime": "a drawn face",
-    "no_identity": "the identity encoder found no face to embed",
-}
+    "anime": "a drawn face", "no_identity": "the identity encoder found no face to embed",
+}  # fmt: skip
 
 
 def build(ledger: Ledger) -> bytes:
@@ -49,6 +47,15 @@ def percent(share: float | None) -> str:
     return f"{share:.1%}" if share < 0.9995 or share == 1 else "99.9%"
 
 
+def plural(number: int) -> str:
+    return f"{number:,} image{'s' if number != 1 else ''}"
+
+
+def moment(created: str) -> str:
+    """An ISO time as people write it."""
+    return created[:19].replace("T", " ") + (" UTC" if created.endswith(("+00:00", "Z")) else "")
+
+
 def size(number: float) -> str:
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if number < 1000 or unit == "TB":
@@ -60,7 +67,7 @@ def size(number: float) -> str:
 def context(ledger: Ledger) -> dict[str, Any]:
     scores = read_scores(ledger)
     panels = [_panel(measure, scores, ledger) for measure in scores.measures]
-    rejects, kept = _rejects(ledger), Grid("Kept, at random", _tiles(ledger.kept, KEPT))
+    rejects, kept = _rejects(ledger), Grid("At random", _tiles(ledger.kept, KEPT))
     same, inside, against = twins(ledger), contents(ledger), published(ledger)
     doubles = _doubles(same)
     disagreements = []
@@ -75,11 +82,11 @@ def context(ledger: Ledger) -> dict[str, Any]:
     grids = [grid for panel in panels for grid in panel["grids"]]
     thumbnails.fill(ledger, [*grids, *rejects, kept, *doubles, *disagreements])
     verdicts = ledger.verdicts
-    manifest = ledger.manifest
+    manifest, identity = ledger.manifest, ledger.manifest.get("identity") or {}
     return {
         "ledger": ledger,
         "title": ledger.run.root.rstrip("/").rsplit("/", 1)[-1],
-        "created": str(manifest.get("created") or "")[:19].replace("T", " "),
+        "created": moment(str(manifest.get("created") or "")),
         "code_version": manifest.get("code_version") or CODE_VERSION,
         "verdict": verdict_line(ledger),
         "banners": banners(ledger),
@@ -99,6 +106,7 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "doubles": doubles,
         "against": against,
         "disagreements": disagreements,
+        "identity": [identity[key] for key in ("name", "dimension", "channel_order") if identity.get(key)],
         "thresholds": _flat(ledger.thresholds.model_dump(mode="json")),
         "recipe": yaml.safe_dump(ledger.recipe, sort_keys=False, allow_unicode=True),
     }
@@ -165,7 +173,7 @@ def _panel(measure: Measure, scores: Scores, ledger: Ledger) -> dict[str, Any]:
     at = None if cut is None else int(np.argmin(np.abs(bins.edges - cut)))
     rest = others(measure, scores, ledger)
     passes = measure.passes() if threshold is not None else _check_passes(ledger.verdicts, measure)
-    kept = np.isin(measure.ids, ledger.kept)
+    kept = among(measure.ids, ledger.kept)
     layers = {
         "kept": measure.values[kept & passes],
         "other": measure.values[~kept & passes],
@@ -228,12 +236,12 @@ def _rejects(ledger: Ledger) -> list[Grid]:
         mine = verdicts.ids[rejected & (verdicts.reason == verdicts.reasons.words.index(reason))]
         if len(mine):
             drawn = {"caption_box": "faces"}.get(reason, reason)
-            note = f"{len(mine):,} images: {WHY.get(reason, 'the filter failed on them')}"
+            note = f"{plural(len(mine))}: {WHY.get(reason, 'the filter failed on them')}"
             grids.append(
                 Grid(LABELS.get(reason, reason.replace("_", " ")), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note)
             )
     if len(ledger.no_identity):
-        note = f"{len(ledger.no_identity):,} images: {WHY['no_identity']}"
+        note = f"{plural(len(ledger.no_identity))}: {WHY['no_identity']}"
         grids.append(Grid(LABELS["no_identity"], _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))
     return grids
 
@@ -271,7 +279,7 @@ def _sizes(ledger: Ledger) -> Markup | str:
         return ""
     fine = ledger.images.status == 0
     shorter = np.minimum(ledger.images.width, ledger.images.height)[fine].astype(float)
-    kept = np.isin(ledger.images.ids[fine], ledger.kept)
+    kept = among(ledger.images.ids[fine], ledger.kept)
     layers = {"kept": shorter[kept], "other": shorter[~kept]}
     return figures.histogram(figures.bins_of(shorter, "log"), layers, "Image size", "shorter side, pixels")
 

@@ -17,7 +17,7 @@ from curation.filters.base import flattened, missing
 from curation.filters.faces import prominent
 from curation.filters.text import Text
 from curation.ledger import Ledger
-from curation.ledger_tables import CHECKS, ids_of, name_of, rows_of
+from curation.ledger_tables import CHECKS, among, ids_of, name_of, rows_of
 from curation.recipe import Thresholds
 
 LIMIT = 200_000  # images
@@ -48,7 +48,7 @@ class Measure:
     def show(self, value: float) -> str:
         if self.scale == "count":
             return f"{value:.0f}"
-        return f"{value:.1%}" if self.unit.startswith("share") else f"{value:.3g}"
+        return f"{100 * value:.3g}%" if self.unit.startswith("share") else f"{value:.3g}"
 
 
 def measures_of(thresholds: Thresholds, detector: str) -> list[Measure]:
@@ -99,7 +99,7 @@ def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
             continue
         ids, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         ids, first = np.unique(ids, return_index=True)
-        taken = np.isin(ids, ledger.snapshot.ids)
+        taken = among(ids, ledger.snapshot.ids)
         for measure, values in zip(mine, columns, strict=True):
             known = taken & np.isfinite(values[first])
             measure.ids, measure.values = ids[known], values[first][known]
@@ -157,10 +157,10 @@ def others(measure: Measure, scores: Scores, ledger: Ledger) -> np.ndarray:
     row = rows_of(verdicts.ids, measure.ids)
     rest = verdicts.checks[row][:, [check != measure.check for check in CHECKS]]
     state = np.where((rest == 0).any(axis=1), 0, np.where((rest == -1).any(axis=1), -1, 1)).astype(np.int8)
-    gone = np.isin(measure.ids, ledger.no_identity)
+    gone = among(measure.ids, ledger.no_identity)
     for sibling in scores.measures:
         if sibling.check == measure.check and sibling is not measure and sibling.threshold is not None:
-            gone |= np.isin(measure.ids, sibling.ids[~sibling.passes()])
+            gone |= among(measure.ids, sibling.ids[~sibling.passes()])
     return np.where(gone, 0, np.where(row < 0, -1, state)).astype(np.int8)
 
 

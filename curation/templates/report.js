@@ -13,7 +13,7 @@ for (const input of document.querySelectorAll(".slider input")) {
     label.textContent = same ? word : `moved to ${facts.at[i]}`;
     const change = facts.kept[i] - facts.kept[home];
     output.textContent = `${facts.kept[i].toLocaleString("en")} kept`
-      + (change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString("en")})` : " here")
+      + (change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString("en")})` : " here; drag to try another threshold")
       + (facts.open[i] ? `, ${facts.open[i].toLocaleString("en")} not known` : "");
   });
 }

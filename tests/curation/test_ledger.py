@@ -12,7 +12,7 @@ import pytest
 from fake_images import TWINS
 
 from curation import ledger, report_funnel, report_scores
-from curation.ledger_tables import LedgerError
+from curation.ledger_tables import LedgerError, hosts_of
 from curation.report import main
 from curation.report_facts import twins, web
 from curation.run import Run
@@ -185,3 +185,8 @@ def test_scalars_agree_with_verdicts(whole: Run):
 def test_a_sample_of_units_is_labelled(whole: Run):
     scores = report_scores.read_scores(ledger.read(whole), limit=30)
     assert scores.sampled and 0 < scores.seen < scores.of and len(scores["std"].ids) <= scores.seen
+
+
+def test_hosts():
+    urls = ["http://A.test:80/x", "https://u:p@b.test?q", "http://[::1]:8/", "nope", None, "http:///x"]
+    assert hosts_of(pa.chunked_array([urls])).to_pylist() == ["a.test", "b.test", "[::1]", "(none)", "(none)", "(none)"]

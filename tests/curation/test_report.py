@@ -53,7 +53,7 @@ def test_what_a_reader_is_told(page: str):
         "Exact, in the paper's order",
         "candidates 80 100.0%", "grayscale 54", "kept 40", "Undecodable: 1 animated, 1 not an image, 1 truncated",
         "http_404 2", "0123456789abcdef", "min_std 5.0", "a & b".replace("&", "&amp;"), "recall", "Jaccard",
-        "1 images repeat the bytes of another", "Reconciliation: 24 identities, 0 broken",
+        "Copies of the same bytes: 1, in 1 group.", "Reconciliation: 24 identities, 0 broken",
     ):  # fmt: skip
         assert words in text, words
     order = [page.index(f'<section id="{name}"') for name in (
