@@ -12,7 +12,8 @@ import pytest
 from fake_images import TWINS
 
 from curation import ledger, report_funnel, report_scores
-from curation.ledger_tables import LedgerError, hosts_of
+from curation.ledger_cut import VERDICTS, Verdicts
+from curation.ledger_tables import LedgerError, Words, hosts_of
 from curation.report import main
 from curation.report_facts import twins, web
 from curation.run import Run
@@ -190,3 +191,26 @@ def test_a_sample_of_units_is_labelled(whole: Run):
 def test_hosts():
     urls = ["http://A.test:80/x", "https://u:p@b.test?q", "http://[::1]:8/", "nope", None, "http:///x"]
     assert hosts_of(pa.chunked_array([urls])).to_pylist() == ["a.test", "b.test", "[::1]", "(none)", "(none)", "(none)"]
+
+
+def test_the_estimate_is_unbiased_though_filters_stop_early():
+    """The face check runs first and stops most images; only the audited say how many of those are grey."""
+    rng, rows = np.random.default_rng(3), 20_000
+    truth = (rng.random((rows, 5)) > [0.3, 0.1, 0.5, 0.05, 0.02]).astype(np.int8)
+    audited, stopped = rng.random(rows) < 0.1, truth[:, 2] == 0
+    checks = truth.copy()
+    checks[np.ix_(stopped & ~audited, [0, 1, 3, 4])] = -1
+    verdict = np.where(truth.all(axis=1), VERDICTS.index("kept"), VERDICTS.index("rejected"))
+    none = np.full(rows, -1)
+    verdicts = Verdicts(np.arange(rows, dtype=np.uint64), verdict, none, checks, audited, none, Words())
+    stages = report_funnel._checks(verdicts, False)
+    for column, stage in enumerate(stages):
+        right = int(truth[:, : column + 1].all(axis=1).sum())
+        assert stage.low <= right <= stage.high if stage.estimated else stage.count == right
+    assert [stage.estimated for stage in stages] == [True, True, False, False, False]
+    assert stages[0].high - stages[0].low < 1000
+    rows_, number, sample = report_funnel.alone(verdicts)
+    assert sample and number == audited.sum()
+    assert all(
+        row.fails.interval[0] < rate < row.fails.interval[1] for row, rate in zip(rows_, [0.3, 0.1, 0.5], strict=False)
+    )
