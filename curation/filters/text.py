@@ -89,8 +89,8 @@ def _counted(evidence: pa.Table, min_confidence: float, max_line: float) -> tupl
     """Row, polygon and area (share of the image) of each box that counts: sure enough, and not too high for a line.
 
     On pictures without text the detector is at times sure of a large blob (a cup, an animal). Lines of text are
-    thin: on labelled photos leaving out boxes higher than a fifth of the image spares nine in ten of those images,
-    and loses no image with much text.
+    thin: on labelled photos, leaving out boxes higher than a fifth of the image rejected 1 % instead of 8 % of the
+    images without text, and as many of those with much.
     """
     rows, scores, quads = flattened(evidence, "boxes", "score", "quad")
     corners = quads.reshape(-1, 4, 2).astype(np.float64)
