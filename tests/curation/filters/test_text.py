@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from curation.filters.base import FAIL, PASS, UNKNOWN
-from curation.filters.text import BOX, MEAN, STD, OnnxEngine, Text, network_input
+from curation.filters.text import BOX, MEAN, STD, OnnxEngine, Text, hull_area, network_input
 from curation.image import decode
 from curation.recipe import TEXT_FLOOR, TextThresholds
 from curation.sample.photos import SKIMAGE
@@ -135,6 +136,14 @@ def test_the_shortcuts_of_the_verdict_are_exact(make):
     expected = np.where((area > thresholds.max_area) | (number > thresholds.max_boxes), FAIL, PASS)
     assert 40 < expected.sum() < 360
     assert make("text").verdict(evidence, thresholds).tolist() == expected.tolist()
+
+
+def test_area_of_four_points_in_any_order():
+    points = np.random.default_rng(1).uniform(0, 1, (200, 4, 2))
+    points[:50, 3] = points[:50, 2]  # triangles
+    expected = shapely.area(shapely.convex_hull(shapely.multipoints(points)))
+    assert hull_area(points) == pytest.approx(expected)
+    assert hull_area(np.zeros((0, 4, 2))).shape == (0,)
 
 
 def test_evidence_survives_parquet_and_slices(make):
