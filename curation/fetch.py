@@ -14,7 +14,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -230,7 +230,8 @@ def main(arguments: list[str] | None = None) -> int:
     run = Run(options.run)
     try:
         recipe = parse(run.manifest().get("recipe") or {}, run.url("manifest.json"))
-        with connected():
+        done = latest_info(run) is not None and not options.again
+        with nullcontext() if done else connected():  # a Ray is not started to say that there is nothing to do
             fetch(run, recipe, options.again)
     except (RecipeError, FetchStopped) as error:
         print(error, file=sys.stderr)

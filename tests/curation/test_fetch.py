@@ -27,14 +27,6 @@ ODD = "http://photos.test/a b/küche.jpg?q=ü x"
 OK = 200, JPEG, {}
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    from curation.cluster import connected
-
-    with connected(2):
-        yield
-
-
 @pytest.fixture
 def site():
     with serving(Site) as server:
@@ -304,5 +296,5 @@ def test_stopping_ends_the_tasks_that_are_under_way(ray_cluster, site, run, monk
     select(run, photos(12))
     with pytest.raises(FetchStopped, match="names do not resolve"):
         fetch(run, recipe_for(site, local_failures_after=4))
-    free = ray.remote(lambda: None).options(num_cpus=2)  # every CPU: no task is left that sleeps on one
-    ray.get(free.remote(), timeout=60)
+    everything = ray.remote(lambda: None).options(num_cpus=int(ray.cluster_resources()["CPU"]))
+    ray.get(everything.remote(), timeout=60)  # no task is left that sleeps on a CPU
