@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from curation import filters as filters_module
 from curation.filters import build
 from curation.filters.base import FAIL, PASS, UNKNOWN
-from curation.filters.faces import FACE, Faces, prominent, suppress
+from curation.filters.faces import FACE, MAX_CANDIDATES, Faces, prominent, suppress
 from curation.filters.yoloface import ANCHORS, YoloFace, decode, letterbox
 from curation.recipe import FACE_FLOOR, FacesThresholds
 from curation.weights import RefusedError, WeightError, resolve
@@ -202,6 +202,14 @@ def test_suppression_keeps_the_best_and_ties_do_not_depend_on_order():
     again = suppress(boxes[shuffled], scores[shuffled], 0.95)
     assert boxes[shuffled][again].tolist() == boxes[suppress(boxes, scores, 0.95)].tolist()
     assert suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).tolist() == []
+
+
+def test_of_too_many_candidates_the_best_are_looked_at():
+    corner = np.arange(MAX_CANDIDATES + 50, dtype=np.float32) * 20
+    boxes = np.stack([corner, corner, corner + 10, corner + 10], axis=1)
+    scores = np.linspace(0.1, 0.9, len(boxes), dtype=np.float32)
+    kept = suppress(boxes, scores, 0.5)
+    assert len(kept) == MAX_CANDIDATES and kept[0] == len(boxes) - 1 and kept.min() == 50
 
 
 # -- which faces count -----------------------------------------------------------------------------------------
