@@ -72,6 +72,7 @@ report: $(READY)
 
 calibrate: $(READY)
 	@$(BIN)/python -m curation.calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
+	  $(if $(ANIME),--anime '$(ANIME)') \
 	  $(OPTIONS)
 
 weights: $(READY)

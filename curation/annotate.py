@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
-from curation.cluster import stage, worker_count
+from curation.cluster import tasks
 from curation.cut import verdicts
 from curation.filters.base import Filter
-from curation.identity import build_encoder
+from curation.identity import IdentityEncoder, build_encoder
 from curation.image import decode
 from curation.progress import Steps, say
 from curation.recipe import Recipe
@@ -53,12 +53,18 @@ def key_of(candidate_id: str, box: list[float]) -> Key:
     return candidate_id, tuple(box)
 
 
+@lru_cache(maxsize=1)
+def _encoder(recipe_json: str) -> IdentityEncoder | None:
+    """Loaded once a process: tasks of a process share it."""
+    return build_encoder(Recipe.model_validate_json(recipe_json))
+
+
 class Annotator:
-    """Annotates the kept images of a unit. Ray's actor; loads the encoder once."""
+    """Annotates the kept images of a unit. Cheap to make: the encoder is the process's."""
 
     def __init__(self, run: Run, recipe: Recipe, name: str, filters: dict[str, Filter]):
         self.run, self.recipe, self.name, self.filters = run, recipe, name, filters
-        self.encoder = build_encoder(recipe)
+        self.encoder = _encoder(recipe.model_dump_json())
         self.fingerprint = self.encoder.fingerprint if self.encoder else "none"
 
     def __call__(self, unit: dict[str, Any]) -> dict[str, Any]:
@@ -81,9 +87,7 @@ class Annotator:
     def _annotate(self, candidate_id: str, face: dict[str, Any], unit: dict[str, Any], row: int) -> dict[str, Any]:
         vector = None
         if self.encoder:
-            data = read_image(
-                self.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row]
-            )
+            data = read_image(self.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row])
             picture = decode(data, self.recipe.images)
             scale = np.array(picture.scale)
             box = np.asarray(face["box"], np.float64) * np.tile(scale, 2)
@@ -111,11 +115,8 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
     total = {"kept": 0, "made": 0}
     if work:
-        arguments = {"run": run, "recipe": recipe, "name": name, "filters": filters}
-        dataset = ray.data.from_items(work, override_num_blocks=len(work))
-        dataset = stage(dataset, Annotator, arguments, worker_count(recipe.score.workers, len(work)))
         with Steps("annotate", sum(kept_of.values())) as steps:
-            for row in dataset.iter_rows():
+            for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters)(unit)).iter_rows():
                 total["kept"] += row["kept"]
                 total["made"] += row["made"]
                 steps.advance(row["kept"])

@@ -30,7 +30,7 @@ from rich.table import Table
 from curation import recipe as recipes
 from curation.filters import build
 from curation.filters.base import PASS, Filter
-from curation.image import Undecodable, decode
+from curation.image import Undecodable, decode, sha256
 from curation.packages import cache_dir
 from curation.progress import Steps
 from curation.recipe import PAPER_ORDER, Recipe, Thresholds, set_fields
@@ -42,8 +42,9 @@ GRID: dict[str, dict[str, list[Any]]] = {
     "grayscale": {"min_std": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15]},
     "text": {
         "min_confidence": [0.5, 0.6, 0.7, 0.8],
-        "max_area": [0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1],
-        "max_boxes": [1, 2, 3, 4, 6, 8, 12],
+        "max_line": [0.12, 0.16, 0.2, 0.25, 0.35, 1.0],
+        "max_area": [0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1],
+        "max_boxes": [2, 3, 4, 6, 10, 15],
     },
     "faces": {
         "min_confidence": [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75],
@@ -90,7 +91,9 @@ class Quality:
         said, truth = said[counts], truth[counts]
         hits = int((said & truth).sum())
         return cls(
-            Rate(hits, int(said.sum())), Rate(hits, int(truth.sum())), Rate(int((said & ~truth).sum()), int((~truth).sum()))
+            Rate(hits, int(said.sum())),
+            Rate(hits, int(truth.sum())),
+            Rate(int((said & ~truth).sum()), int((~truth).sum())),
         )
 
     @property
@@ -135,15 +138,16 @@ def _not_one_face(label: dict[str, str]) -> bool | None:
     return int(label["faces"]) != 1 if label["drawing"] == "photo" else None  # whether a drawn face counts is anime's
 
 
-def _drawn(label: dict[str, str]) -> bool | None:
-    return {"anime": True, "cartoon": True, "photo": False}.get(label["drawing"])
+def _anime(label: dict[str, str]) -> bool | None:
+    # the cascade was trained on anime faces; what it makes of other cartoons is printed apart
+    return {"anime": True, "photo": False}.get(label["drawing"])
 
 
 TRUTHS: dict[str, Callable[[dict[str, str]], bool | None]] = {
     "grayscale": _grey,
     "text": _much_text,
     "faces": _not_one_face,
-    "anime": _drawn,
+    "anime": _anime,
 }
 
 
@@ -155,11 +159,20 @@ def load_labels(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def score_photos(labels: list[dict[str, str]], filters: dict[str, Filter], recipe: Recipe) -> Labelled:
-    """Evidence of every decodable labelled photo; kept in the cache by fingerprint, so that a second call is quick."""
-    from curation.sample.photos import photos
+def anime_labels(folder: Path) -> tuple[list[dict[str, str]], dict[str, Path]]:
+    """Every picture of a folder, labelled as anime: the sample itself has only two."""
+    files = {sha256(path.read_bytes())[:16]: path for path in sorted(folder.rglob("*")) if path.is_file()}
+    label = {"colour": "", "text": "none", "faces": "1", "drawing": "anime", "keep": "0", "note": ""}
+    return [{**label, "sha256": key, "file": path.name} for key, path in files.items()], files
 
-    files = {photo.sha256[:16]: photo.path for photo in photos()}
+
+def score_photos(
+    labels: list[dict[str, str]], files: dict[str, Path], filters: dict[str, Filter], recipe: Recipe
+) -> Labelled:
+    """Evidence of every decodable labelled photo; kept in the cache by fingerprint, so that a second call is quick.
+
+    `files`: where each label's picture is, by the first 16 hex digits of its sha256.
+    """
     labels = [label for label in labels if label["sha256"] in files]
     cached = {name: _cached(item) for name, item in filters.items()}
     todo = [lab for lab in labels if any(lab["sha256"] not in cached[name] for name in filters)]
@@ -229,9 +242,12 @@ def choose(
 
 
 def middle_of_best(found: list[tuple[dict[str, Any], Thresholds, Quality]]) -> tuple[dict[str, Any], Thresholds]:
-    """Of the settings that are equally good the one in the middle: its neighbours are as good as it is."""
-    first = found[0][2]
-    best = [e for e in found if (e[2].mistakes, e[2].loss.hits) == (first.mistakes, first.loss.hits)]
+    """Of the settings that are as good as the best, within one standard error, the one in the middle.
+
+    A few photos cannot tell those apart; in the middle, its neighbours are as good as it is.
+    """
+    fewest = found[0][2].mistakes
+    best = [entry for entry in found if entry[2].mistakes <= fewest + math.sqrt(fewest)]
     centre = {key: float(np.median([entry[0][key] for entry in best])) for key in best[0][0]}
     scale = {key: max(abs(value), 1e-9) for key, value in centre.items()}
     nearest = min(best, key=lambda e: sum(abs(e[0][k] - centre[k]) / scale[k] for k in centre))
@@ -252,8 +268,13 @@ def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds,
         setting, chosen = middle_of_best(found)
         console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
         thresholds = chosen
-    _print_kept("before", labelled, filters, start, reporting, console)
-    _print_kept("chosen", labelled, filters, thresholds, reporting, console)
+    cartoons = np.array([label["drawing"] == "cartoon" for label in labelled.labels])
+    found = rejects(filters["anime"], labelled.evidence["anime"], thresholds) & cartoons
+    console.print(f"western cartoons that the anime filter finds: {Rate(int(found.sum()), int(cartoons.sum()))}")
+    photo = np.array([label["drawing"] == "photo" for label in labelled.labels])
+    for what, which in (("with the recipe's thresholds", start), ("with those chosen", thresholds)):
+        _print_kept(what, labelled, filters, which, reporting, console)
+        _print_kept(f"{what}, drawings aside", labelled, filters, which, reporting & photo, console)
     return thresholds
 
 
@@ -284,7 +305,12 @@ def _rates(quality: Quality) -> Iterable[Rate]:
 
 
 def _print_kept(
-    what: str, labelled: Labelled, filters: dict[str, Filter], thresholds: Thresholds, counts: np.ndarray, console: Console
+    what: str,
+    labelled: Labelled,
+    filters: dict[str, Filter],
+    thresholds: Thresholds,
+    counts: np.ndarray,
+    console: Console,
 ) -> None:
     kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in PAPER_ORDER], axis=0)
     keep = np.array([label["keep"] == "1" for label in labelled.labels])
@@ -336,6 +362,7 @@ def fit_reference(arguments: argparse.Namespace, console: Console) -> Thresholds
 
 
 def main(arguments: list[str] | None = None) -> int:
+    from curation.sample.photos import photos
     from curation.steps import explained, step_arguments
 
     parser = argparse.ArgumentParser(prog="python -m curation.calibrate", description=__doc__)
@@ -343,6 +370,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(run=None)
     next(action for action in parser._actions if action.dest == "run").nargs = "?"
     parser.add_argument("--labels", type=Path, default=ROOT / "tests" / "labels" / "sample-photos.csv")
+    parser.add_argument("--anime", type=Path, metavar="FOLDER", help="more pictures, every one of them anime")
     parser.add_argument("--reference", action="store_true", help="fit a run to the published set instead of labels")
     options = parser.parse_args(arguments)
     console = Console()
@@ -353,7 +381,11 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             recipe = recipes.load(options.recipe or ROOT / "curation" / "recipes" / "sample.yaml", options.set)
             filters = build(recipe)
-            labelled = score_photos(load_labels(options.labels), filters, recipe)
+            labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
+            if options.anime:
+                more, where = anime_labels(options.anime)
+                labels, files = labels + more, files | where
+            labelled = score_photos(labels, files, filters, recipe)
             chosen = calibrate(labelled, filters, recipe.thresholds, console)
         import yaml
 

@@ -11,11 +11,11 @@ from curation.run import Run
 
 
 def dataset_card(run: Run, recipe: Recipe, name: str, plan: list[dict[str, Any]], content_hash: str) -> str:
-    """Markdown with the front matter that dataset hubs read. Holds no time, host or path: the same run, the same card."""
+    """Markdown with the front matter that dataset hubs read. Same content recipe, same card: it holds no time, host or
+    path, and not the reasons of rejected images, which hang on the order in which filters were tried."""
     funnel = run.read_json(f"cuts/{name}/funnel.json")
     manifest = run.manifest()
     front = {"license": "other", "task_categories": ["text-to-image"], "pretty_name": f"{recipe.name} ({name})"}
-    reasons = "\n".join(f"| {reason} | {count:,} |" for reason, count in funnel["rejected_by"].items())
     weights = "\n".join(
         f"| {item['name']} | `{item['file']}` | `{item['sha256'][:16]}` | {item['licence']} |"
         for item in manifest["weights"]
@@ -31,7 +31,8 @@ def dataset_card(run: Run, recipe: Recipe, name: str, plan: list[dict[str, Any]]
 # {recipe.name}, cut `{name}`
 
 {len(plan):,} face image-text samples, curated from FaceCaption-15M{" and LAION-Face" if recipe.sources.laion_face else ""}
-by resolution, colour, text, number of faces and style. Content recipe `{content_hash}`.
+by resolution, colour, text, number of faces and style, out of {funnel["taken"]:,} images ({funnel["undecodable"]:,} of
+them could not be decoded). Content recipe `{content_hash}`.
 {stand_in}
 **Use.** FaceCaption-15M is CC-BY-4.0 and asks for research use; the images are other people's, found on the web.
 Captions were written by models. Do not redistribute the images.
@@ -44,10 +45,6 @@ caption){", `ID.identity.npy` (" + recipe.annotate.identity + ", unit length)" i
 import webdataset as wds
 samples = wds.WebDataset("{{00000..NNNNN}}.tar", shardshuffle=False).decode("pil")
 ```
-
-| rejected by | images |
-|---|---|
-{reasons}
 
 | model | file | sha256 | licence |
 |---|---|---|---|

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,21 @@ QUIET = {
 # one thread a model and a core an actor: threads inside threads only slow a full machine down
 SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+# of the driver's environment, what workers elsewhere need to find the same files
+PASSED_ON = (
+    "FACEMAKEUP_WEIGHTS",
+    "FACEMAKEUP_CACHE",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+)
+
+
+def passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
 
 @contextlib.contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
@@ -34,14 +50,23 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     if not joining:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private Ray on loopback, gone with this process
-    ray.init(
-        address=None if joining else "local",
-        num_cpus=None if joining else cpus,
-        include_dashboard=None if joining else False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {**QUIET, **SINGLE_THREAD}} if joining else None,
-    )
+
+    def start() -> None:
+        ray.init(
+            address=None if joining else "local",
+            num_cpus=None if joining else cpus,
+            include_dashboard=None if joining else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {**QUIET, **SINGLE_THREAD, **passed_on()}} if joining else None,
+        )
+
+    try:
+        start()
+    except Exception as error:  # noqa: BLE001  Ray raises a bare Exception when its node is not up in 30 s
+        logging.getLogger(__name__).warning("Ray did not start (%s); once more", str(error).splitlines()[0])
+        ray.shutdown()
+        start()
     _settle()
     try:
         yield
@@ -71,14 +96,23 @@ def stage(
     for ever.
     """
     cpus = ray.cluster_resources().get("CPU", 1)
-    return dataset.map(
-        kind,
-        fn_constructor_kwargs=arguments,
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=0.9 * min(1.0, cpus / (workers * share)),
-        num_gpus=1 if gpu else 0,
-        ray_remote_args_fn=lambda: {"max_restarts": 2, "max_task_retries": 2},
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 announces the end of this argument and has no other for the retries of an actor's tasks
+        warnings.simplefilter("ignore")
+        return dataset.map(
+            kind,
+            fn_constructor_kwargs=arguments,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=0.9 * min(1.0, cpus / (workers * share)),
+            num_gpus=1 if gpu else 0,
+            max_task_retries=2,
+        )
+
+
+def tasks(rows: list[dict[str, Any]], function: Any) -> ray.data.Dataset:
+    """`function(row)` for each row, a Ray task each. Worker processes are shared by all steps, so a step that needs no
+    model of its own starts at once."""
+    return ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(function, num_cpus=0.9)
 
 
 def worker_count(asked: int | None, units: int, gpu: bool = False, share: int = 1) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import yaml
 
+from curation.cluster import tasks
 from curation.filters.base import Filter
 from curation.judge import CHECKS, VERDICT, judge, verdict_table
 from curation.progress import say
@@ -67,7 +67,7 @@ def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[s
         return {"unit": known.name}
 
     # closures carry the filters' settings, not their models: `verdict` loads none
-    made = ray.data.from_items(units, override_num_blocks=max(1, len(units))).map(judge_unit, num_cpus=0.5).take_all()
+    made = tasks(units, judge_unit).take_all()
     assert len(made) == len(units)
     funnel = summarise(verdicts(run, name))
     run.write_json(f"cuts/{name}/funnel.json", funnel)

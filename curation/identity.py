@@ -108,9 +108,7 @@ class ArcFace(IdentityEncoder):
 
 def align(rgb: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray | None:
     """The face turned and scaled onto the template: uint8 (size, size, 3); None for points in one place."""
-    matrix, _ = cv2.estimateAffinePartial2D(
-        landmarks.astype(np.float32), TEMPLATE_112 * (size / 112), method=cv2.LMEDS
-    )
+    matrix, _ = cv2.estimateAffinePartial2D(landmarks.astype(np.float32), TEMPLATE_112 * (size / 112), method=cv2.LMEDS)
     return None if matrix is None else cv2.warpAffine(rgb, matrix, (size, size), borderValue=0)
 
 
@@ -132,5 +130,7 @@ def build_encoder(recipe: Recipe) -> IdentityEncoder | None:
         }
         return Dlib(files, "rgb", recipe.images)
     if recipe.annotate.identity == "arcface":
-        return ArcFace({"network": resolve("arcface-w600k-r50", recipe.weights)}, recipe.annotate.channel_order, recipe.images)
+        return ArcFace(
+            {"network": resolve("arcface-w600k-r50", recipe.weights)}, recipe.annotate.channel_order, recipe.images
+        )
     return None

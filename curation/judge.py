@@ -150,12 +150,16 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-def verdict_table(ids: Sequence[str], unit: str, status: Sequence[str | None], judged: Judgement, audited: Any) -> pa.Table:
+def verdict_table(
+    ids: Sequence[str], unit: str, status: Sequence[str | None], judged: Judgement, audited: Any
+) -> pa.Table:
     """A unit's verdicts as they are stored. `status`: of the decode; None where that has not happened."""
     undecodable = np.array([text is not None and text != "ok" for text in status], dtype=bool)
     pending = np.array([text is None for text in status], dtype=bool)
     verdict = np.select(
-        [undecodable, pending, judged.kept, judged.rejected], ["undecodable", "undecided", "kept", "rejected"], "undecided"
+        [undecodable, pending, judged.kept, judged.rejected],
+        ["undecodable", "undecided", "kept", "rejected"],
+        "undecided",
     )
     reasons = [text if bad else why for bad, text, why in zip(undecodable, status, judged.reasons(), strict=True)]
     return pa.table(

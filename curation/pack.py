@@ -13,16 +13,15 @@ import io
 import json
 import tarfile
 from collections import defaultdict
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
-from curation.annotate import annotations, encoder_fingerprint, folder, key_of
+from curation.annotate import annotations, encoder_fingerprint, key_of
 from curation.card import dataset_card
-from curation.cluster import stage, worker_count
+from curation.cluster import tasks
 from curation.cut import verdicts
 from curation.filters.base import Filter
 from curation.image import as_jpeg, sha256
@@ -44,7 +43,9 @@ def make_plan(run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], u
         return run.read_table(path)
     table = verdicts(run, name)
     kept: dict[str, str] = {
-        row["id"]: row["unit"] for row in table.select(["id", "unit", "verdict"]).to_pylist() if row["verdict"] == "kept"
+        row["id"]: row["unit"]
+        for row in table.select(["id", "unit", "verdict"]).to_pylist()
+        if row["verdict"] == "kept"
     }
     without = _without_identity(run, recipe, name, units, filters) if recipe.annotate.identity != "none" else []
     ids = sorted(set(kept) - set(without))
@@ -82,7 +83,9 @@ def _chosen_faces(run: Run, name: str, unit: str, known: UnitScores) -> dict[str
     faces = known.evidence["faces"].table["boxes"].to_pylist()
     rows = run.read_table(f"cuts/{name}/verdicts/{unit}.parquet").to_pylist()
     return {
-        row["id"]: (faces[place[row["id"]]][row["face"]], row["caption_face"]) for row in rows if row["verdict"] == "kept"
+        row["id"]: (faces[place[row["id"]]][row["face"]], row["caption_face"])
+        for row in rows
+        if row["verdict"] == "kept"
     }
 
 
@@ -92,7 +95,9 @@ def _chosen_faces(run: Run, name: str, unit: str, known: UnitScores) -> dict[str
 class UnitSamples:
     """The samples of one unit, ready to be written."""
 
-    def __init__(self, run: Run, recipe: Recipe, name: str, unit: dict[str, Any], filters: dict[str, Filter], hash_: str):
+    def __init__(
+        self, run: Run, recipe: Recipe, name: str, unit: dict[str, Any], filters: dict[str, Filter], hash_: str
+    ):
         self.run, self.recipe, self.unit, self.content_hash = run, recipe, unit, hash_
         known = UnitScores(run, unit, filters)
         self.place = {text: row for row, text in enumerate(known.ids)}
@@ -113,7 +118,9 @@ class UnitSamples:
         jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality)
         face, caption_face = self.chosen[sample_id]
         record = self._record(sample_id, row, face, caption_face, jpeg)
-        caption = record[{"face": "caption", "image": "image_caption", "laion": "laion_caption"}[self.recipe.pack.caption]]
+        caption = record[
+            {"face": "caption", "image": "image_caption", "laion": "laion_caption"}[self.recipe.pack.caption]
+        ]
         members = [
             ("jpg", jpeg),
             ("json", canonical_json(record).encode()),
@@ -194,39 +201,33 @@ def build_tar(samples: list[tuple[str, list[tuple[str, bytes]]]]) -> tuple[bytes
     return buffer.getvalue(), index
 
 
-class Packer:
-    """Writes shards. Ray's actor; keeps the few units that neighbouring samples come from."""
-
-    def __init__(self, run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], units: Any, content_hash: str):
-        by_name = {unit["unit"]: unit for unit in ray.get(units)}
-        self.run, self.name, self.content_hash = run, name, content_hash
-        self.unit = lru_cache(maxsize=8)(
-            lambda unit: UnitSamples(run, recipe, name, by_name[unit], filters, content_hash)
-        )
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        stem = f"shards/{self.name}/{row['shard']:05d}"
-        members = {}
-        by_unit = defaultdict(list)
-        for sample_id, unit in zip(row["ids"], row["units"], strict=True):
-            by_unit[unit].append(sample_id)
-        for unit, ids in sorted(by_unit.items()):
-            samples = self.unit(unit)
-            members.update({sample_id: samples.members(sample_id) for sample_id in ids})
-        tar, index = build_tar([(sample_id, members[sample_id]) for sample_id in row["ids"]])
-        self.run.write_bytes(f"{stem}.tar", tar)
-        sidecar = {
-            "shard": row["shard"],
-            "samples": len(index),
-            "bytes": len(tar),
-            "sha256": sha256(tar),
-            "revision": 0,
-            "content_hash": self.content_hash,
-            "plan": row["plan"],
-            "index": index,
-        }
-        self.run.write_json(f"{stem}.json", sidecar)
-        return {"shard": row["shard"], "samples": len(index)}
+def write_shard(
+    run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], content_hash: str, row: dict[str, Any]
+) -> dict[str, Any]:
+    """One shard and, last, its sidecar. `row`: `shard`, `plan`, and the aligned `ids` and `units_of_ids`; `units`."""
+    stem = f"shards/{name}/{row['shard']:05d}"
+    members = {}
+    by_unit = defaultdict(list)
+    for sample_id, unit in zip(row["ids"], row["units_of_ids"], strict=True):
+        by_unit[unit].append(sample_id)
+    for unit in row["units"]:
+        samples = UnitSamples(run, recipe, name, unit, filters, content_hash)
+        members.update({sample_id: samples.members(sample_id) for sample_id in by_unit[unit["unit"]]})
+    tar, index = build_tar([(sample_id, members[sample_id]) for sample_id in row["ids"]])
+    run.write_bytes(f"{stem}.tar", tar)
+    sidecar = {
+        "shard": row["shard"],
+        "samples": len(index),
+        "bytes": len(tar),
+        "sha256": sha256(tar),
+        "revision": 0,
+        "content_hash": content_hash,
+        "plan": row["plan"],
+        "index": index,
+    }
+    # not canonical: members are listed in the order in which they stand
+    run.write_bytes(f"{stem}.json", json.dumps(sidecar, separators=(",", ":")).encode())
+    return {"shard": row["shard"], "samples": len(index)}
 
 
 def pack(
@@ -236,6 +237,7 @@ def pack(
     units = units_of(snapshot)
     plan = make_plan(run, recipe, name, filters, units)
     rows = plan.to_pylist()
+    by_name = {unit["unit"]: unit for unit in units}
     todo, done = [], 0
     for number, part in enumerate(chunks(rows, recipe.pack.samples_per_shard)):
         ids = [row["id"] for row in part]
@@ -243,18 +245,13 @@ def pack(
         if _stands(run, f"shards/{name}/{number:05d}", key, content_hash):
             done += 1
         else:
-            todo.append({"shard": number, "ids": ids, "units": [row["unit"] for row in part], "plan": key})
-    samples = 0
+            names = [row["unit"] for row in part]
+            needed = [by_name[unit] for unit in sorted(set(names))]
+            todo.append({"shard": number, "ids": ids, "units_of_ids": names, "units": needed, "plan": key})
     if todo:
-        arguments = {
-            "run": run, "recipe": recipe, "name": name, "filters": filters, "units": ray.put(units),
-            "content_hash": content_hash,
-        }  # fmt: skip
-        dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
-        dataset = stage(dataset, Packer, arguments, worker_count(recipe.score.workers, len(todo)))
+        write = partial(write_shard, run, recipe, name, filters, content_hash)
         with Steps("pack", sum(len(row["ids"]) for row in todo), "samples") as steps:
-            for row in dataset.iter_rows():
-                samples += row["samples"]
+            for row in tasks(todo, write).iter_rows():
                 steps.advance(row["samples"])
     shards = -(-len(rows) // recipe.pack.samples_per_shard)
     sizes = {f"{number:05d}.tar": min(recipe.pack.samples_per_shard, len(rows) - number * recipe.pack.samples_per_shard)

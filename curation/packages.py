@@ -92,7 +92,13 @@ class Package:
 
     @staticmethod
     def _platforms() -> list[str]:
-        tags = ["any", "manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_24_x86_64", "manylinux_2_28_x86_64"]
+        tags = [
+            "any",
+            "manylinux2014_x86_64",
+            "manylinux_2_17_x86_64",
+            "manylinux_2_24_x86_64",
+            "manylinux_2_28_x86_64",
+        ]
         return [argument for tag in tags for argument in ("--platform", tag)]
 
 

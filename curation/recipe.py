@@ -106,7 +106,7 @@ class AnimeSettings(Section):
     where: Literal["image", "faces"] = "image"
     side: int = Field(256, ge=24, description="longer side of the view that the cascade sees")
     scale_factor: float = Field(1.1, gt=1)
-    min_size: float = Field(0.25, gt=0, le=1, description="smallest hit, as a share of the view's shorter side")
+    min_size: float = Field(0.35, gt=0, le=1, description="smallest hit, as a share of the view's shorter side")
 
 
 class Filters(Section):
@@ -117,14 +117,14 @@ class Filters(Section):
 
 
 class GrayscaleThresholds(Section):
-    min_std: float = Field(5.0, ge=0, description="mean over pixels of the std over R, G, B; 8-bit levels")
+    min_std: float = Field(2.0, ge=0, description="mean over pixels of the std over R, G, B; 8-bit levels")
 
 
 class TextThresholds(Section):
     min_confidence: float = Field(0.6, ge=TEXT_FLOOR, le=1, description="boxes below do not count")
     max_line: Share = Field(0.2, description="higher boxes do not count: the detector's blobs; a share of the image")
     max_area: Share = Field(0.02, description="area of the union of the boxes / area of the image")
-    max_boxes: int = Field(10, ge=0)
+    max_boxes: int = Field(6, ge=0)
 
 
 class FacesThresholds(Section):
@@ -145,7 +145,7 @@ class FacesThresholds(Section):
 
 
 class AnimeThresholds(Section):
-    min_neighbors: int = Field(5, ge=1, description="a hit merged from fewer windows does not count")
+    min_neighbors: int = Field(12, ge=1, description="a hit merged from fewer windows does not count")
 
 
 class Thresholds(Section):

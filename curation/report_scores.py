@@ -130,7 +130,7 @@ def _values(check: str, table: pa.Table, ledger: Ledger) -> list[np.ndarray]:
         return [table["std"].to_numpy(zero_copy_only=False).astype(np.float64)]
     unknown = missing(table, "hits" if check == "anime" else "boxes")
     if check == "text":
-        columns = list(Text.measure(table, thresholds.text.min_confidence))
+        columns = list(Text.measure(table, thresholds.text.min_confidence, thresholds.text.max_line))
     elif check == "faces":
         where, _ = prominent(table, thresholds.faces, ledger.detector)
         columns = [np.bincount(where, minlength=rows), _largest(table, "boxes", "score")]

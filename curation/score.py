@@ -60,9 +60,7 @@ class Stage:
         work = _Work(self, unit, known)
         if work.todo.any():
             work.order = self._order(unit["unit"])
-            for rows in np.array_split(
-                np.flatnonzero(work.todo), -(-int(work.todo.sum()) // self.recipe.score.batch)
-            ):
+            for rows in np.array_split(np.flatnonzero(work.todo), -(-int(work.todo.sum()) // self.recipe.score.batch)):
                 work.batch(rows)
             work.write()
         counts = Counter(json.loads(unit.get("calls", "{}")))
@@ -94,9 +92,7 @@ class _Work:
         self.stage, self.unit, self.known = stage, unit, known
         self.order: list[str] = []
         self.calls: Counter[str] = Counter()
-        self.audited = np.array(
-            [audit_key(text, stage.recipe.seed) < stage.audit for text in known.ids], dtype=bool
-        )
+        self.audited = np.array([audit_key(text, stage.recipe.seed) < stage.audit for text in known.ids], dtype=bool)
         self.images: list[dict[str, Any]] = []
         self.scored: dict[str, list[pa.Table]] = {name: [] for name in stage.names}
         self.todo = self.unresolved()
@@ -130,9 +126,7 @@ class _Work:
         if row in self.bytes:
             return self.bytes[row]
         unit = self.unit
-        return read_image(
-            self.stage.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row]
-        )
+        return read_image(self.stage.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row])
 
     def _decode(self, row: int, data: bytes) -> Picture | None:
         """The picture, or None; the first time an image is seen its facts are noted."""
@@ -206,20 +200,20 @@ class _Work:
             self.stage.run.write_table(score_file(self.stage.run, "scores/images", self.known.name), table)
 
 
-def score_each(
-    item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]
-) -> tuple[pa.Table, list[str | None]]:
+def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]) -> tuple[pa.Table, list[str | None]]:
     """Score a batch; where that raises, one by one, so that only the guilty image gets an error."""
     try:
         return item.score(pictures, needed), [None] * len(pictures)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a model chokes on becomes that image's row
         if len(pictures) == 1:
             return pa.table({f.name: pa.nulls(1, f.type) for f in item.columns}), [f"{type(error).__name__}: {error}"]
     parts = [
         score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})
         for row, picture in enumerate(pictures)
     ]
-    return pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts]), [e for _, es in parts for e in es]
+    return pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts]), [
+        e for _, es in parts for e in es
+    ]
 
 
 def _merged(evidence: Evidence, table: pa.Table, rows: list[int]) -> Evidence:
@@ -244,9 +238,7 @@ def stages(recipe: Recipe, filters: dict[str, Filter], gpus: float) -> list[tupl
     left = dict(filters)
     while left:
         for device in ("cpu", "gpu"):
-            ready = [
-                name for name, item in left.items() if item.device == device and not set(item.needs) & set(left)
-            ]
+            ready = [name for name, item in left.items() if item.device == device and not set(item.needs) & set(left)]
             if ready:
                 groups.append((device if gpus else "cpu", ready))
                 for name in ready:
@@ -284,7 +276,10 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
             before += row["before"]
             steps.advance(len(row["ids"]))
         made = ", ".join(f"{name} {count:,}" for name, count in calls.items())
-        say("score", f"{snapshot.num_rows - before:,} images scored, {before:,} not done again; model calls: {made}; {steps.seconds:.0f} s")
+        say(
+            "score",
+            f"{snapshot.num_rows - before:,} images scored, {before:,} not done again; model calls: {made}; {steps.seconds:.0f} s",
+        )
     return dict(calls)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from curation.cluster import tasks
 from curation.progress import say
 from curation.recipe import Recipe, RecipeError
 from curation.run import Run
@@ -62,7 +63,7 @@ def wanted_and_selected(recipe: Recipe, pool: int, sized: int) -> tuple[int, int
             "Lower the count, or add sources"
         )
     spare = select.overprovision if select.rank_over == "available" else 1.0
-    return wanted, min(sized, math.ceil(wanted * spare))
+    return wanted, min(sized, math.ceil(round(wanted * spare, 6)))
 
 
 def select(run: Run, recipe: Recipe) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
 
     if not files:
         raise RecipeError(f"sources.facecaption: no usable row among {built['rows']:,}; dropped: {built['dropped']}")
-    found = ray.data.from_items(files, override_num_blocks=len(files)).map(keys_of).take_all()
+    found = tasks([{"item": path} for path in files], keys_of).take_all()
     found.sort(key=lambda row: row["file"])
     ids = np.concatenate([row["ids"] for row in found])
     keys = np.concatenate([row["keys"] for row in found])
@@ -109,7 +110,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         return {"selected": chosen.num_rows}
 
     items = [{"file": row["file"], "start": int(start)} for row, start in zip(found, starts, strict=False)]
-    written = ray.data.from_items(items, override_num_blocks=len(items)).map(write).take_all()
+    written = tasks(items, write).take_all()
     assert sum(row["selected"] for row in written) == count
     cutoff = float(keys[place == count - 1][0])
     run.write_json("candidates/counts.json", {**built, "candidates": len(ids)})

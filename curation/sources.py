@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from curation.cluster import tasks
 from curation.recipe import Recipe, RecipeError
 from curation.run import Run
 
@@ -29,9 +30,7 @@ CANDIDATE = pa.schema(
     {
         "id": pa.string(),
         "url": pa.string(),
-        "faces": pa.list_(
-            pa.struct({"box": pa.list_(pa.int32()), "caption": pa.string(), "source_id": pa.string()})
-        ),
+        "faces": pa.list_(pa.struct({"box": pa.list_(pa.int32()), "caption": pa.string(), "source_id": pa.string()})),
         "laion_caption": pa.string(),
         "image_caption": pa.string(),
         "image_short_caption": pa.string(),
@@ -154,7 +153,7 @@ def _map(pieces: list[dict[str, Any]], function: Any) -> list[dict[str, Any]]:
     def one(row: dict[str, Any]) -> dict[str, Any]:
         return {"result": function(row)}
 
-    return [row["result"] for row in ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(one).take_all()]
+    return [row["result"] for row in tasks(pieces, one).take_all()]
 
 
 def bucket_of(candidate_id: str, buckets: int) -> int:
@@ -168,7 +167,9 @@ def read_candidates(run: Run, ids: list[str]) -> pa.Table:
         KeyError: an id that is no candidate of this run.
     """
     buckets = run.read_json("candidates/counts.json")["buckets"]
-    tables = [_bucket(run, f"candidates/{bucket:05d}.parquet") for bucket in sorted({bucket_of(i, buckets) for i in ids})]
+    tables = [
+        _bucket(run, f"candidates/{bucket:05d}.parquet") for bucket in sorted({bucket_of(i, buckets) for i in ids})
+    ]
     place = {text: row for row, text in enumerate(text for table in tables for text in table["id"].to_pylist())}
     rows = [place[text] for text in ids]
     return pa.concat_tables(tables).take(rows) if ids else CANDIDATE.empty_table()
@@ -200,8 +201,9 @@ FACES_SQL = """
            CASE WHEN len(box) = 4 THEN list_transform(box, lambda x: TRY_CAST(round(x) AS INTEGER)) END AS box,
            CASE WHEN url IS NULL OR url = '' OR url = 'UNKNOWN' THEN 'url_unknown'
                 WHEN id IS NULL OR lower(url[:4]) <> 'http' THEN 'url_malformed'
-                WHEN box IS NULL OR len(box) <> 4 OR list_contains([isfinite(x) FOR x IN box], false)
-                     OR list_contains([abs(x) < 1e6 FOR x IN box], false) THEN 'box_malformed'
+                WHEN box IS NULL OR len(box) <> 4
+                     OR list_contains([coalesce(isfinite(x) AND abs(x) < 1e6, false) FOR x IN box], false)
+                     THEN 'box_malformed'
                 WHEN box[1] >= box[3] OR box[2] >= box[4] OR box[3] <= 0 OR box[4] <= 0 THEN 'box_empty'
                 WHEN caption IS NULL OR trim(caption) = '' THEN 'caption_missing'
            END AS dropped
@@ -294,8 +296,16 @@ MERGE_SQL = """
            sizes.width, sizes.height, sizes.nsfw, sizes.license, sizes.similarity, sizes.sample_id
     FROM images LEFT JOIN sizes USING (id) LEFT JOIN published USING (id) ORDER BY images.id
 """
-LAION_COLUMNS = {"id": pa.string(), "url": pa.string(), "sample_id": pa.int64(), "height": pa.int32(),
-                 "width": pa.int32(), "similarity": pa.float32(), "license": pa.string(), "nsfw": pa.string()}
+LAION_COLUMNS = {
+    "id": pa.string(),
+    "url": pa.string(),
+    "sample_id": pa.int64(),
+    "height": pa.int32(),
+    "width": pa.int32(),
+    "similarity": pa.float32(),
+    "license": pa.string(),
+    "nsfw": pa.string(),
+}
 HQ_COLUMNS = {"id": pa.string(), "image_caption": pa.string(), "image_short_caption": pa.string()}
 
 

@@ -6,6 +6,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,7 +17,6 @@ from curation.cluster import connected
 from curation.cut import claim_name, cut
 from curation.fetch import FetchStopped, fetch, latest_snapshot
 from curation.filters import build
-from curation.filters.base import Filter
 from curation.identity import build_encoder
 from curation.pack import pack
 from curation.packages import PackageError
@@ -47,6 +47,11 @@ class Curation:
         before = run.manifest()
         if not run.exists("selected/counts.json"):
             check_sources(recipe)
+        web = recipe.fetch.local_web
+        if web and not (Path(web.folder) / "behaviour.json").exists():
+            raise RecipeError(
+                f"fetch.local_web.folder: {web.folder} holds no behaviour.json. `python -m curation.sample.make` makes it"
+            )
         self._check_same_start(before)
         self.filters = build(recipe)
         self.encoder = build_encoder(recipe)
@@ -102,10 +107,10 @@ class Curation:
     # -- the steps ----------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Any, dict[str, Any]]:
-        try:
-            return latest_snapshot(self.run)
-        except FileNotFoundError as error:
-            raise RecipeError(f"{self.run.root}: nothing was fetched yet: `python -m curation.fetch` comes first") from error
+        found = latest_snapshot(self.run)
+        if found is None:
+            raise RecipeError(f"{self.run.root}: nothing was fetched yet: `python -m curation.fetch` comes first")
+        return found
 
     def content_hash(self) -> str:
         """Of the content recipe; binds the cut's name to it."""

@@ -1,9 +1,9 @@
 """Curate, here or on a cluster: the same command, the same code.
 
-    python jobs/curate.py                                            the sample, on a local Ray
-    python jobs/curate.py --recipe my.yaml --run s3://bucket/run     on a local Ray
-    python jobs/curate.py ... --cluster http://head:8265             as a Ray job on that cluster
-    ray job submit --working-dir . -- python jobs/curate.py ...      the same, by Ray's own command
+python jobs/curate.py                                            the sample, on a local Ray
+python jobs/curate.py --recipe my.yaml --run s3://bucket/run     on a local Ray
+python jobs/curate.py ... --cluster http://head:8265             as a Ray job on that cluster
+ray job submit --working-dir . -- python jobs/curate.py ...      the same, by Ray's own command
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_TEXT"
-PASSED_ON = ("FACEMAKEUP_WEIGHTS", "FACEMAKEUP_CACHE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-             "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION")  # fmt: skip
 LEFT_OUT = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
 
 
@@ -41,7 +39,7 @@ def curate(options: argparse.Namespace) -> int:
     from curation import report
     from curation.cluster import connected
     from curation.progress import say
-    from curation.recipe import load, loads, set_fields
+    from curation.recipe import load, loads
     from curation.run import Run
     from curation.steps import Curation, explained
 
@@ -79,6 +77,7 @@ def submit(options: argparse.Namespace) -> int:
     """Send this command to a cluster as a Ray job, show its log, return its exit code."""
     from ray.job_submission import JobStatus, JobSubmissionClient
 
+    from curation.cluster import passed_on
     from curation.progress import console, say
     from curation.recipe import RecipeError
     from curation.steps import explained
@@ -99,7 +98,7 @@ def submit(options: argparse.Namespace) -> int:
         command += ["--name", options.name] if options.name else []
         command += [word for text in options.set for word in ("--set", text)]
         command += [flag for flag in ("--recut", "--again") if getattr(options, flag.strip("-"))]
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment = passed_on()
         environment[RECIPE_IN_ENVIRONMENT] = Path(options.recipe).read_text() if not options.recut else ""
         job = _submit_when_ready(client, command, environment)
         say("submit", f"job {job} on {options.cluster}")

@@ -29,7 +29,7 @@ def write_small_world(sample: Path, folder: Path) -> None:
     behaviour = json.loads((sample / "behaviour.json").read_text())["urls"]
     wanted, photos = set(), 0
     for url, entry in sorted(behaviour.items(), key=lambda item: hashlib.sha1(item[0].encode()).hexdigest()):
-        slow = entry["name"] in ("silent", "timeout", "drip", "slow", "endless")
+        slow = entry.get("expect") in ("timeout", "deadline", "too_many_bytes")
         if "made/" in entry.get("file", "") or (entry["do"] != "file" and not slow):
             wanted.add(url)
         elif entry["do"] == "file" and photos < PHOTOS:
@@ -45,9 +45,9 @@ def write_small_world(sample: Path, folder: Path) -> None:
     tree = yaml.safe_load((ROOT / "curation" / "recipes" / "sample.yaml").read_text())
     tree["name"] = "small"
     tree["sources"] = {"facecaption": [str(folder / "facecaption" / "*.parquet")]}
-    tree["select"] |= {"fraction": 0.85, "overprovision": 1.15}
+    tree["select"] |= {"fraction": 0.65, "overprovision": 1.5}
     tree["fetch"] |= {"part_size": 12, "timeout": 1.5, "deadline": 3, "local_failures_after": 1000}
-    tree["score"] = {"audit_share": 0.0, "audit_minimum": 0, "order": "paper", "workers": 2, "batch": 4}
+    tree["score"] = {"audit_share": 0.0, "audit_minimum": 0, "order": "paper", "workers": 1, "batch": 4}
     tree["pack"] = {"samples_per_shard": 8}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
 

@@ -60,9 +60,14 @@ def name(number: int) -> str:
 def build(root: str, breaks: str | None = None, audited: float = 1.0, hq: bool = True, stand_in: bool = True) -> Run:
     """Write a whole run. `breaks`: a value of BREAKS; `audited` below 1: others stop at their first failure."""
     run, numbers = Run(root), np.arange(CANDIDATES)
-    recipe = parse({"name": CUT, "sources": {"facecaption": ["faces.parquet"]}, "select": {"count": 60}}).model_dump(
-        mode="json"
-    )
+    recipe = parse(
+        {
+            "name": CUT,
+            "sources": {"facecaption": ["faces.parquet"]},
+            "select": {"count": 60},
+            "thresholds": {"grayscale": {"min_std": 5.0}, "text": {"max_boxes": 10}, "anime": {"min_neighbors": 5}},
+        }
+    ).model_dump(mode="json")
     weight = {"name": "centerface", "file": "centerface.onnx", "sha256": "0" * 64, "licence": "MIT", "source": "a & b"}
     run.update_manifest(
         recipe=recipe, content_hash="0123456789abcdef", created="2026-01-02T03:04:05+00:00", weights=[weight],

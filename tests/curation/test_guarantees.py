@@ -24,12 +24,12 @@ def test_a_finished_run_reconciles_and_has_every_kept_image_once(finished):
 @pytest.mark.parametrize(
     "change",
     [
-        ["score.workers=1"],
+        ["score.workers=2"],
         ["score.order=cheapest"],
         ["score.split_devices=true"],
         ["score.audit_minimum=1000", "score.batch=7"],
     ],
-    ids=["one worker", "cheapest order", "two operators", "all audited"],
+    ids=["two workers", "cheapest order", "two operators", "all audited"],
 )
 def test_the_same_snapshot_gives_the_same_bytes(finished, small_world, tmp_path, change):
     """Scored afresh, however the work is cut up."""

@@ -1,0 +1,65 @@
+"""Identity vectors of real people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curation import recipe as recipes
+from curation.filters import build
+from curation.identity import TEMPLATE_112, ArcFace, align, build_encoder
+from curation.image import decode
+
+
+@pytest.fixture(scope="module")
+def people(sample):
+    """{file name: (decoded picture, box and landmarks of its face)} of the two people of one package."""
+    from curation.sample.photos import photos
+
+    recipe = recipes.load("curation/recipes/sample.yaml")
+    faces = build(recipe)["faces"]
+    found = {}
+    for photo in photos():
+        if photo.package == "face-recognition":
+            picture = decode(photo.path.read_bytes())
+            face = faces.score([picture], {})["boxes"].to_pylist()[0][0]
+            scale = np.array(picture.scale)
+            found[photo.path.name] = (
+                picture.rgb,
+                np.array(face["box"]) * np.tile(scale, 2),
+                np.array(face["landmarks"]).reshape(5, 2) * scale,
+            )
+    return found
+
+
+def test_dlib_tells_two_people_apart(people):
+    encoder = build_encoder(recipes.load("curation/recipes/sample.yaml"))
+    vectors = {name: encoder.embed(*face) for name, face in people.items()}
+    assert all(v.shape == (128,) and v.dtype == np.float32 for v in vectors.values())
+    assert all(abs(float(np.linalg.norm(v)) - 1) < 1e-5 for v in vectors.values())
+    same = float(vectors["obama.jpg"] @ vectors["obama2.jpg"])
+    other = float(vectors["obama.jpg"] @ vectors["biden.jpg"])
+    assert same > 0.94 > 0.9 > other
+    again = encoder.embed(*people["obama.jpg"])
+    assert (again == vectors["obama.jpg"]).all()
+
+
+def test_a_face_too_small_has_no_identity(people):
+    encoder = build_encoder(recipes.load("curation/recipes/sample.yaml"))
+    rgb, _, landmarks = people["obama.jpg"]
+    assert encoder.embed(rgb, np.array([5.0, 5.0, 15.0, 15.0]), landmarks) is None
+
+
+def test_alignment_puts_the_points_on_the_template(people):
+    rgb, _, landmarks = people["obama.jpg"]
+    crop = align(rgb, landmarks)
+    assert crop.shape == (112, 112, 3)
+    moved = align(rgb, TEMPLATE_112 * 2 + 30)
+    expected = rgb[30 : 30 + 224 : 2, 30 : 30 + 224 : 2]
+    assert np.abs(moved[20:90, 20:90].astype(int) - expected[20:90, 20:90]).mean() < 12
+
+
+def test_the_channel_order_of_arcface_is_part_of_its_fingerprint():
+    limits = recipes.ImageLimits()
+    orders = {ArcFace({}, order, limits).fingerprint for order in ("bgr", "rgb")}
+    assert len(orders) == 2
