@@ -116,7 +116,7 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     total = {"kept": 0, "made": 0}
     if work:
         with Steps("annotate", sum(kept_of.values())) as steps:
-            for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters)(unit)).iter_rows():
+            for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters)(unit)):
                 total["kept"] += row["kept"]
                 total["made"] += row["made"]
                 steps.advance(row["kept"])

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ray
@@ -21,6 +21,14 @@ QUIET = {
 # one thread a model and a core an actor: threads inside threads only slow a full machine down
 SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+# for a Ray of our own, on loopback, gone with this process
+PRIVATE = {
+    "RAY_AUTH_MODE": "disabled",
+    # workers of one step serve the next: starting one costs seconds of imports
+    "RAY_idle_worker_killing_time_threshold_ms": "300000",
+    # its core prints, for every actor pool of Ray Data, that the pool's arguments live in the object store
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 # of the driver's environment, what workers elsewhere need to find the same files
 PASSED_ON = (
     "FACEMAKEUP_WEIGHTS",
@@ -49,7 +57,8 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     for name, value in {**QUIET, **SINGLE_THREAD}.items():
         os.environ.setdefault(name, value)
     if not joining:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private Ray on loopback, gone with this process
+        for name, value in PRIVATE.items():
+            os.environ.setdefault(name, value)
 
     def start() -> None:
         ray.init(
@@ -109,10 +118,22 @@ def stage(
         )
 
 
-def tasks(rows: list[dict[str, Any]], function: Any) -> ray.data.Dataset:
-    """`function(row)` for each row, a Ray task each. Worker processes are shared by all steps, so a step that needs no
-    model of its own starts at once."""
-    return ray.data.from_items(rows, override_num_blocks=max(1, len(rows))).map(function, num_cpus=0.9)
+def tasks(rows: Iterable[dict[str, Any]], function: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
+    """`function(row)` for each row, a Ray task each; results as they come. At most a few more than there are CPUs wait.
+
+    For what is one small job a unit: Ray Data's operators (`stage`) are for what streams and holds models.
+    """
+    remote = ray.remote(num_cpus=0.9, max_retries=2)(lambda row: function(row))
+    room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
+    waiting: list[ray.ObjectRef] = []
+    for row in rows:
+        waiting.append(remote.remote(row))
+        if len(waiting) >= room:
+            ready, waiting = ray.wait(waiting, num_returns=1)
+            yield from ray.get(ready)
+    while waiting:
+        ready, waiting = ray.wait(waiting, num_returns=1)
+        yield from ray.get(ready)
 
 
 def worker_count(asked: int | None, units: int, gpu: bool = False, share: int = 1) -> int:

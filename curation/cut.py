@@ -67,7 +67,7 @@ def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[s
         return {"unit": known.name}
 
     # closures carry the filters' settings, not their models: `verdict` loads none
-    made = tasks(units, judge_unit).take_all()
+    made = list(tasks(units, judge_unit))
     assert len(made) == len(units)
     funnel = summarise(verdicts(run, name))
     run.write_json(f"cuts/{name}/funnel.json", funnel)

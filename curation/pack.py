@@ -251,7 +251,7 @@ def pack(
     if todo:
         write = partial(write_shard, run, recipe, name, filters, content_hash)
         with Steps("pack", sum(len(row["ids"]) for row in todo), "samples") as steps:
-            for row in tasks(todo, write).iter_rows():
+            for row in tasks(todo, write):
                 steps.advance(row["samples"])
     shards = -(-len(rows) // recipe.pack.samples_per_shard)
     sizes = {f"{number:05d}.tar": min(recipe.pack.samples_per_shard, len(rows) - number * recipe.pack.samples_per_shard)

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from curation.cluster import tasks
 from curation.progress import say
 from curation.recipe import Recipe, RecipeError
 from curation.run import Run
@@ -90,7 +89,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
 
     if not files:
         raise RecipeError(f"sources.facecaption: no usable row among {built['rows']:,}; dropped: {built['dropped']}")
-    found = tasks([{"item": path} for path in files], keys_of).take_all()
+    found = ray.data.from_items(files, override_num_blocks=len(files)).map(keys_of).take_all()
     found.sort(key=lambda row: row["file"])
     ids = np.concatenate([row["ids"] for row in found])
     keys = np.concatenate([row["keys"] for row in found])
@@ -110,7 +109,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         return {"selected": chosen.num_rows}
 
     items = [{"file": row["file"], "start": int(start)} for row, start in zip(found, starts, strict=False)]
-    written = tasks(items, write).take_all()
+    written = ray.data.from_items(items, override_num_blocks=len(items)).map(write).take_all()
     assert sum(row["selected"] for row in written) == count
     cutoff = float(keys[place == count - 1][0])
     run.write_json("candidates/counts.json", {**built, "candidates": len(ids)})

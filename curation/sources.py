@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from curation.cluster import tasks
 from curation.recipe import Recipe, RecipeError
 from curation.run import Run
 
@@ -153,7 +152,8 @@ def _map(pieces: list[dict[str, Any]], function: Any) -> list[dict[str, Any]]:
     def one(row: dict[str, Any]) -> dict[str, Any]:
         return {"result": function(row)}
 
-    return [row["result"] for row in tasks(pieces, one).take_all()]
+    # Ray Data, since the pieces of a large source stream through in whatever time each takes
+    return [row["result"] for row in ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(one).take_all()]
 
 
 def bucket_of(candidate_id: str, buckets: int) -> int:

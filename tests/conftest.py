@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from curation.cluster import PRIVATE  # noqa: E402
+
 for name, value in {
+    **PRIVATE,
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
     "RAY_DEDUP_LOGS": "0",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "WANDB_MODE": "disabled",
@@ -42,7 +44,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
         port = probe.getsockname()[1]
     context = ray.init(
         address="local",
-        num_cpus=4,  # two more than the gate's machine has: drivers of other tests hold some while they start
+        num_cpus=3,  # one more than the gate's machine has: a driver that was killed holds one for a moment
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         dashboard_port=port,

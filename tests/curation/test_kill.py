@@ -15,11 +15,9 @@ from tests.world import curate, fork, shard_hashes, shard_ids, start_driver
 # what the killed driver had just committed, what of a finished run it started from, and what the second run must say
 POINTS = {
     "selecting": ("work/sources/faces/*/*.parquet", (), "source rows"),
-    "selected, not counted": ("selected/*.parquet", (), "source rows"),
     "fetching": ("fetched/00/*.parquet", ("candidates", "selected"), "select  done before"),
     "between rounds": ("fetched/plan-01.parquet", ("candidates", "selected"), "select  done before"),
     "scoring": ("scores/text-*/*.parquet", ("candidates", "selected", "fetched"), "0 requests"),
-    "unit half written": ("scores/grayscale-*/*.parquet", ("candidates", "selected", "fetched"), "0 requests"),
     "cutting": ("cuts/small/verdicts/*.parquet", ("candidates", "selected", "fetched", "scores"), "text 0, faces 0"),
     "annotating": (
         "annotations/*/*.parquet",
