@@ -30,6 +30,10 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
+# a Ray job is started as `python`: it must be this one
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[dict[str, str]]:
     """The one Ray of the test session: `address` for drivers that join it, `dashboard` for jobs."""

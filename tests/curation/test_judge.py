@@ -14,7 +14,7 @@ from curation.recipe import Thresholds
 FACE = {"box": [10.0, 10.0, 110.0, 110.0], "score": 0.9, "landmarks": [0.0] * 10}
 SMALL = {"box": [200.0, 10.0, 220.0, 30.0], "score": 0.9, "landmarks": [0.0] * 10}
 OTHER = {"box": [200.0, 10.0, 290.0, 100.0], "score": 0.95, "landmarks": [0.0] * 10}
-TEXT = {"score": 0.9, "quad": [0.1, 0.1, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9]}
+TEXT = {"score": 0.9, "quad": [0.1, 0.1, 0.9, 0.1, 0.9, 0.2, 0.1, 0.2]}
 
 
 @pytest.fixture(scope="module")
