@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -71,7 +72,10 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         )
 
     try:
-        start()
+        with contextlib.ExitStack() as stack:
+            if not joining:
+                stack.enter_context(_hushed())
+            start()
     except Exception as error:  # noqa: BLE001  Ray raises a bare Exception when its node is not up in 30 s
         logging.getLogger(__name__).warning("Ray did not start (%s); once more", str(error).splitlines()[0])
         ray.shutdown()
@@ -81,6 +85,20 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the lines that Ray's core writes to standard error while it starts: what goes wrong is also raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _settle() -> None:

@@ -27,7 +27,7 @@ from curation.score import score
 from curation.select import select
 from curation.sources import check_sources
 from curation.units import BytesChanged
-from curation.weights import WEIGHTS, WeightError
+from curation.weights import WEIGHTS, WeightError, resolve
 
 STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
 # what a person can mend: shown as one message, without a traceback
@@ -72,14 +72,10 @@ class Curation:
 
     def _write_manifest(self, before: dict[str, Any]) -> None:
         detector = self.filters["faces"].detector
-        resolved = [
-            {"name": name, "file": path.name, "sha256": digest, "licence": licence, "used_for": use}
-            for name, path, digest, licence, use in self._weights()
-        ]
         self.run.update_manifest(
             recipe=self.recipe.model_dump(mode="json"),
             created=before.get("created") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            weights=resolved,
+            weights=self._weights(),
             fingerprints={name: item.fingerprint for name, item in self.filters.items()},
             detector=detector,
             stand_in=detector != self.recipe.filters.faces.model,
@@ -89,19 +85,31 @@ class Curation:
                 "channel_order": self.encoder.channel_order if self.encoder else "",
             },
             seed=self.recipe.seed,
+            invented=["the captions"] if self.recipe.fetch.local_web else [],
         )
 
-    def _weights(self) -> list[tuple[str, Any, str, str, str]]:
-        by_hash = {item.sha256: item for item in WEIGHTS.values()}
+    def _weights(self) -> list[dict[str, str]]:
+        """Every model file: what it is, its hash and licence, where it was found, what for."""
+        by_hash = {item.sha256: item.name for item in WEIGHTS.values() if item.sha256}
+        used = [
+            (self.filters[n].weight_hashes[r], p, n) for n in self.filters for r, p in self.filters[n].weights.items()
+        ]
+        used += [
+            (item.sha256, item.path, "identity") for item in (self.encoder.weights.values() if self.encoder else ())
+        ]
         found = []
-        for item in self.filters.values():
-            for role, path in item.weights.items():
-                digest = item.weight_hashes[role]
-                known = by_hash.get(digest)
-                licence = known.licence if known else "as its owner says"
-                found.append((known.name if known else path.name, path, digest, licence, item.name))
-        for weight in self.encoder.weights.values() if self.encoder else ():
-            found.append((weight.name, weight.path, weight.sha256, weight.licence, "identity"))
+        for digest, path, use in used:
+            known = resolve(by_hash[digest], self.recipe.weights) if digest in by_hash else None
+            found.append(
+                {
+                    "name": known.name if known else path.name,
+                    "file": path.name,
+                    "sha256": digest,
+                    "licence": known.licence if known else "as its owner says",
+                    "source": known.source if known else "named by the recipe",
+                    "used_for": use,
+                }
+            )
         return found
 
     # -- the steps ----------------------------------------------------------------------------------------------
