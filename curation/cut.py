@@ -23,8 +23,8 @@ from curation.run import Run
 from curation.units import UnitScores, audit_key, audit_limit, units_of
 
 
-def claim_name(run: Run, name: str, content: dict[str, Any], content_hash: str, thresholds: dict[str, Any]) -> None:
-    """Bind a cut's name to its content recipe, once.
+def claim_name(run: Run, name: str, content: dict[str, Any], content_hash: str, recipe: dict[str, Any]) -> None:
+    """Bind a cut's name to its content recipe, once; `recipe`: the whole one, so that the cut can be gone on with.
 
     Raises:
         RecipeError: the name belongs to another content recipe; says what differs and what to do.
@@ -39,8 +39,8 @@ def claim_name(run: Run, name: str, content: dict[str, Any], content_hash: str, 
                 "another name: NAME=... (or --name), so that both can be compared"
             )
         return
-    run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(thresholds, sort_keys=True).encode())
-    run.write_json(path, {"content": content, "hash": content_hash})
+    run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
+    run.write_json(path, {"content": content, "hash": content_hash, "recipe": recipe})
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:

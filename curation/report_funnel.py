@@ -8,13 +8,13 @@ the numbers are exact and say so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
 from curation.ledger import Ledger
 from curation.ledger_cut import Verdicts
 from curation.ledger_tables import CHECKS, among, rows_of
+from curation.quality import Rate, wilson
 
 LABELS = {
     "grayscale": "grayscale",
@@ -40,30 +40,6 @@ class Stage:
     @property
     def estimated(self) -> bool:
         return self.low is not None
-
-
-@dataclass(frozen=True)
-class Share:
-    hits: int
-    of: int
-
-    @property
-    def value(self) -> float:
-        return self.hits / self.of if self.of else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson(self.hits, self.of)
-
-
-def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share; all of [0, 1] where nothing was seen."""
-    if of == 0:
-        return 0.0, 1.0
-    share, spread = hits / of, z * z / of
-    centre = share + spread / 2
-    half = z * sqrt(share * (1 - share) / of + spread / of / 4)
-    return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
 
 
 def survivors(verdicts: Verdicts) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +123,8 @@ class Alone:
     """What one check rejects, of the images on which all checks were evaluated."""
 
     check: str
-    fails: Share
-    only: Share
+    fails: Rate
+    only: Rate
 
 
 def alone(verdicts: Verdicts) -> tuple[list[Alone], int, bool]:
@@ -165,7 +141,7 @@ def alone(verdicts: Verdicts) -> tuple[list[Alone], int, bool]:
     rows = []
     for column, check in enumerate(CHECKS):
         only = failed[:, column] & (failed.sum(axis=1) == 1)
-        rows.append(Alone(LABELS[check], Share(int(failed[:, column].sum()), number), Share(int(only.sum()), number)))
+        rows.append(Alone(LABELS[check], Rate(int(failed[:, column].sum()), number), Rate(int(only.sum()), number)))
     return rows, number, sample
 
 
@@ -186,16 +162,16 @@ class Published:
     extra_ids: np.ndarray
 
     @property
-    def recall(self) -> Share:
-        return Share(self.both, self.judged)
+    def recall(self) -> Rate:
+        return Rate(self.both, self.judged)
 
     @property
-    def recall_of_all(self) -> Share:
-        return Share(self.both, self.candidates)
+    def recall_of_all(self) -> Rate:
+        return Rate(self.both, self.candidates)
 
     @property
-    def jaccard(self) -> Share:
-        return Share(self.both, self.judged + self.ours_only)
+    def jaccard(self) -> Rate:
+        return Rate(self.both, self.judged + self.ours_only)
 
 
 def published(ledger: Ledger) -> Published | None:

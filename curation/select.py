@@ -6,6 +6,7 @@ itself means the face crop when it says resolution, so the default key is the sh
 
 from __future__ import annotations
 
+import argparse
 import math
 from typing import Any
 
@@ -126,3 +127,14 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         run.fs.rm(run.path("work/sources"), recursive=True)
     say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}")
     return counts
+
+
+def main() -> None:
+    from curation.steps import step_arguments, step_main
+
+    parser = argparse.ArgumentParser(prog="python -m curation.select", description=__doc__)
+    step_main("select", step_arguments(parser).parse_args())
+
+
+if __name__ == "__main__":
+    main()

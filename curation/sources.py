@@ -11,69 +11,22 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-import duckdb
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from curation.candidates import CANDIDATE, bucket_of
+from curation.progress import Steps
 from curation.recipe import Recipe, RecipeError
 from curation.run import Run
+from curation.urls import database
 
 STAGE = "work/sources"
-CANDIDATE = pa.schema(
-    {
-        "id": pa.string(),
-        "url": pa.string(),
-        "faces": pa.list_(pa.struct({"box": pa.list_(pa.int32()), "caption": pa.string(), "source_id": pa.string()})),
-        "laion_caption": pa.string(),
-        "image_caption": pa.string(),
-        "image_short_caption": pa.string(),
-        "in_hq": pa.bool_(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "nsfw": pa.string(),
-        "license": pa.string(),
-        "similarity": pa.float32(),
-        "sample_id": pa.int64(),
-    }
-)
-
-# Normalised URL: scheme and host lower-cased, default port and fragment dropped, path and query byte-exact.
-# In SQL, since 63M rows in plain Python would cost 780 core-seconds.
-NORMALISE = r"""
-    CREATE OR REPLACE MACRO url_part(url, part) AS
-        regexp_extract(url, '^([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#@]*)@)?([^/?#:@]*|\[[^\]]*\])(?::(\d*))?([/?][^#]*)?(?:#.*)?$', part);
-    CREATE OR REPLACE MACRO normal_url(url) AS CASE
-        WHEN url_part(url, 3) = '' THEN NULL
-        ELSE lower(url_part(url, 1)) || '://'
-            || CASE WHEN url_part(url, 2) = '' THEN '' ELSE url_part(url, 2) || '@' END
-            || lower(url_part(url, 3))
-            || CASE WHEN url_part(url, 4) IN ('', CASE lower(url_part(url, 1)) WHEN 'http' THEN '80' WHEN 'https' THEN '443' ELSE '' END)
-                    THEN '' ELSE ':' || url_part(url, 4) END
-            || url_part(url, 5)
-        END;
-    CREATE OR REPLACE MACRO url_id(url) AS left(sha1(normal_url(url)), 16);
-"""
-
-
-def database() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the URL macros; one thread, since Ray runs one task a core."""
-    connection = duckdb.connect(config={"threads": 1})
-    connection.execute(NORMALISE)
-    return connection
-
-
-def url_ids(urls: list[str]) -> list[str | None]:
-    """The id of each URL (None where it is not a URL): what every join and every file name stands on."""
-    table = pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())})
-    connection = database()
-    connection.register("urls", table)
-    return [row[0] for row in connection.execute("SELECT url_id(url) FROM urls ORDER BY i").fetchall()]
 
 
 def expand_paths(patterns: list[str], field: str) -> list[str]:
@@ -144,40 +97,20 @@ def _read_piece(piece: dict[str, Any]) -> pa.Table:
         return pq.ParquetFile(file).read_row_group(piece["group"], use_threads=False)
 
 
-def _map(pieces: list[dict[str, Any]], function: Any) -> list[dict[str, Any]]:
+def _map(what: str, pieces: list[dict[str, Any]], function: Any) -> list[dict[str, Any]]:
     """Run `function(piece) -> dict of counts` over all pieces as a Ray Data stage."""
     if not pieces:
         return []
+    found = []
 
     def one(row: dict[str, Any]) -> dict[str, Any]:
         return {"result": function(row)}
 
-    # Ray Data, since the pieces of a large source stream through in whatever time each takes
-    return [row["result"] for row in ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(one).take_all()]
-
-
-def bucket_of(candidate_id: str, buckets: int) -> int:
-    return int(candidate_id[:4], 16) * buckets >> 16
-
-
-def read_candidates(run: Run, ids: list[str]) -> pa.Table:
-    """The candidates with these ids, row for row in their order. Reads only the buckets that hold them.
-
-    Raises:
-        KeyError: an id that is no candidate of this run.
-    """
-    buckets = run.read_json("candidates/counts.json")["buckets"]
-    tables = [
-        _bucket(run, f"candidates/{bucket:05d}.parquet") for bucket in sorted({bucket_of(i, buckets) for i in ids})
-    ]
-    place = {text: row for row, text in enumerate(text for table in tables for text in table["id"].to_pylist())}
-    rows = [place[text] for text in ids]
-    return pa.concat_tables(tables).take(rows) if ids else CANDIDATE.empty_table()
-
-
-@lru_cache(maxsize=4)
-def _bucket(run: Run, path: str) -> pa.Table:
-    return run.read_table(path)
+    with Steps("select", len(pieces), f"{what} pieces") as steps:
+        for row in ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(one).iter_rows():
+            found.append(row["result"])
+            steps.advance(1)
+    return found
 
 
 def _bucket_rows(run: Run, table: pa.Table, kind: str, name: str, buckets: int) -> None:
@@ -344,23 +277,23 @@ def build_candidates(run: Run, recipe: Recipe) -> dict[str, Any]:
     rows = sum(_row_count(piece["file"]) for piece in pieces if piece["group"] == 0)
     buckets = max(1, min(512, rows // 50_000 + (rows > 100)))
     total: Counter[str] = Counter()
-    for counts in _map(pieces, partial(_facecaption_piece, run=run, buckets=buckets)):
+    for counts in _map("FaceCaption", pieces, partial(_facecaption_piece, run=run, buckets=buckets)):
         total.update(counts)
     if sources.laion_face:
         parts = expand_paths(sources.laion_face.parts, "sources.laion_face.parts")
         known = ray.put(_known_ids(run))
         allowed = _allowed_ids(sources.laion_face.ids, len(parts))
         for counts in _map(
-            _pieces(parts), partial(_laion_piece, run=run, buckets=buckets, known=known, allowed=allowed)
+            "LAION-Face", _pieces(parts), partial(_laion_piece, run=run, buckets=buckets, known=known, allowed=allowed)
         ):
             total.update({f"laion_{key}": value for key, value in counts.items() if key == "rows"})
     if sources.hq4m:
         paths = expand_paths(sources.hq4m, "sources.hq4m")
-        for counts in _map(_pieces(paths), partial(_hq_piece, run=run, buckets=buckets)):
+        for counts in _map("HQ-4M", _pieces(paths), partial(_hq_piece, run=run, buckets=buckets)):
             total.update({f"hq_{key}": value for key, value in counts.items()})
     items = [{"bucket": bucket} for bucket in range(buckets)]
     has_hq = sources.hq4m is not None
-    for counts in _map(items, lambda item: _merge_bucket(item["bucket"], run, has_hq)):
+    for counts in _map("merged", items, lambda item: _merge_bucket(item["bucket"], run, has_hq)):
         total.update(counts)
     dropped = {key.removeprefix("dropped."): total.pop(key) for key in sorted(total) if key.startswith("dropped.")}
     return {**total, "buckets": buckets, "dropped": {reason: count for reason, count in dropped.items() if count}}

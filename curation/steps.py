@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curation import recipe as recipes
 from curation.annotate import annotate
 from curation.cluster import connected
@@ -72,8 +70,11 @@ class Curation:
 
     def _write_manifest(self, before: dict[str, Any]) -> None:
         detector = self.filters["faces"].detector
+        recipe = self.recipe.model_dump(mode="json")
+        if before:  # the run's recipe is the one that it was started with; how it is run may change
+            recipe = {**before["recipe"], **{section: recipe[section] for section in ("fetch", "score")}}
         self.run.update_manifest(
-            recipe=self.recipe.model_dump(mode="json"),
+            recipe=recipe,
             created=before.get("created") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             weights=self._weights(),
             fingerprints={name: item.fingerprint for name, item in self.filters.items()},
@@ -131,7 +132,7 @@ class Curation:
             self.name,
             self.recipe.content(fingerprints, info["hash"], encoder),
             digest,
-            self.recipe.thresholds.model_dump(mode="json"),
+            self.recipe.model_dump(mode="json"),
         )
         return digest
 
@@ -204,9 +205,8 @@ def open_curation(arguments: argparse.Namespace) -> Curation:
         if not manifest:
             raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
         tree = manifest["recipe"]
-        cut_path = f"cuts/{arguments.name}/thresholds.yaml"
-        if arguments.name and run.exists(cut_path):
-            tree = {**tree, "thresholds": yaml.safe_load(run.read_bytes(cut_path))}
+        if arguments.name and run.exists(f"cuts/{arguments.name}/content.json"):
+            tree = run.read_json(f"cuts/{arguments.name}/content.json")["recipe"]
         recipe = recipes.parse(recipes.set_fields(tree, arguments.set), f"{run.root}/manifest.json")
     return Curation(run, recipe, arguments.name)
 

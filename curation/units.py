@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curation.candidates import read_candidates
 from curation.filters.base import Filter
 from curation.image import sha256, upright_box
 from curation.judge import Evidence
 from curation.run import Run
-from curation.sources import read_candidates
 
 IMAGES = pa.schema(
     {
@@ -31,21 +31,24 @@ IMAGES = pa.schema(
     }
 )
 
+ALIGNED = {"ids": "id", "offsets": "offset", "sizes": "size", "hashes": "sha256"}
+
 
 class BytesChanged(RuntimeError):
     """A fetched file no longer holds what the snapshot says."""
 
 
 def units_of(snapshot: pa.Table) -> list[dict[str, Any]]:
-    """One dict a unit, in order: `unit`, `tar`, and the aligned lists `ids`, `offsets`, `sizes`, `hashes`."""
-    units: dict[str, dict[str, Any]] = {}
-    for row in snapshot.to_pylist():
-        unit = units.setdefault(
-            row["unit"], {"unit": row["unit"], "tar": row["tar"], "ids": [], "offsets": [], "sizes": [], "hashes": []}
-        )
-        for key, column in (("ids", "id"), ("offsets", "offset"), ("sizes", "size"), ("hashes", "sha256")):
-            unit[key].append(row[column])
-    return [units[name] for name in sorted(units)]
+    """One dict a unit, in order: `unit`, `tar`, and the aligned lists `ids`, `offsets`, `sizes`, `hashes`, in id order."""
+    table = snapshot.sort_by([("unit", "ascending"), ("id", "ascending")])
+    names = table["unit"].to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.zeros(0, np.int64)
+    units = []
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(names)], strict=True):
+        rows = table.slice(start, stop - start)
+        lists = {key: rows[column].to_pylist() for key, column in ALIGNED.items()}
+        units.append({"unit": names[start], "tar": rows["tar"][0].as_py(), **lists})
+    return units
 
 
 def read_image(run: Run, tar: str, offset: int, size: int, expected: str) -> bytes:

@@ -11,7 +11,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from curation.calibrate import TRUTHS, VARIANT, Quality, load_labels
+from curation.labels import TRUTHS, VARIANT, load_labels
+from curation.quality import Quality
 from curation.run import Run
 from tests import goldens
 from tests.world import ROOT, start_driver

@@ -17,8 +17,8 @@ import yaml
 
 from curation import recipe as recipes
 from curation.run import Run
-from curation.sources import url_ids
 from curation.steps import Curation
+from curation.urls import url_ids
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = 44

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 
 import pytest
 
 from curation import report
 from curation.run import Run
+from curation.steps import Curation, open_curation
 from tests.world import curate, fork, shard_hashes, shard_ids, small_recipe, verdicts_of
 
 FETCHED = ("candidates", "selected", "fetched")
@@ -55,8 +57,6 @@ def test_a_recut_calls_exactly_the_missing_scores(finished, small_world, tmp_pat
     root = fork(finished, tmp_path / "recut", *FETCHED, "scores", "cuts", "annotations", "shards")
     stored = score_counts(root)
     recipe_change = [f"thresholds.{setting}", "thresholds.text.max_boxes=1000"]
-    from curation.steps import Curation
-
     curation = Curation(Run(root), small_recipe(small_world, *recipe_change), "other")
     curation.recut()
     said = capsys.readouterr().err
@@ -70,6 +70,9 @@ def test_a_recut_calls_exactly_the_missing_scores(finished, small_world, tmp_pat
     calls = ", ".join(f"{name} {made[name]}" for name in ("grayscale", "text", "faces", "anime"))
     assert (f"model calls: {calls}" in said) if any(made.values()) else ("no model is run" in said)
     assert shard_hashes(root) == shard_hashes(finished), "the first cut stays as it was"
+    assert Run(root).manifest()["recipe"] == Run(finished).manifest()["recipe"]
+    arguments = Namespace(run=str(root), recipe=None, name="other", set=[])
+    assert open_curation(arguments).recipe.thresholds == curation.recipe.thresholds
 
 
 def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
@@ -80,7 +83,6 @@ def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
 
 def test_a_name_belongs_to_one_content_recipe(finished, small_world):
     from curation.recipe import RecipeError
-    from curation.steps import Curation
 
     curation = Curation(Run(finished), small_recipe(small_world, "thresholds.text.max_area=0.123"))
     with pytest.raises(RecipeError, match=r"thresholds.text.max_area: .* -> 0.123.*another name"):
@@ -101,3 +103,17 @@ def score_counts(root) -> dict[str, int]:
         table = Run(root).read_tables(f"scores/{folder.name}/*.parquet", ["id"])
         counts[name] = 0 if table is None else table.num_rows
     return counts
+
+
+def test_a_run_is_compared_with_the_published_set_and_fitted_to_it(sample, small_world, ray_cluster, tmp_path, capsys):
+    """With the HQ-4M table given (here an invented one): recall, Jaccard, and thresholds moved towards it."""
+    from curation import calibrate
+
+    root = tmp_path / "run"
+    change = [f"sources.hq4m=['{sample}/hq4m/*.parquet']", "select.fraction=0.3", "score.audit_minimum=1000"]
+    curate(root, small_world, *change)
+    assert report.main([str(root), "--no-html"]) == 0
+    said = capsys.readouterr().out
+    assert "recall" in said and "Jaccard" in said
+    assert calibrate.main([str(root), "--reference"]) == 0
+    assert "agreement with the published set" in capsys.readouterr().out

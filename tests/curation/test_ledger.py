@@ -131,12 +131,6 @@ def test_the_funnel_is_an_estimate_when_not(tmp_path: Path):
     assert next(stage for stage in report_funnel.funnel(found) if stage.name == "kept").count == 40
 
 
-def test_wilson():
-    assert report_funnel.wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert report_funnel.wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert report_funnel.wilson(0, 0) == (0, 1)
-
-
 def test_published_set(whole: Run):
     against = report_funnel.published(ledger.read(whole))
     published = {number for number in range(80) if number % 3}

@@ -14,7 +14,7 @@ from curation import recipe as recipes
 from curation.recipe import RecipeError
 from curation.run import Run
 from curation.select import ranks, select, sort_key, wanted_and_selected
-from curation.sources import url_ids
+from curation.urls import url_ids
 
 
 def reference_id(url: str) -> str:

@@ -22,7 +22,7 @@ from curation.sample.made import Made, made
 from curation.sample.photos import photos
 from curation.sample.plan import BADLY, TWICE, WELL
 from curation.sample.web import wire
-from curation.sources import url_ids
+from curation.urls import url_ids
 
 LABELS = Path(__file__).parents[2] / "labels" / "sample-photos.csv"
 

@@ -1,0 +1,38 @@
+"""What makes two URLs one image: the normalised URL and the id made of it, vectorised in DuckDB."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+# Normalised URL: scheme and host lower-cased, default port and fragment dropped, path and query byte-exact.
+# In SQL, since 63M rows in plain Python would cost 780 core-seconds.
+NORMALISE = r"""
+    CREATE OR REPLACE MACRO url_part(url, part) AS
+        regexp_extract(url, '^([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#@]*)@)?([^/?#:@]*|\[[^\]]*\])(?::(\d*))?([/?][^#]*)?(?:#.*)?$', part);
+    CREATE OR REPLACE MACRO normal_url(url) AS CASE
+        WHEN url_part(url, 3) = '' THEN NULL
+        ELSE lower(url_part(url, 1)) || '://'
+            || CASE WHEN url_part(url, 2) = '' THEN '' ELSE url_part(url, 2) || '@' END
+            || lower(url_part(url, 3))
+            || CASE WHEN url_part(url, 4) IN ('', CASE lower(url_part(url, 1)) WHEN 'http' THEN '80' WHEN 'https' THEN '443' ELSE '' END)
+                    THEN '' ELSE ':' || url_part(url, 4) END
+            || url_part(url, 5)
+        END;
+    CREATE OR REPLACE MACRO url_id(url) AS left(sha1(normal_url(url)), 16);
+"""
+
+
+def database() -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the URL macros; one thread, since Ray runs one task a core."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute(NORMALISE)
+    return connection
+
+
+def url_ids(urls: list[str]) -> list[str | None]:
+    """The id of each URL (None where it is not a URL): what every join and every file name stands on."""
+    table = pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())})
+    connection = database()
+    connection.register("urls", table)
+    return [row[0] for row in connection.execute("SELECT url_id(url) FROM urls ORDER BY i").fetchall()]

@@ -1,0 +1,218 @@
+"""Speed, as ratios measured in one run: `make bench` (a minute or two). Never a test, since machines differ.
+
+Each line: what was measured, its figure, the figure of its limit or of a peer on the same input, and their ratio.
+Rounds of both sides alternate and medians are taken, so that a busy neighbour hits both alike.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from curation import recipe as recipes
+from curation.calibrate import ROOT
+from curation.filters import build
+from curation.image import Picture, Undecodable, decode
+from curation.pack import build_tar
+from curation.recipe import Fetch
+from curation.run import Run
+from curation.sample.photos import photos
+from curation.select import ranks
+from curation.urls import url_ids
+
+ROUNDS = 5
+
+
+def seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def duel(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float]:
+    """Median seconds of both, rounds alternating, after one round of each that does not count."""
+    ours(), theirs()
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.table = Table(title="curation, on this machine, one process", title_justify="left")
+        for heading in ("what", "ours", "beside", "theirs", "ours / theirs"):
+            self.table.add_column(heading)
+
+    def rate(self, what: str, beside: str, amount: float, unit: str, times: tuple[float, float]) -> None:
+        """Rates: above 1 is faster than the peer."""
+        ours, theirs = amount / times[0], amount / times[1]
+        self.table.add_row(what, f"{ours:,.0f} {unit}/s", beside, f"{theirs:,.0f} {unit}/s", f"{ours / theirs:.2f}")
+
+
+def sample_bytes(count: int = 120) -> list[bytes]:
+    found = []
+    for photo in photos():
+        data = photo.path.read_bytes()
+        try:
+            decode(data)
+        except Undecodable:
+            continue
+        if data[:3] == b"\xff\xd8\xff":
+            found.append(data)
+    return found[:count]
+
+
+def bench_decode(bench: Bench, data: list[bytes]) -> None:
+    buffers = [np.frombuffer(item, np.uint8) for item in data]
+    times = duel(lambda: [decode(item) for item in data], lambda: [cv2.imdecode(b, cv2.IMREAD_COLOR) for b in buffers])
+    bench.rate("decode, safely, upright", "cv2.imdecode, unsafely", len(data), "images", times)
+
+
+def bench_grayscale(bench: Bench, pictures: list[Picture]) -> None:
+    grayscale = build(sample_recipe())["grayscale"]
+    for picture in pictures:
+        picture.view(256)
+    naive = duel(
+        lambda: grayscale.score(pictures, {}),
+        lambda: [picture.view(256).astype(np.float32).std(axis=2).mean() for picture in pictures],
+    )
+    bench.rate("grayscale, on a ready view", "std(axis=2).mean()", len(pictures), "images", naive)
+
+
+def bench_models(bench: Bench, pictures: list[Picture]) -> None:
+    """How much of a model filter's time is its network: the limit of everything around it."""
+    filters = build(sample_recipe())
+    few = pictures[:24]
+    for name in ("faces", "text"):
+        item = filters[name]
+        item.score(few[:1], {})
+        session, spent = item.model.session if hasattr(item.model, "session") else item.model, [0.0]
+        real = session.run
+
+        def timed(*arguments, real=real, spent=spent):
+            started = time.perf_counter()
+            try:
+                return real(*arguments)
+            finally:
+                spent[0] += time.perf_counter() - started
+
+        session.run = timed
+        whole = seconds(lambda item=item: item.score(few, {}))
+        session.run = real
+        bench.rate(f"{name} filter, whole", "its network alone", len(few), "images", (whole, spent[0]))
+
+
+def bench_tar(bench: Bench, data: list[bytes]) -> None:
+    import webdataset as wds
+
+    samples = [
+        (f"{row:016x}", [("jpg", item), ("json", b"{}" * 400), ("txt", b"a face")]) for row, item in enumerate(data)
+    ]
+
+    def theirs() -> None:
+        writer = wds.TarWriter(io.BytesIO())
+        for key, members in samples:
+            writer.write({"__key__": key, **dict(members)})
+        writer.close()
+
+    megabytes = sum(len(item) for item in data) / 1e6
+    bench.rate("shard in memory, indexed", "wds.TarWriter", megabytes, "MB", duel(lambda: build_tar(samples), theirs))
+
+
+def bench_select(bench: Bench) -> None:
+    draw = np.random.default_rng(0)
+    ids, keys = draw.integers(0, 2**63, 2_000_000).astype(np.uint64), draw.integers(50, 900, 2_000_000).astype(float)
+    bench.rate("rank 2M, ties by id", "np.argpartition, any ties", 2e6, "rows",
+               duel(lambda: ranks(ids, keys), lambda: np.argpartition(-keys, 1_300_000), rounds=3))  # fmt: skip
+    urls = [f"http://Host{row % 999}.Example.test:80/a/b c/{row}.jpg?x={row}#f" for row in range(100_000)]
+    import hashlib
+    from urllib.parse import urlsplit
+
+    def plain() -> list[str]:
+        found = []
+        for url in urls:
+            parts = urlsplit(url)
+            port = "" if parts.port in (None, 80) else f":{parts.port}"
+            normal = f"{parts.scheme}://{parts.hostname}{port}{parts.path}?{parts.query}"
+            found.append(hashlib.sha1(normal.encode()).hexdigest()[:16])
+        return found
+
+    bench.rate("normalise and hash URLs", "urllib + hashlib", len(urls), "URLs", duel(lambda: url_ids(urls), plain, 3))
+
+
+class _Pictures(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    body = b"\xff\xd8\xff" + bytes(range(256)) * 80
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "image/jpeg")
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Quiet."""
+
+
+def bench_fetch(bench: Bench, count: int = 400) -> None:
+    """One part through img2dataset and everything around it, beside a bare thread pool of urlopen: same server."""
+    from curation.fetch_part import fetch_part
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Pictures)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_port
+    settings = Fetch(allow_networks=["127.0.0.0/8"], threads=16, resolve={"*.test:80": f"127.0.0.1:{port}"})
+    bare = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            items = [(f"{row:016x}", f"http://pictures.test/{row}.jpg") for row in range(count)]
+            assert fetch_part(Run(folder), 0, 0, items, settings)
+
+    def theirs() -> None:
+        with ThreadPoolExecutor(16) as pool:
+            urls = [f"http://127.0.0.1:{port}/{row}.jpg" for row in range(count)]
+            assert sum(len(body) for body in pool.map(lambda url: bare.open(url).read(), urls))
+
+    try:
+        bench.rate("fetch a part, checked and packed", "urlopen alone", count, "images", duel(ours, theirs, rounds=3))
+    finally:
+        server.shutdown()
+
+
+def sample_recipe() -> recipes.Recipe:
+    return recipes.load(ROOT / "curation" / "recipes" / "sample.yaml")
+
+
+def main() -> int:
+    bench = Bench()
+    data = sample_bytes()
+    pictures = [decode(item) for item in data]
+    bench_decode(bench, data)
+    bench_grayscale(bench, pictures)
+    bench_models(bench, pictures)
+    bench_tar(bench, data)
+    bench_select(bench)
+    bench_fetch(bench)
+    Console().print(bench.table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.exit(main())
