@@ -7,7 +7,8 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
 RECIPE   ?= curation/recipes/sample.yaml
-RUN      ?= runs/$(basename $(notdir $(RECIPE)))
+# a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine
+RUN      ?= $(if $(CLUSTER),$(CURDIR)/)runs/$(basename $(notdir $(RECIPE)))
 UV       := 0.13.9
 TORCH    := 2.13.0
 # cpu, cu130, ... or auto: what this machine has. A folder of wheels in PIP_FIND_LINKS goes before any index.

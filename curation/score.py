@@ -20,14 +20,15 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from curation.cluster import stage, worker_count
+from curation.cluster import stage, tasks, worker_count
 from curation.filters import build
 from curation.filters.base import Filter
+from curation.filters.sessions import can_use_gpus
 from curation.image import Picture, Undecodable, decode
 from curation.judge import Evidence, judge
 from curation.order import Costs, cheapest_order
 from curation.progress import Steps, say
-from curation.recipe import PAPER_ORDER, Recipe
+from curation.recipe import PAPER_ORDER, Recipe, Thresholds
 from curation.run import Run
 from curation.units import IMAGES, UnitScores, audit_key, audit_limit, read_image, score_file, units_of
 
@@ -92,21 +93,12 @@ class _Work:
         self.stage, self.unit, self.known = stage, unit, known
         self.order: list[str] = []
         self.calls: Counter[str] = Counter()
-        self.audited = np.array([audit_key(text, stage.recipe.seed) < stage.audit for text in known.ids], dtype=bool)
+        self.audited = audited(known.ids, stage.recipe.seed, stage.audit)
         self.images: list[dict[str, Any]] = []
         self.scored: dict[str, list[pa.Table]] = {name: [] for name in stage.names}
-        self.todo = self.unresolved()
+        self.todo = unresolved(known, stage.filters, stage.names, stage.recipe.thresholds, self.audited)
         self.bytes = dict(zip(unit.get("payload_rows", []), unit.get("payload", []), strict=True))
         self.survivors: dict[int, bytes] = {}
-
-    def unresolved(self) -> np.ndarray:
-        """bool (rows,): images that this stage still has something to do for."""
-        judged = judge(self.known.evidence, self.stage.filters, self.stage.recipe.thresholds, self.known.boxes)
-        lacking = np.any([~self.known.evidence[name].seen for name in self.stage.names], axis=0)
-        status = self.known.status
-        decoded = np.array([text in (None, "ok") for text in status], dtype=bool)
-        never = np.array([text is None for text in status], dtype=bool)
-        return decoded & (never | ((judged.undecided | self.audited) & lacking))
 
     def batch(self, rows: np.ndarray) -> None:
         """Read, decode once and score some rows; what is rejected is dropped on the way."""
@@ -200,6 +192,22 @@ class _Work:
             self.stage.run.write_table(score_file(self.stage.run, "scores/images", self.known.name), table)
 
 
+def audited(ids: Sequence[str], seed: int, limit: int) -> np.ndarray:
+    """bool (ids,): who goes through every filter whatever the verdict."""
+    return np.array([audit_key(text, seed) < limit for text in ids], dtype=bool)
+
+
+def unresolved(
+    known: UnitScores, filters: dict[str, Filter], names: Sequence[str], thresholds: Thresholds, lane: np.ndarray
+) -> np.ndarray:
+    """bool (rows,): images that the filters `names` still have something to do for; `lane`: the audited ones."""
+    judged = judge(known.evidence, filters, thresholds, known.boxes)
+    lacking = np.any([~known.evidence[name].seen for name in names], axis=0)
+    decoded = np.array([text in (None, "ok") for text in known.status], dtype=bool)
+    never = np.array([text is None for text in known.status], dtype=bool)
+    return decoded & (never | ((judged.undecided | lane) & lacking))
+
+
 def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]) -> tuple[pa.Table, list[str | None]]:
     """Score a batch; where that raises, one by one, so that only the guilty image gets an error."""
     try:
@@ -256,31 +264,60 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
         if not run.exists(f"{item.folder}/filter.json"):
             run.write_json(f"{item.folder}/filter.json", item.describe())
     gpus = ray.cluster_resources().get("GPU", 0)
+    if gpus and not can_use_gpus():
+        say(
+            "score",
+            f"{gpus:g} GPUs are there, but this onnxruntime is its CPU build: going on with CPUs. "
+            "Install onnxruntime-gpu in its place to use them",
+        )
+        gpus = 0
     audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
+    calls: Counter[str] = Counter(dict.fromkeys(filters, 0))
+    todo, images = _with_work(run, recipe, units, filters, audit)
+    if not todo:
+        say("score", f"{snapshot.num_rows:,} images not done again; model calls: {_listed(calls)}")
+        return dict(calls)
     fingerprints = {name: item.fingerprint for name, item in filters.items()}
     groups = stages(recipe, filters, gpus)
-    dataset = ray.data.from_items(units, override_num_blocks=max(1, len(units)))
+    dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
     for number, (device, names) in enumerate(groups):
         arguments = {
             "run": run, "recipe": recipe, "names": names, "fingerprints": fingerprints, "audit": audit,
             "device": device, "last": number == len(groups) - 1,
         }  # fmt: skip
         gpu, share = device == "gpu", len(groups)
-        workers = worker_count(recipe.score.workers, len(units), gpu, share)
+        workers = worker_count(recipe.score.workers, len(todo), gpu, share)
         dataset = stage(dataset, Stage, arguments, workers, gpu, share)
-    calls: Counter[str] = Counter(dict.fromkeys(filters, 0))
-    before = 0
-    with Steps("score", snapshot.num_rows) as steps:
+    with Steps("score", images) as steps:
         for row in dataset.iter_rows():
             calls.update(json.loads(row["calls"]))
-            before += row["before"]
-            steps.advance(len(row["ids"]))
-        made = ", ".join(f"{name} {count:,}" for name, count in calls.items())
+            steps.advance(len(row["ids"]) - row["before"])
+        before = snapshot.num_rows - images
         say(
             "score",
-            f"{snapshot.num_rows - before:,} images scored, {before:,} not done again; model calls: {made}; {steps.seconds:.0f} s",
+            f"{images:,} images scored, {before:,} not done again; model calls: {_listed(calls)}; {steps.seconds:.0f} s",
         )
     return dict(calls)
+
+
+def _with_work(
+    run: Run, recipe: Recipe, units: list[dict[str, Any]], filters: dict[str, Filter], audit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The units that have an image to score, and how many images that is. Loads no model."""
+    if not run.glob("scores/images/*.parquet"):
+        return units, sum(len(unit["ids"]) for unit in units)
+
+    def count(unit: dict[str, Any]) -> tuple[str, int]:
+        known = UnitScores(run, unit, filters)
+        lane = audited(known.ids, recipe.seed, audit)
+        return known.name, int(unresolved(known, filters, list(filters), recipe.thresholds, lane).sum())
+
+    open_images = dict(tasks(units, count))
+    return [unit for unit in units if open_images[unit["unit"]]], sum(open_images.values())
+
+
+def _listed(calls: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in calls.items())
 
 
 def main() -> None:

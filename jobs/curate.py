@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_TEXT"
+INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the entrypoint of a job
 LEFT_OUT = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
 
 
@@ -41,22 +42,20 @@ def curate(options: argparse.Namespace) -> int:
     from curation.progress import say
     from curation.recipe import load, loads
     from curation.run import Run
-    from curation.steps import Curation, explained
+    from curation.steps import Curation, explained, open_curation
 
     started = time.monotonic()
 
     def work() -> None:
-        run = Run(options.run)
-        if text := os.environ.get(RECIPE_IN_ENVIRONMENT):
-            recipe = loads(text, options.recipe, options.set)
-        elif options.recut:
-            from curation.steps import open_curation
-
+        if INSIDE_A_JOB in os.environ:
+            _require_shared(options.run)
+        if options.recut:
             arguments = argparse.Namespace(run=options.run, recipe=None, name=options.name, set=options.set)
-            recipe = open_curation(arguments).recipe
+            curation = open_curation(arguments)
         else:
-            recipe = load(options.recipe, options.set)
-        curation = Curation(run, recipe, options.name)
+            text = os.environ.get(RECIPE_IN_ENVIRONMENT)
+            recipe = loads(text, options.recipe, options.set) if text else load(options.recipe, options.set)
+            curation = Curation(Run(options.run), recipe, options.name)
         with connected(options.cpus):
             if options.recut:
                 curation.recut()
@@ -121,13 +120,20 @@ def submit(options: argparse.Namespace) -> int:
 
 
 def _check_before_sending(options: argparse.Namespace) -> None:
-    from curation.recipe import RecipeError, load
+    from curation.recipe import load
 
     if not options.recut:
         load(options.recipe, options.set)  # a mistake in it is said here, not by a worker far away
-    if "://" not in options.run and not Path(options.run).is_absolute():
+    _require_shared(options.run)
+
+
+def _require_shared(run: str) -> None:
+    """A relative path would be one inside the job's own copy of the code, and go with it."""
+    from curation.recipe import RecipeError
+
+    if "://" not in run and not Path(run).is_absolute():
         raise RecipeError(
-            f"RUN={options.run}: on a cluster the run directory must mean the same on every node: an absolute path on "
+            f"RUN={run}: on a cluster the run directory must mean the same on every node: an absolute path on "
             "shared storage, or s3://bucket/..."
         )
 

@@ -21,6 +21,13 @@ class DeviceError(RuntimeError):
     """The device that was asked for cannot be used; the message says what to install or change."""
 
 
+def can_use_gpus() -> bool:
+    """Whether this onnxruntime was built with CUDA; says nothing of this machine's hardware."""
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
 def session(model: str | Path | bytes, device: str = "cpu") -> onnxruntime.InferenceSession:
     """An onnxruntime session of a file or of a serialised model; `device`: "cpu" or "gpu".
 
@@ -36,7 +43,7 @@ def session(model: str | Path | bytes, device: str = "cpu") -> onnxruntime.Infer
     options.log_severity_level = 3
     providers = ["CPUExecutionProvider"]
     if device == "gpu":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if not can_use_gpus():
             raise DeviceError(
                 "a GPU was asked for, but this onnxruntime has no CUDA provider (it has "
                 f"{', '.join(onnxruntime.get_available_providers())}): install onnxruntime-gpu in place of "
