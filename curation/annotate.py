@@ -6,6 +6,7 @@ Everything here is a function of (bytes, chosen face, encoder): written once per
 from __future__ import annotations
 
 import argparse
+import socket
 from collections import defaultdict
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from curation.cluster import tasks
 from curation.cut import verdicts
-from curation.filters.base import Filter
+from curation.filters.base import Filter, FilterBroken
 from curation.identity import IdentityEncoder, build_encoder
 from curation.image import decode
 from curation.progress import Steps, say
@@ -62,10 +63,15 @@ def _encoder(recipe_json: str) -> IdentityEncoder | None:
 class Annotator:
     """Annotates the kept images of a unit. Cheap to make: the encoder is the process's."""
 
-    def __init__(self, run: Run, recipe: Recipe, name: str, filters: dict[str, Filter]):
+    def __init__(self, run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], fingerprint: str):
         self.run, self.recipe, self.name, self.filters = run, recipe, name, filters
         self.encoder = _encoder(recipe.model_dump_json())
         self.fingerprint = self.encoder.fingerprint if self.encoder else "none"
+        if self.fingerprint != fingerprint:
+            raise FilterBroken(
+                f"on {socket.gethostname()} the identity encoder's files differ from the driver's: give every node the "
+                "same folder (FACEMAKEUP_WEIGHTS)"
+            )
 
     def __call__(self, unit: dict[str, Any]) -> dict[str, Any]:
         known = UnitScores(self.run, unit, {"faces": self.filters["faces"]})
@@ -116,7 +122,7 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     total = {"kept": 0, "made": 0}
     if work:
         with Steps("annotate", sum(kept_of.values())) as steps:
-            for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters)(unit)):
+            for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters, fingerprint)(unit)):
                 total["kept"] += row["kept"]
                 total["made"] += row["made"]
                 steps.advance(row["kept"])

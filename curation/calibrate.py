@@ -2,7 +2,7 @@
 
     python -m curation.calibrate                       on the sample's labelled photos
     python -m curation.calibrate --labels my.csv       on yours: columns as in tests/labels/sample-photos.csv
-    python -m curation.calibrate --run RUN --reference fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
+    python -m curation.calibrate RUN --reference      fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
 
 Each filter's thresholds are chosen on one half of the photos (even last hex digit of the sha256) and reported on the
 other, with 95 % Wilson intervals. Positive means *rejected*: precision is the share of the rejected that a person
@@ -206,6 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--anime", type=Path, metavar="FOLDER", help="more pictures, every one of them anime")
     parser.add_argument("--reference", action="store_true", help="fit a run to the published set instead of labels")
     options = parser.parse_args(arguments)
+    if options.reference and not options.run:
+        parser.error("--reference needs a RUN, made with sources.hq4m")
     console = Console()
 
     def work() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -42,6 +43,9 @@ PASSED_ON = (
 )
 
 
+INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the entrypoint of a job
+
+
 def passed_on() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
@@ -68,7 +72,7 @@ def connected(cpus: int | None = None) -> Iterator[None]:
             include_dashboard=None if joining else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {**QUIET, **SINGLE_THREAD, **passed_on()}} if joining else None,
+            runtime_env={"env_vars": _for_workers()} if joining else None,
         )
 
     try:
@@ -85,6 +89,14 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _for_workers() -> dict[str, str]:
+    """What workers of a cluster that is joined must be told; inside a job without what the job tells them already,
+    since Ray refuses a name that is given twice."""
+    job = json.loads(os.environ.get(INSIDE_A_JOB) or "{}")
+    told = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: value for name, value in {**QUIET, **SINGLE_THREAD, **passed_on()}.items() if name not in told}
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ recipe needs another name. Images whose verdict hangs on a score that is not the
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import Counter
 from typing import Any
 
@@ -19,16 +20,20 @@ from curation.filters.base import Filter
 from curation.judge import CHECKS, VERDICT, judge, verdict_table
 from curation.progress import say
 from curation.recipe import Recipe, RecipeError
-from curation.run import Run
+from curation.run import Run, canonical_json
 from curation.units import UnitScores, audit_key, audit_limit, units_of
 
 
-def claim_name(run: Run, name: str, content: dict[str, Any], content_hash: str, recipe: dict[str, Any]) -> None:
+def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, Any]) -> str:
     """Bind a cut's name to its content recipe, once; `recipe`: the whole one, so that the cut can be gone on with.
+
+    Returns:
+        The content recipe's hash, 16 hex digits.
 
     Raises:
         RecipeError: the name belongs to another content recipe; says what differs and what to do.
     """
+    content_hash = hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
     path = f"cuts/{name}/content.json"
     if run.exists(path):
         before = run.read_json(path)
@@ -38,9 +43,10 @@ def claim_name(run: Run, name: str, content: dict[str, Any], content_hash: str, 
                 f"the cut {name!r} of {run.root} was made with another recipe ({differences}). Give the new one "
                 "another name: NAME=... (or --name), so that both can be compared"
             )
-        return
+        return content_hash
     run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
     run.write_json(path, {"content": content, "hash": content_hash, "recipe": recipe})
+    return content_hash
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
@@ -87,12 +93,13 @@ def verdicts(run: Run, name: str) -> pa.Table:
 
 def summarise(table: pa.Table) -> dict[str, Any]:
     """Counts of a cut: by verdict, by reason, and what each check says of the images that it saw."""
-    counts = Counter(table["verdict"].to_pylist())
-    reasons = Counter(
-        (verdict, reason)
-        for verdict, reason in zip(table["verdict"].to_pylist(), table["reason"].to_pylist(), strict=True)
-        if reason
-    )
+    grouped = table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    counts: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    for row in grouped:
+        counts[row["verdict"]] += row["count_all"]
+        if row["reason"]:
+            reasons[row["verdict"], row["reason"]] += row["count_all"]
     checks = {}
     for check in CHECKS:
         values = table[check].to_numpy(zero_copy_only=False)

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,11 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from curation.cluster import connected
 from curation.fetch_breaker import Breaker, FetchStopped
 from curation.fetch_part import HEALS, LOCAL, WORK, fetch_part, lost_part
 from curation.progress import Steps, say
-from curation.recipe import Fetch, Recipe, RecipeError, parse
+from curation.recipe import Fetch, Recipe, RecipeError
 from curation.run import Run
 from curation.safe_address import AddressBook
 from curation.snapshot import latest_attempts, latest_info, latest_snapshot, write_snapshot
@@ -104,7 +102,10 @@ def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
 def _rounds(run: Run, recipe: Recipe, again: bool) -> list[int]:
     """The rounds to go through; those that are complete cost nothing."""
     if not again:
-        return list(range(recipe.fetch.rounds))
+        number = recipe.fetch.rounds
+        while number - 1 in _stopped(run):  # what a stopped round lost to this side is tried again, also of the last
+            number += 1
+        return list(range(number))
     last = max(int(path.removesuffix(".parquet")[-2:]) for path in run.glob("fetched/plan-*.parquet"))
     parts = pc.unique(run.read_table(f"fetched/plan-{last:02d}.parquet", ["part"])["part"])
     return [last] if set(parts.to_pylist()) - _committed(run, last) else [last + 1]
@@ -222,22 +223,14 @@ def _say_result(recipe: Recipe, info: dict[str, Any], new: bool, requests: int, 
     say("fetch", f"snapshot {info['hash']}: {info['taken']:,} taken{remedy}, {info['surplus']:,} surplus")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m curation.fetch", description=__doc__.partition("\n")[0])
-    parser.add_argument("run", help="run directory, in which `select` was done: a path, s3://..., gs://...")
+def main() -> None:
+    from curation.steps import step_arguments, step_main
+
+    parser = argparse.ArgumentParser(prog="python -m curation.fetch", description=__doc__)
+    step_arguments(parser)
     parser.add_argument("--again", action="store_true", help="try once more what failed and may have healed")
-    options = parser.parse_args(arguments)
-    run = Run(options.run)
-    try:
-        recipe = parse(run.manifest().get("recipe") or {}, run.url("manifest.json"))
-        done = latest_info(run) is not None and not options.again
-        with nullcontext() if done else connected():  # a Ray is not started to say that there is nothing to do
-            fetch(run, recipe, options.again)
-    except (RecipeError, FetchStopped) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    step_main("fetch", parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from curation.fetch_part import LOCAL
@@ -38,7 +38,10 @@ class FetchStopped(RuntimeError):
 
 
 class Breaker:
-    """Counts attempts, and stops when local causes have more than `max_local_failures` of them.
+    """Counts attempts, and stops when local causes have more than `max_local_failures` of the latest ones.
+
+    The latest are those of the last parts that hold `local_failures_after` attempts together: an outage that begins
+    after a million good ones is seen as soon as one at the start.
 
     Args:
         hopeless: ids that failed so before; they do not count, or a retry of dead hosts would look like an outage.
@@ -47,8 +50,7 @@ class Breaker:
     def __init__(self, settings: Fetch, hopeless: frozenset[str] = frozenset()):
         self.settings, self.hopeless = settings, hopeless
         self.counts: Counter[str] = Counter()
-        self.local: Counter[str] = Counter()
-        self.attempts = 0
+        self.window: deque[tuple[int, Counter[str]]] = deque()
         self.bytes = 0
         self.examples: dict[str, str] = {}
 
@@ -58,14 +60,25 @@ class Breaker:
         self.bytes += summary["bytes"]
         failures = summary["failures"]
         hopeless = sum(identifier in self.hopeless for identifier in failures) if self.hopeless else 0
-        self.attempts += sum(summary["counts"].values()) - hopeless
+        local: Counter[str] = Counter()
         # a part that is lost as a whole never reached the network
         whole = summary["counts"].keys() == {LOST}
         for identifier, error in failures.items():
             if identifier not in self.hopeless and (error in LOCAL or whole):
-                self.local[error] += 1
-        if self.local:
+                local[error] += 1
+        self.window.append((sum(summary["counts"].values()) - hopeless, local))
+        while self.attempts - self.window[0][0] >= self.settings.local_failures_after:
+            self.window.popleft()
+        if local:
             self.examples.update(summary["examples"])
+
+    @property
+    def attempts(self) -> int:
+        return sum(attempts for attempts, _ in self.window)
+
+    @property
+    def local(self) -> Counter[str]:
+        return sum((local for _, local in self.window), Counter())
 
     def note(self) -> str:
         """The counts, for a line of progress."""
@@ -74,18 +87,19 @@ class Breaker:
 
     def check(self) -> None:
         """Raises FetchStopped when it is time."""
-        failing = self.local.total()
+        local = self.local
+        failing = local.total()
         if self.attempts < self.settings.local_failures_after:
             return
         if failing <= self.settings.max_local_failures * self.attempts:
             return
-        worst = self.local.most_common(1)[0][0]
+        worst = local.most_common(1)[0][0]
         cause, remedy = CAUSES[worst]
         examples = [(host, why) for host, why in self.examples.items() if why.startswith(worst)][:3]
         counts = ", ".join(f"{name} {count:,}" for name, count in self.counts.most_common())
         shown = "\n".join(f"  for example {host}: {why}" for host, why in examples)
         message = (
-            f"fetch stopped: {failing:,} of {self.attempts:,} attempts failed for a cause on this side ({counts})\n"
+            f"fetch stopped: {failing:,} of the latest {self.attempts:,} attempts failed for a cause on this side ({counts})\n"
             f"{shown}\n"
             f"  likely: {cause}\n"
             f"  remedy: {remedy}. Then run the same command again: what was fetched stays, and these are tried again. "

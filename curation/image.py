@@ -178,14 +178,14 @@ def _to_rgb(image: PILImage.Image) -> PILImage.Image:
     return image.convert("RGB")
 
 
-def as_jpeg(data: bytes, source_format: str, quality: int) -> bytes:
+def as_jpeg(data: bytes, source_format: str, quality: int, limits: ImageLimits = ImageLimits()) -> bytes:
     """The bytes that go into a shard: a JPEG as it came, PNG and WebP transcoded once (4:4:4, no metadata).
 
     The pixels that are encoded are upright, hence without an orientation tag.
     """
     if source_format == "jpeg":
         return data
-    picture = decode(data, ImageLimits(min_side=1), full_size=True)
+    picture = decode(data, limits, full_size=True)
     out = io.BytesIO()
     PILImage.fromarray(picture.rgb).save(out, "JPEG", quality=quality, subsampling=0, optimize=False)
     return out.getvalue()

@@ -12,12 +12,15 @@ import hashlib
 import io
 import json
 import tarfile
-from collections import defaultdict
+import tempfile
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.annotate import annotations, encoder_fingerprint, key_of
 from curation.card import dataset_card
@@ -42,11 +45,8 @@ def make_plan(run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], u
     if run.exists(path):
         return run.read_table(path)
     table = verdicts(run, name)
-    kept: dict[str, str] = {
-        row["id"]: row["unit"]
-        for row in table.select(["id", "unit", "verdict"]).to_pylist()
-        if row["verdict"] == "kept"
-    }
+    rows = table.filter(pc.equal(table["verdict"], "kept"))
+    kept = dict(zip(rows["id"].to_pylist(), rows["unit"].to_pylist(), strict=True))
     without = _without_identity(run, recipe, name, units, filters) if recipe.annotate.identity != "none" else []
     ids = sorted(set(kept) - set(without))
     size = recipe.pack.samples_per_shard
@@ -68,13 +68,14 @@ def _without_identity(
     run: Run, recipe: Recipe, name: str, units: list[dict[str, Any]], filters: dict[str, Filter]
 ) -> list[str]:
     fingerprint = encoder_fingerprint(recipe)
-    found = []
-    for unit in units:
+
+    def of_unit(unit: dict[str, Any]) -> list[str]:
         known = UnitScores(run, unit, {"faces": filters["faces"]})
         chosen = _chosen_faces(run, name, unit["unit"], known)
         have = annotations(run, fingerprint, unit["unit"])
-        found += [text for text, (face, _) in chosen.items() if have[key_of(text, face["box"])]["identity"] is None]
-    return found
+        return [text for text, (face, _) in chosen.items() if have[key_of(text, face["box"])]["identity"] is None]
+
+    return [text for found in tasks(units, of_unit) for text in found]
 
 
 def _chosen_faces(run: Run, name: str, unit: str, known: UnitScores) -> dict[str, tuple[dict[str, Any], int]]:
@@ -115,7 +116,7 @@ class UnitSamples:
         unit, image = self.unit, self.images[row]
         assert image is not None
         data = read_image(self.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row])
-        jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality)
+        jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality, self.recipe.images)
         face, caption_face = self.chosen[sample_id]
         record = self._record(sample_id, row, face, caption_face, jpeg)
         caption = record[
@@ -181,24 +182,23 @@ def _text(value: Any) -> str:
 # -- a shard ---------------------------------------------------------------------------------------------------
 
 
-def build_tar(samples: list[tuple[str, list[tuple[str, bytes]]]]) -> tuple[bytes, list[dict[str, Any]]]:
-    """A tar with nothing in it that changes from one run to the next, and where each member stands.
+def write_tar(file: BinaryIO, samples: Iterable[tuple[str, list[tuple[str, bytes]]]]) -> list[dict[str, Any]]:
+    """A tar with nothing in it that changes from one run to the next. Holds one sample in memory at a time.
 
     Returns:
-        The bytes, and for each sample {"id", "members": {extension: [offset, size]}}.
+        For each sample {"id", "members": {extension: [offset, size]}}: where its bytes stand in the tar.
     """
-    buffer = io.BytesIO()
     index = []
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for sample_id, members in samples:
             places = {}
             for extension, data in members:
                 info = tarfile.TarInfo(f"{sample_id}.{extension}")
                 info.size, info.mode = len(data), 0o644
-                places[extension] = [buffer.tell() + tarfile.BLOCKSIZE, len(data)]
+                places[extension] = [file.tell() + tarfile.BLOCKSIZE, len(data)]
                 tar.addfile(info, io.BytesIO(data))
             index.append({"id": sample_id, "members": places})
-    return buffer.getvalue(), index
+    return index
 
 
 def write_shard(
@@ -206,20 +206,24 @@ def write_shard(
 ) -> dict[str, Any]:
     """One shard and, last, its sidecar. `row`: `shard`, `plan`, and the aligned `ids` and `units_of_ids`; `units`."""
     stem = f"shards/{name}/{row['shard']:05d}"
-    members = {}
-    by_unit = defaultdict(list)
-    for sample_id, unit in zip(row["ids"], row["units_of_ids"], strict=True):
-        by_unit[unit].append(sample_id)
-    for unit in row["units"]:
-        samples = UnitSamples(run, recipe, name, unit, filters, content_hash)
-        members.update({sample_id: samples.members(sample_id) for sample_id in by_unit[unit["unit"]]})
-    tar, index = build_tar([(sample_id, members[sample_id]) for sample_id in row["ids"]])
-    run.write_bytes(f"{stem}.tar", tar)
+    units = {unit["unit"]: UnitSamples(run, recipe, name, unit, filters, content_hash) for unit in row["units"]}
+    samples = (
+        (sample_id, units[unit].members(sample_id))
+        for sample_id, unit in zip(row["ids"], row["units_of_ids"], strict=True)
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "shard.tar"
+        with open(path, "wb") as file:
+            index = write_tar(file, samples)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = path.stat().st_size
+        run.put_file(path, f"{stem}.tar")
     sidecar = {
         "shard": row["shard"],
         "samples": len(index),
-        "bytes": len(tar),
-        "sha256": sha256(tar),
+        "bytes": size,
+        "sha256": digest,
         "revision": 0,
         "content_hash": content_hash,
         "plan": row["plan"],

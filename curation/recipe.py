@@ -7,7 +7,6 @@ YAML in, clear errors out: an error names the file, the field and the remedy, be
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -18,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from curation.image import ImageLimits
 from curation.packages import cache_dir
-from curation.run import canonical_json
 
 PAPER_ORDER = ("grayscale", "text", "faces", "anime")
 TEXT_FLOOR, FACE_FLOOR = 0.3, 0.1  # evidence below these confidences is not stored
@@ -133,7 +131,9 @@ class FacesThresholds(Section):
     )
     min_relative_area: Share = Field(0.12, description="faces smaller than this share of the largest do not count")
     count: int = Field(1, ge=1, description="how many faces an image must have")
-    min_box_iou: Share = Field(0.3, description="the chosen face must overlap a box of FaceCaption this much")
+    min_box_iou: float = Field(
+        0.3, gt=0, le=1, description="the chosen face must overlap a box of FaceCaption this much"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -191,24 +191,28 @@ class Recipe(Section):
     annotate: Annotate = Annotate()
     pack: Pack = Pack()
 
-    def content(self, fingerprints: dict[str, str], snapshot: str, encoder: str) -> dict[str, Any]:
+    def content(self, fingerprints: dict[str, str], snapshot: str, candidates: str, encoder: str) -> dict[str, Any]:
         """What a sample's bytes depend on: no path, port, device, worker count or order.
 
-        `fingerprints`: of each filter; `snapshot`: which bytes were fetched; `encoder`: the identity encoder's.
+        `fingerprints`: of each filter; `snapshot`: which bytes were fetched; `candidates`: what the sources say of
+        the selected; `encoder`: the identity encoder's.
         """
         return {
             "snapshot": snapshot,
+            "candidates": candidates,
             "fingerprints": dict(sorted(fingerprints.items())),
             "thresholds": self.thresholds.model_dump(mode="json"),
             "encoder": encoder,
             "pack": self.pack.model_dump(mode="json"),
         }
 
-    def content_hash(self, fingerprints: dict[str, str], snapshot: str, encoder: str) -> str:
-        return hashlib.sha256(canonical_json(self.content(fingerprints, snapshot, encoder)).encode()).hexdigest()[:16]
-
 
 # -- reading ---------------------------------------------------------------------------------------------------
+
+
+def variables_of(text: str) -> list[str]:
+    """The environment variables that a recipe's text uses."""
+    return sorted(set(re.findall(r"\$\{(\w+)\}", text)) - {"CACHE"})
 
 
 def expand(value: Any) -> Any:

@@ -64,7 +64,8 @@ class Run:
 
     @cached_property
     def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return fsspec.core.url_to_fs(self.root)
+        # what another worker wrote a moment ago must be seen
+        return fsspec.core.url_to_fs(self.root, use_listings_cache=False)
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
@@ -173,7 +174,7 @@ class Run:
         return self.read_json("manifest.json") if self.exists("manifest.json") else {}
 
     def update_manifest(self, **entries: Any) -> dict[str, Any]:
-        """Add entries. What is there already is replaced only by an equal or wider value of the same step."""
+        """Add entries; those that are there already are replaced."""
         manifest = {**self.manifest(), **entries, "code_version": CODE_VERSION}
         self.write_json("manifest.json", manifest)
         return manifest

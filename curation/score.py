@@ -22,7 +22,7 @@ import ray
 
 from curation.cluster import stage, tasks, worker_count
 from curation.filters import build
-from curation.filters.base import Filter
+from curation.filters.base import Filter, FilterBroken
 from curation.filters.sessions import can_use_gpus
 from curation.image import Picture, Undecodable, decode
 from curation.judge import Evidence, judge
@@ -32,12 +32,14 @@ from curation.recipe import PAPER_ORDER, Recipe, Thresholds
 from curation.run import Run
 from curation.units import IMAGES, UnitScores, audit_key, audit_limit, read_image, score_file, units_of
 
+SEVERAL = 4  # images of a batch that do not all fail for reasons of their own
+
 
 class Stage:
     """One operator: scores units with some of the filters. A plain callable: Ray is only its host.
 
     Raises:
-        RuntimeError: this machine's model files or settings are not the driver's.
+        FilterBroken: this machine's model files are not the driver's, or one of them cannot run.
     """
 
     def __init__(
@@ -49,11 +51,21 @@ class Stage:
         mine = {name: item.fingerprint for name, item in self.filters.items()}
         if mine != fingerprints:
             wrong = ", ".join(name for name in mine if mine[name] != fingerprints[name])
-            raise RuntimeError(
+            raise FilterBroken(
                 f"on {socket.gethostname()} the model files of {wrong} differ from the driver's: give every node the "
                 "same folder (FACEMAKEUP_WEIGHTS)"
             )
+        self._warm_up()
         self.costs = Costs(self.names)
+
+    def _warm_up(self) -> None:
+        """Every model once, on grey: what is wrong with a model or a device is no image's fault, and said at once."""
+        picture = Picture(np.full((64, 64, 3), 128, np.uint8), 64, 64, 1, "jpeg")
+        seen: dict[str, pa.Table] = {}
+        for name in sorted(self.names, key=lambda name: len(self.filters[name].needs)):
+            item = self.filters[name]
+            empty = {need: seen.get(need, _empty_row(self.filters[need])) for need in item.needs}
+            seen[name] = item.score([picture], empty)
 
     def __call__(self, unit: dict[str, Any]) -> dict[str, Any]:
         """Score what is missing of one unit; returns the unit, with counts, for the next stage or the driver."""
@@ -192,6 +204,10 @@ class _Work:
             self.stage.run.write_table(score_file(self.stage.run, "scores/images", self.known.name), table)
 
 
+def _empty_row(item: Filter) -> pa.Table:
+    return pa.table({field.name: pa.nulls(1, field.type) for field in item.columns})
+
+
 def audited(ids: Sequence[str], seed: int, limit: int) -> np.ndarray:
     """bool (ids,): who goes through every filter whatever the verdict."""
     return np.array([audit_key(text, seed) < limit for text in ids], dtype=bool)
@@ -209,9 +225,15 @@ def unresolved(
 
 
 def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]) -> tuple[pa.Table, list[str | None]]:
-    """Score a batch; where that raises, one by one, so that only the guilty image gets an error."""
+    """Score a batch; where that raises, one by one, so that only the guilty image gets an error.
+
+    Raises:
+        FilterBroken: the filter cannot run here; also where it fails on every one of several images.
+    """
     try:
         return item.score(pictures, needed), [None] * len(pictures)
+    except FilterBroken:
+        raise
     except Exception as error:  # noqa: BLE001  whatever a model chokes on becomes that image's row
         if len(pictures) == 1:
             return pa.table({f.name: pa.nulls(1, f.type) for f in item.columns}), [f"{type(error).__name__}: {error}"]
@@ -219,6 +241,8 @@ def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table
         score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})
         for row, picture in enumerate(pictures)
     ]
+    if len(pictures) >= SEVERAL and all(errors for _, (errors,) in parts):
+        raise FilterBroken(f"{item.name} failed on each of {len(pictures)} images: {parts[0][1][0]}")
     return pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts]), [
         e for _, es in parts for e in es
     ]

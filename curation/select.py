@@ -7,6 +7,7 @@ itself means the face crop when it says resolution, so the default key is the sh
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ import ray
 
 from curation.progress import say
 from curation.recipe import Recipe, RecipeError
-from curation.run import Run
+from curation.run import Run, canonical_json
 from curation.sources import STAGE, build_candidates
 
 DONE = "selected/counts.json"
@@ -75,6 +76,9 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         counts = run.read_json(DONE)
         say("select", f"done before: {counts['selected']:,} of {counts['candidates']:,} candidates; not done again")
         return counts
+    for folder in (STAGE, "candidates", "selected"):  # of a selection that was killed: perhaps of other files
+        if run.exists(folder):
+            run.fs.rm(run.path(folder), recursive=True)
     built = build_candidates(run, recipe)
     say(
         "select",
@@ -107,14 +111,18 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         run.write_table(f"candidates/{bucket}", ranked)
         chosen = ranked.filter(pa.array(mine < count)).select(["id", "url", "rank"])
         run.write_table(f"selected/{bucket}", chosen)
-        return {"selected": chosen.num_rows}
+        # what the sources say of these images goes into their samples: it is part of the content recipe
+        facts = canonical_json(table.filter(pa.array(mine < count)).to_pylist())
+        return {"bucket": bucket, "selected": chosen.num_rows, "digest": hashlib.sha256(facts.encode()).hexdigest()}
 
     items = [{"file": row["file"], "start": int(start)} for row, start in zip(found, starts, strict=False)]
     written = ray.data.from_items(items, override_num_blocks=len(items)).map(write).take_all()
     assert sum(row["selected"] for row in written) == count
     cutoff = float(keys[place == count - 1][0])
     run.write_json("candidates/counts.json", {**built, "candidates": len(ids)})
+    digests = "".join(row["digest"] for row in sorted(written, key=lambda row: row["bucket"]))
     counts = {
+        "digest": hashlib.sha256(digests.encode()).hexdigest()[:16],
         "candidates": len(ids),
         "wanted": wanted,
         "selected": count,

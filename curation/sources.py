@@ -29,6 +29,10 @@ from curation.urls import database
 STAGE = "work/sources"
 
 
+class IdsClash(RuntimeError):
+    """Two URLs have one id."""
+
+
 def expand_paths(patterns: list[str], field: str) -> list[str]:
     """Files that paths, globs and URLs name.
 
@@ -55,6 +59,8 @@ def check_sources(recipe: Recipe) -> None:
         _require_columns(parts, {"SAMPLE_ID", "URL"}, "sources.laion_face.parts")
         if sources.laion_face.ids:
             expand_paths([sources.laion_face.ids], "sources.laion_face.ids")
+            for part in parts:
+                part_number(part)
     elif recipe.select.key.startswith("image_"):
         raise RecipeError(
             f"select.key: {recipe.select.key} needs the image sizes that only LAION-Face has, and "
@@ -257,7 +263,7 @@ def _merge_bucket(bucket: int, run: Run, has_hq: bool) -> dict[str, int]:
         "HAVING min(normal_url(url)) <> max(normal_url(url)) LIMIT 1"
     ).fetchone()
     if clash:
-        raise RuntimeError(f"two URLs share the id {clash[0]}: {clash[1]} and {clash[2]}; drop one from the source")
+        raise IdsClash(f"two URLs share the id {clash[0]}: {clash[1]} and {clash[2]}; drop one from the source")
     merged = connection.execute(MERGE_SQL.format(has_hq=str(has_hq).lower())).to_arrow_table().cast(CANDIDATE)
     run.write_table(f"{STAGE}/merged/{bucket:05d}.parquet", merged)
     kept = sum(len(faces) for faces in merged["faces"].to_pylist())
@@ -282,7 +288,7 @@ def build_candidates(run: Run, recipe: Recipe) -> dict[str, Any]:
     if sources.laion_face:
         parts = expand_paths(sources.laion_face.parts, "sources.laion_face.parts")
         known = ray.put(_known_ids(run))
-        allowed = _allowed_ids(sources.laion_face.ids, len(parts))
+        allowed = _allowed_ids(sources.laion_face.ids, parts)
         for counts in _map(
             "LAION-Face", _pieces(parts), partial(_laion_piece, run=run, buckets=buckets, known=known, allowed=allowed)
         ):
@@ -313,14 +319,35 @@ def _known_ids(run: Run) -> np.ndarray:
     return np.unique(np.concatenate(ids)) if ids else np.zeros(0, np.uint64)
 
 
-def _allowed_ids(path: str | None, parts: int) -> dict[int, Any] | None:
-    """SAMPLE_IDs of LAION-Face for each part, in the object store; None when the parts are LAION-Face already."""
+def part_number(path: str) -> int:
+    """Which of LAION's 32 parts a file is, by its name: part-00017-..., laion_face_part_00017.parquet.
+
+    Raises:
+        RecipeError: the name does not say.
+    """
+    found = re.search(r"part[-_]?(\d+)", path.rsplit("/", 1)[-1])
+    if not found:
+        raise RecipeError(
+            f"sources.laion_face.ids is a list by part, and the name of {path} does not say which part it is: name it "
+            "part-000NN.parquet"
+        )
+    return int(found[1])
+
+
+def _allowed_ids(path: str | None, parts: list[str]) -> dict[int, Any] | None:
+    """SAMPLE_IDs of LAION-Face for each file of `parts`, in the object store; None where there is no such list."""
     if path is None:
         return None
     import torch
 
     with fsspec.open(path, "rb") as file:
         lists = torch.load(io.BytesIO(file.read()), weights_only=True)
-    if len(lists) < parts:
-        raise RecipeError(f"sources.laion_face.ids: {path} lists {len(lists)} parts, the recipe names {parts}")
-    return {part: ray.put(np.unique(np.asarray(list(lists[part]), dtype=np.int64))) for part in range(parts)}
+    numbers = [part_number(part) for part in parts]
+    if max(numbers) >= len(lists):
+        raise RecipeError(
+            f"sources.laion_face.ids: {path} lists {len(lists)} parts, the recipe names part {max(numbers)}"
+        )
+    return {
+        place: ray.put(np.unique(np.asarray(list(lists[number]), dtype=np.int64)))
+        for place, number in enumerate(numbers)
+    }

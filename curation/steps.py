@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayTaskError
+
 from curation import recipe as recipes
 from curation.annotate import annotate
 from curation.cluster import connected
 from curation.cut import claim_name, cut
 from curation.fetch import FetchStopped, fetch, latest_snapshot
 from curation.filters import build
+from curation.filters.base import FilterBroken
 from curation.identity import build_encoder
 from curation.pack import pack
 from curation.packages import PackageError
@@ -23,13 +26,13 @@ from curation.recipe import Recipe, RecipeError
 from curation.run import Run
 from curation.score import score
 from curation.select import select
-from curation.sources import check_sources
+from curation.sources import IdsClash, check_sources
 from curation.units import BytesChanged
 from curation.weights import WEIGHTS, WeightError, resolve
 
 STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
 # what a person can mend: shown as one message, without a traceback
-EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged)
+EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged, FilterBroken, IdsClash)
 
 
 class Curation:
@@ -58,9 +61,9 @@ class Curation:
             say("start", f"removed the half-written {path} of a run that was killed")
 
     def _check_same_start(self, before: dict[str, Any]) -> None:
-        if not before:
+        if not self.run.exists("selected/counts.json"):
             return
-        for field in ("sources", "select", "seed"):
+        for field in ("sources", "select", "seed", "images"):
             mine = self.recipe.model_dump(mode="json")[field]
             if before["recipe"][field] != mine:
                 raise RecipeError(
@@ -71,7 +74,9 @@ class Curation:
     def _write_manifest(self, before: dict[str, Any]) -> None:
         detector = self.filters["faces"].detector
         recipe = self.recipe.model_dump(mode="json")
-        if before:  # the run's recipe is the one that it was started with; how it is run may change
+        if before and self.run.exists(
+            "selected/counts.json"
+        ):  # the run's recipe is the one that it was started with; how it is run may change
             recipe = {**before["recipe"], **{section: recipe[section] for section in ("fetch", "score")}}
         self.run.update_manifest(
             recipe=recipe,
@@ -126,15 +131,21 @@ class Curation:
         _, info = self.snapshot()
         fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
         encoder = self.encoder.fingerprint if self.encoder else "none"
-        digest = self.recipe.content_hash(fingerprints, info["hash"], encoder)
-        claim_name(
-            self.run,
-            self.name,
-            self.recipe.content(fingerprints, info["hash"], encoder),
-            digest,
-            self.recipe.model_dump(mode="json"),
-        )
-        return digest
+        candidates = self.run.read_json("selected/counts.json")["digest"]
+        content = self.recipe.content(fingerprints, info["hash"], candidates, encoder)
+        return claim_name(self.run, self.name, content, self.recipe.model_dump(mode="json"))
+
+    def require_new_name(self) -> None:
+        """Before trying again what may have healed: what comes is another snapshot, hence another cut.
+
+        Raises:
+            RecipeError: the name is taken by a cut of the snapshot that there is.
+        """
+        if self.run.exists(f"cuts/{self.name}/content.json"):
+            raise RecipeError(
+                f"the cut {self.name!r} belongs to what is fetched now; with more images it is another cut. Give it a "
+                "name: make curate AGAIN=1 NAME=healed"
+            )
 
     def do(self, step: str, again: bool = False) -> None:
         """One step. Needs a running Ray."""
@@ -215,11 +226,28 @@ def explained(function: Callable[[], None]) -> int:
     """Run it; a mistake that a person can mend is one message and exit code 2."""
     try:
         function()
-    except EXPECTED as error:
+    except Exception as error:
+        expected = _cause(error)
+        if expected is None:
+            raise
         console.print("[bold red]stopped:[/] ", end="")
-        console.print(str(error), markup=False)
+        console.print(str(expected), markup=False)
         return 2
     return 0
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The expected mistake at the bottom of an error: Ray wraps what a worker raises."""
+    seen: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        item = waiting.pop()
+        if not isinstance(item, BaseException) or any(item is other for other in seen):
+            continue
+        seen.append(item)
+        waiting += [item.__cause__, item.__context__, getattr(item, "cause", None)]
+    plain = [item for item in seen if isinstance(item, EXPECTED) and not isinstance(item, RayTaskError)]
+    return plain[-1] if plain else None
 
 
 def step_main(step: str, arguments: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@ Here are the few functions that every later step shares: which units there are, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,23 @@ def read_image(run: Run, tar: str, offset: int, size: int, expected: str) -> byt
     return data
 
 
+def _score_names(folder: str, unit: str) -> Iterator[str]:
+    """`UNIT.parquet`, and for what later cuts asked for `UNIT-1.parquet`, `UNIT-2.parquet`, ..."""
+    yield f"{folder}/{unit}.parquet"
+    for number in itertools.count(1):
+        yield f"{folder}/{unit}-{number}.parquet"
+
+
 def read_scores(run: Run, folder: str, unit: str) -> pa.Table | None:
-    return run.read_tables(f"{folder}/{unit}*.parquet")
+    """All that is stored of a unit. Asked for by name: listing a folder of ten thousand files costs seconds."""
+    names = itertools.takewhile(run.exists, _score_names(folder, unit))
+    tables = [run.read_table(name) for name in names]
+    return pa.concat_tables(tables) if tables else None
 
 
 def score_file(run: Run, folder: str, unit: str) -> str:
-    """A name that is not taken: `UNIT.parquet`, and for what a later cut asked for `UNIT-1.parquet`, ..."""
-    taken = len(run.glob(f"{folder}/{unit}*.parquet"))
-    return f"{folder}/{unit}.parquet" if not taken else f"{folder}/{unit}-{taken}.parquet"
+    """The first name that is not taken."""
+    return next(name for name in _score_names(folder, unit) if not run.exists(name))
 
 
 class UnitScores:

@@ -9,6 +9,7 @@ ray job submit --working-dir . -- python jobs/curate.py ...      the same, by Ra
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import sys
 import time
@@ -17,8 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_TEXT"
-INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the entrypoint of a job
+RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_BASE64"
 LEFT_OUT = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
 
 
@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def curate(options: argparse.Namespace) -> int:
     """Run all steps here; inside a Ray job, on that job's cluster. Returns the exit code."""
     from curation import report
-    from curation.cluster import connected
+    from curation.cluster import INSIDE_A_JOB, connected
     from curation.progress import say
     from curation.recipe import load, loads
     from curation.run import Run
@@ -53,9 +53,11 @@ def curate(options: argparse.Namespace) -> int:
             arguments = argparse.Namespace(run=options.run, recipe=None, name=options.name, set=options.set)
             curation = open_curation(arguments)
         else:
-            text = os.environ.get(RECIPE_IN_ENVIRONMENT)
+            text = base64.b64decode(os.environ.get(RECIPE_IN_ENVIRONMENT, "")).decode()
             recipe = loads(text, options.recipe, options.set) if text else load(options.recipe, options.set)
             curation = Curation(Run(options.run), recipe, options.name)
+        if options.again:
+            curation.require_new_name()
         with connected(options.cpus):
             if options.recut:
                 curation.recut()
@@ -78,7 +80,7 @@ def submit(options: argparse.Namespace) -> int:
 
     from curation.cluster import passed_on
     from curation.progress import console, say
-    from curation.recipe import RecipeError
+    from curation.recipe import RecipeError, variables_of
     from curation.steps import explained
 
     answer = {"code": 1}
@@ -98,7 +100,11 @@ def submit(options: argparse.Namespace) -> int:
         command += [word for text in options.set for word in ("--set", text)]
         command += [flag for flag in ("--recut", "--again") if getattr(options, flag.strip("-"))]
         environment = passed_on()
-        environment[RECIPE_IN_ENVIRONMENT] = Path(options.recipe).read_text() if not options.recut else ""
+        if not options.recut:
+            text = Path(options.recipe).read_text()
+            # in base64, since Ray would put values in the place of the ${NAMES} that are for us
+            environment[RECIPE_IN_ENVIRONMENT] = base64.b64encode(text.encode()).decode()
+            environment |= {name: os.environ[name] for name in variables_of(text) if name in os.environ}
         job = _submit_when_ready(client, command, environment)
         say("submit", f"job {job} on {options.cluster}")
         shown = 0

@@ -27,7 +27,7 @@ from curation import recipe as recipes
 from curation.calibrate import ROOT
 from curation.filters import build
 from curation.image import Picture, Undecodable, decode
-from curation.pack import build_tar
+from curation.pack import write_tar
 from curation.recipe import Fetch
 from curation.run import Run
 from curation.sample.photos import photos
@@ -129,7 +129,13 @@ def bench_tar(bench: Bench, data: list[bytes]) -> None:
         writer.close()
 
     megabytes = sum(len(item) for item in data) / 1e6
-    bench.rate("shard in memory, indexed", "wds.TarWriter", megabytes, "MB", duel(lambda: build_tar(samples), theirs))
+    bench.rate(
+        "shard in memory, indexed",
+        "wds.TarWriter",
+        megabytes,
+        "MB",
+        duel(lambda: write_tar(io.BytesIO(), samples), theirs),
+    )
 
 
 def bench_select(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import s3fs
 import yaml
 
 from curation.run import Run
@@ -92,6 +93,7 @@ def test_a_run_directory_in_a_bucket(finished, small_world, ray_cluster, tmp_pat
         with pytest.MonkeyPatch.context() as patch:
             for name, value in keys.items():
                 patch.setenv(name, value)
+            s3fs.S3FileSystem.clear_instance_cache()  # of the servers of other tests
             root = "s3://faces/runs/small"
             run = Run(root)
             run.fs.mkdir("faces")

@@ -24,6 +24,10 @@ from curation.run import canonical_json
 FAIL, PASS, UNKNOWN = np.int8(0), np.int8(1), np.int8(-1)
 
 
+class FilterBroken(RuntimeError):
+    """A filter cannot run here at all: its device, its environment, its file. Never the fault of an image."""
+
+
 class Filter(abc.ABC):
     """One reason to drop an image. Making one is cheap: models are loaded by the first `score`."""
 

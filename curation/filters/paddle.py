@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from curation.filters import paddle_worker
+from curation.filters.base import FilterBroken
 from curation.filters.paddle_worker import packed, receive, send, unpacked
 from curation.packages import cache_dir
 from curation.recipe import TEXT_FLOOR, TextSettings
@@ -32,7 +33,7 @@ PINS = ("paddleocr==3.7.0", "paddlex==3.7.2", "onnxruntime==1.31.1", "opencv-con
 NAMES = {"ppocr-v4-mobile-det": "PP-OCRv4_mobile_det", "ppocr-v6-small-det": "PP-OCRv6_small_det"}
 
 
-class PaddleError(RuntimeError):
+class PaddleError(FilterBroken):
     """PaddleOCR's environment is missing, or its process failed; the message has the remedy."""
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curation.filters.base import FilterBroken
+
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
 
-class DeviceError(RuntimeError):
+class DeviceError(FilterBroken):
     """The device that was asked for cannot be used; the message says what to install or change."""
 
 

@@ -128,3 +128,39 @@ def test_the_sample_is_counted_to_the_row(sample, ray_cluster, tmp_path):
     selected = run.read_tables("selected/*.parquet")
     assert selected["id"].to_pylist() == sorted(row["id"] for row in by_rank[: counts["selected"]])
     assert not run.glob("work/sources/**")
+
+
+def test_which_part_of_laion_a_file_is():
+    from curation.sources import part_number
+
+    assert part_number("file:///a/part-00017-5b54c5d5-c000.snappy.parquet") == 17
+    assert part_number("s3://b/laion_face_part_00003.parquet") == 3
+    with pytest.raises(RecipeError, match="does not say which part"):
+        part_number("/data/metadata.parquet")
+
+
+def test_a_count_out_of_reach_can_be_corrected(small_world, ray_cluster, tmp_path):
+    """The refusal leaves nothing behind that the corrected recipe would stumble over."""
+    from curation.steps import Curation
+    from tests.world import small_recipe
+
+    run = Run(tmp_path / "run")
+    with pytest.raises(RecipeError, match="cannot be reached"):
+        Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=5000")).do("select")
+    run.write_bytes("work/sources/faces/00000/9999-00000.parquet", b"left by another selection")
+    Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50")).do("select")
+    assert run.read_json("selected/counts.json")["wanted"] == 50
+    with pytest.raises(RecipeError, match="started with another `images`"):
+        Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50", "images.min_side=64"))
+
+
+def test_what_the_sources_say_is_part_of_the_content(sample, small_world, ray_cluster, tmp_path):
+    """The same images with LAION-Face's columns are other samples."""
+    from tests.world import small_recipe
+
+    digests = set()
+    for number, sources in enumerate(([], [f"sources.laion_face.parts=['{sample}/laion-face/*.parquet']"])):
+        recipe = small_recipe(small_world, *sources)
+        digests.add(select(Run(tmp_path / str(number)), recipe)["digest"])
+        assert select(Run(tmp_path / f"again-{number}"), recipe)["digest"] in digests
+    assert len(digests) == 2
