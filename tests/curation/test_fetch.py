@@ -305,3 +305,10 @@ def test_an_outage_after_a_good_start_is_seen_as_soon():
     breaker.add(summary("dns", ["d", "e", "f"]))
     with pytest.raises(FetchStopped, match="6 of the latest 6 attempts"):
         breaker.check()
+
+
+def test_a_stop_in_the_last_round_gets_one_more(run):
+    recipe = recipe_for(None, rounds=2)
+    assert fetch_module._rounds(run, recipe, again=False) == [0, 1]
+    run.write_json("fetched/stopped-01.json", {})
+    assert fetch_module._rounds(run, recipe, again=False) == [0, 1, 2]
