@@ -6,6 +6,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Curation:
             say("start", f"removed the half-written {path} of a run that was killed")
 
     def _check_same_start(self, before: dict[str, Any]) -> None:
-        if not self.run.exists("selected/counts.json"):
+        if not before or not self.run.exists("selected/counts.json"):
             return
         for field in ("sources", "select", "seed", "images"):
             mine = self.recipe.model_dump(mode="json")[field]
@@ -146,6 +147,11 @@ class Curation:
                 f"the cut {self.name!r} belongs to what is fetched now; with more images it is another cut. Give it a "
                 "name: make curate AGAIN=1 NAME=healed"
             )
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step would only say so: no Ray is started for that."""
+        done = {"select": "selected/counts.json", "fetch": "fetched/snapshot.json"}
+        return step in done and self.run.exists(done[step])
 
     def do(self, step: str, again: bool = False) -> None:
         """One step. Needs a running Ray."""
@@ -253,7 +259,8 @@ def _cause(error: BaseException) -> BaseException | None:
 def step_main(step: str, arguments: argparse.Namespace) -> None:
     def work() -> None:
         curation = open_curation(arguments)
-        with connected():
-            curation.do(step, again=getattr(arguments, "again", False))
+        again = getattr(arguments, "again", False)
+        with nullcontext() if curation.is_done(step) and not again else connected():
+            curation.do(step, again)
 
     sys.exit(explained(work))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import tarfile
 
 import pytest
 from fetch_site import ident, photos, recipe_for, select
 
-import curation.fetch as fetch_module
 import curation.fetch_part as part_module
+from curation import steps
 from curation.fetch_part import fetch_part, lost_part
 from curation.recipe import Fetch
 from curation.run import Run
@@ -41,8 +42,10 @@ def test_of_two_tasks_on_one_part_the_first_to_commit_stays(run, monkeypatch):
 
 def test_a_fetch_that_is_done_starts_no_ray(run, monkeypatch, capfd):
     select(run, photos(2))
-    run.update_manifest(recipe=recipe_for(None).model_dump(mode="json"))
+    recipe = recipe_for(None).model_dump(mode="json") | {"filters": {"faces": {"stand_in": "centerface"}}}
+    run.update_manifest(recipe=recipe)
     run.write_json("fetched/snapshot.json", {"number": 0, "taken": 2})
-    monkeypatch.setattr(fetch_module, "connected", None)
-    assert fetch_module.main([run.root]) == 0
+    monkeypatch.setattr(steps, "connected", None)
+    with pytest.raises(SystemExit, match="0"):
+        steps.step_main("fetch", argparse.Namespace(run=run.root, recipe=None, name=None, set=[], again=False))
     assert "done before: 2 images; 0 requests" in capfd.readouterr().err
