@@ -14,7 +14,7 @@ import pytest
 from curation.labels import TRUTHS, VARIANT, load_labels
 from curation.quality import Quality
 from curation.run import Run
-from curation.urls import url_ids
+from curation.sample.web import wire
 from tests import goldens
 from tests.world import ROOT, start_driver
 
@@ -81,12 +81,10 @@ def test_a_person_would_keep_what_is_kept(labelled):
 
 def test_each_url_ended_as_the_web_was_told_to_answer(run, sample):
     behaviour = json.loads((sample / "behaviour.json").read_text())["urls"]
-    attempts = run.read_tables("fetched/[0-9]*/[0-9]*.parquet", ["id", "round", "error"])
-    last = {row["id"]: row["error"] or "success" for row in sorted(attempts.to_pylist(), key=lambda row: row["round"])}
-    told = {key: behaviour[url]["expect"] for key, url in zip(url_ids(list(behaviour)), behaviour, strict=True)
-            if "expect" in behaviour[url]}  # fmt: skip
+    attempts = run.read_tables("fetched/[0-9]*/[0-9]*.parquet", ["url", "round", "error"])
+    last = {row["url"]: row["error"] or "success" for row in sorted(attempts.to_pylist(), key=lambda row: row["round"])}
     assert len(last) > 400
-    assert last == {key: told[key] for key in last}
+    assert last == {url: behaviour[wire(url)]["expect"] for url in last}
 
 
 def test_the_report_can_be_looked_at(run, tmp_path):
