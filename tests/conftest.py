@@ -30,6 +30,8 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
+JOB_AGENT_PORT = 52365  # fixed by Ray for a head that `ray.init` starts: a second head on a machine takes no jobs
+
 # a Ray job is started as `python`: it must be this one
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -46,6 +48,12 @@ def ray_cluster() -> Iterator[dict[str, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    with socket.socket() as probe:
+        takes_jobs = "yes" if probe.connect_ex(("127.0.0.1", JOB_AGENT_PORT)) else ""
+        try:
+            probe.bind(("", JOB_AGENT_PORT))
+        except OSError:
+            takes_jobs = ""
     context = ray.init(
         address="local",
         num_cpus=3,  # one more than the gate's machine has: a driver that was killed holds one for a moment
@@ -56,7 +64,8 @@ def ray_cluster() -> Iterator[dict[str, str]]:
         logging_level=logging.ERROR,
     )
     _settle()
-    yield {"address": context.address_info["gcs_address"], "dashboard": f"http://{context.dashboard_url}"}
+    address = context.address_info["gcs_address"]
+    yield {"address": address, "dashboard": f"http://{context.dashboard_url}", "takes_jobs": takes_jobs}
     ray.shutdown()
 
 
