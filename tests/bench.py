@@ -99,7 +99,8 @@ def bench_models(bench: Bench, pictures: list[Picture]) -> None:
     for name in ("faces", "text"):
         item = filters[name]
         item.score(few[:1], {})
-        session, spent = item.model.session if hasattr(item.model, "session") else item.model, [0.0]
+        holder = item.model if name == "faces" else item.engine
+        session, spent = holder.session, [0.0]
         real = session.run
 
         def timed(*arguments, real=real, spent=spent):
