@@ -8,7 +8,8 @@ and then in the recipe: `filters: {faces: {file: yolov5s-face.onnx}}`.
 The checkpoints pickle the project's own classes, so loading one runs that project's code (GPL-3.0). Therefore
 it happens once, here, in an environment that this command makes for it, and never in the pipeline. The code
 comes through torch hub at a pinned commit, or from your checkout. Loading a pickle executes what is in it: take
-checkpoints only from where their authors publish them.
+checkpoints only from where their authors publish them. One that is not known here is refused unless you say its hash
+(`--sha256`), so that what is executed is what you meant.
 
 What was run and what was not: this command was run on a stand-in project with the same hub entry (tests), and
 its steps on the real code with random weights. It was never run on the authors' weights, nor did it ever fetch
@@ -33,6 +34,8 @@ PINS = (
     *("torch==2.13.0", "torchvision", "onnx==1.23.2", "onnxruntime==1.31.1", "opencv-python-headless<5", "numpy"),
     *("matplotlib", "pandas", "pyyaml", "requests", "scipy", "seaborn", "tqdm"),
 )
+# yolov5n-0.5.pt as its authors publish it; any other pickle is loaded only when its hash is given
+KNOWN = {"9f7cdbcf5cd63f454c47b18e7400a69630b96a01efb7559367e91b6e962ad3bd"}
 OPSET = 17
 TOLERANCE = 0.01  # between torch and onnxruntime: pixels and probabilities
 
@@ -118,6 +121,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="an official .pt file")
     parser.add_argument("out", type=Path, help="the ONNX file to write")
     parser.add_argument("--repo", type=Path, help="a checkout of the project, instead of fetching it")
+    parser.add_argument("--sha256", help="of the checkpoint; needed unless it is one that is known here")
     parser.add_argument("--ref", default=REF, help=f"commit to fetch; default {REF}")
     parser.add_argument("--side", type=int, default=640, help="input side, a multiple of 32; filters.faces.input_side")
     parser.add_argument("--env", type=Path, help="where the environment is or shall be; default: in the cache")
@@ -125,6 +129,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     asked = parser.parse_args(arguments)
     if not asked.checkpoint.is_file():
         parser.error(f"{asked.checkpoint}: no such file; get it from the links in the README of {PROJECT}")
+    found = hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest()
+    if found != asked.sha256 and (asked.sha256 or found not in KNOWN):
+        parser.error(
+            f"{asked.checkpoint} has sha256 {found}, which is {'not the one given' if asked.sha256 else 'not known here'}. "
+            "Loading it executes what is in it: compare it with its authors' file, then give --sha256"
+        )
     if asked.repo and not (asked.repo / "hubconf.py").is_file():
         parser.error(f"{asked.repo}: not a checkout of {PROJECT}: it has no hubconf.py")
     if asked.side % 32 or asked.side <= 0:

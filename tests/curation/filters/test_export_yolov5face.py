@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -10,6 +11,11 @@ import torch
 from curation.filters import export_yolov5face
 from curation.filters.export_yolov5face import main
 from curation.filters.yoloface import YoloFace
+
+
+def trusted(checkpoint) -> list[str]:
+    return ["--sha256", hashlib.sha256(checkpoint.read_bytes()).hexdigest()]
+
 
 # A project with yolov5-face's outside: the hub entry, a pickled module of its own, a last layer with `export_cat`.
 HUBCONF = """
@@ -71,7 +77,16 @@ def project(made):
 
 def test_exports_one_output_that_the_filter_reads(project, tmp_path, capsys):
     out = tmp_path / "face.onnx"
-    arguments = [str(project / "face.pt"), str(out), "--repo", str(project), "--here", "--side", "64"]
+    arguments = [
+        str(project / "face.pt"),
+        str(out),
+        "--repo",
+        str(project),
+        "--here",
+        "--side",
+        "64",
+        *trusted(project / "face.pt"),
+    ]
     assert main(arguments) == 0
     assert f"faces: {{file: {out}}}" in capsys.readouterr().out
     model = YoloFace(out, 64, "cpu")
@@ -85,14 +100,29 @@ def test_exports_one_output_that_the_filter_reads(project, tmp_path, capsys):
 
 def test_another_pickle_is_refused(project, tmp_path, capsys):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
-    assert main([str(tmp_path / "other.pt"), str(tmp_path / "o.onnx"), "--repo", str(project), "--here"]) == 1
+    other = tmp_path / "other.pt"
+    assert main([str(other), str(tmp_path / "o.onnx"), "--repo", str(project), "--here", *trusted(other)]) == 1
     assert "not a yolov5-face checkpoint" in capsys.readouterr().err
 
 
 def test_an_export_with_other_numbers_is_not_kept(project, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export_yolov5face, "TOLERANCE", -1.0)
     out = tmp_path / "face.onnx"
-    assert main([str(project / "face.pt"), str(out), "--repo", str(project), "--here", "--side", "64"]) == 1
+    assert (
+        main(
+            [
+                str(project / "face.pt"),
+                str(out),
+                "--repo",
+                str(project),
+                "--here",
+                "--side",
+                "64",
+                *trusted(project / "face.pt"),
+            ]
+        )
+        == 1
+    )
     assert "differ from the checkpoint's" in capsys.readouterr().err and not out.exists()
 
 
@@ -104,9 +134,18 @@ def test_arguments_that_cannot_be_right(tmp_path, capsys, monkeypatch, extra, sa
     monkeypatch.chdir(tmp_path)
     if extra:
         (tmp_path / "face.pt").write_bytes(b"")
+        extra = [*extra, *trusted(tmp_path / "face.pt")]
     with pytest.raises(SystemExit):
         main(["face.pt", "face.onnx", *extra])
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extra", [[], ["--sha256", "0" * 64]], ids=["not known", "another hash"])
+def test_a_pickle_that_nobody_vouches_for_is_not_loaded(project, tmp_path, capsys, monkeypatch, extra):
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(SystemExit):
+        main([str(project / "face.pt"), str(tmp_path / "o.onnx"), "--repo", str(project), "--here", *extra])
+    assert "Loading it executes what is in it" in capsys.readouterr().err
 
 
 def test_runs_itself_in_its_own_environment(project, tmp_path, monkeypatch):
@@ -117,7 +156,20 @@ def test_runs_itself_in_its_own_environment(project, tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert main([str(project / "face.pt"), "o.onnx", "--repo", str(project), "--env", str(tmp_path / "env")]) == 0
+    assert (
+        main(
+            [
+                str(project / "face.pt"),
+                "o.onnx",
+                *trusted(project / "face.pt"),
+                "--repo",
+                str(project),
+                "--env",
+                str(tmp_path / "env"),
+            ]
+        )
+        == 0
+    )
     python = str(tmp_path / "env" / "bin" / "python")
     assert calls[0][1:3] == ["-m", "venv"] and calls[1][:4] == [python, "-m", "pip", "install"]
     assert calls[2][:2] == [python, "-P"] and "--here" in calls[2] and calls[2][-4:-2] == ["--repo", str(project)]
