@@ -6,6 +6,7 @@ PY       ?= $(shell command -v python3.11 || command -v python3)
 VENV     := .venv
 BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
+READY_DEMO := $(VENV)/.ready-demo
 RECIPE   ?= curation/recipes/sample.yaml
 # a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine
 RUN      ?= $(if $(CLUSTER),$(CURDIR)/)runs/$(basename $(notdir $(RECIPE)))
@@ -54,6 +55,12 @@ $(READY): requirements/lock.txt requirements/overrides.txt pyproject.toml
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+# gradio and the browser's driver: what the page and the tests need, and training does without
+$(READY_DEMO): $(READY) requirements/demo.txt
+	@echo "setup: $(VENV), from requirements/demo.txt"
+	@$(BIN)/uv pip install -q --python $(BIN)/python -r requirements/demo.txt --override requirements/overrides.txt
+	@touch $@
+
 sample: $(READY)  ## the sample's photos and metadata, into the cache
 	@$(BIN)/python -m curation.sample.make
 
@@ -80,7 +87,7 @@ calibrate: $(READY)
 weights: $(READY)
 	@$(BIN)/python -m curation.weights
 
-test: sample
+test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest $(TESTS)
 
 lint: $(READY)
