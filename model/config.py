@@ -1,0 +1,102 @@
+"""The model's configuration: architecture of every part, what is trained, how a face becomes conditions. YAML in.
+
+`sd15` is the paper's; `tiny` is the same code at a size for two CPU cores and has random weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CONFIGS = Path(__file__).parent / "configs"
+HEAD_DIM = 64
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be; the message names the file and the field."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Conditions(Strict):
+    """How a photo's face becomes what the model sees. Must be the same in training and in drawing."""
+
+    crop: Literal["clip", "pad", "shift", "whole"] = Field(
+        "shift", description="the square of 1.5 face boxes near a border: cut (the authors), padded, moved; or no crop"
+    )
+    crop_factor: float = Field(1.5, gt=0, description="side of the square in face boxes")
+    clip_view: Literal["aligned", "crop", "whole"] = Field(
+        "aligned",
+        description="what the CLIP image encoder sees: the aligned face (authors' training and demo), the "
+        "crop, or the whole photo (authors' evaluation)",
+    )
+    align_size: Literal[112, 224, 512] = Field(
+        512, description="template of the aligned face: 512 the authors' (shifted by 32 pixels), 224 IP-Adapter's"
+    )
+    legacy_pose_map: bool = Field(False, description="strokes in pixels of the source photo, as the authors drew them")
+    identity_encoder: Literal["arcface", "dlib"] = "arcface"
+    channel_order: Literal["rgb", "bgr"] = Field(
+        "bgr", description="what the identity network is fed; bgr is right for ArcFace, the authors' scripts swapped it"
+    )
+
+
+class Sources(Strict):
+    """Where pretrained parts come from: a diffusers folder or hub name each; None where `base` has it."""
+
+    base: str = Field(description="folder or hub name with unet, vae, text_encoder, tokenizer, scheduler")
+    vae: str | None = None
+    image_encoder: str | None = None
+
+
+class ModelConfig(Strict):
+    name: str
+    resolution: int = Field(ge=8, description="side of the drawn image, pixels; a multiple of the VAE's factor")
+    identity_dim: int = Field(512, ge=1)
+    lora_rank: int = Field(128, ge=1)
+    shortcut: bool = Field(True, description="add the resampler's output to the projected identity (FaceID-Plus v2)")
+    conditions: Conditions = Conditions()
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    text_encoder: dict[str, Any]
+    image_encoder: dict[str, Any]
+    scheduler: dict[str, Any]
+    pretrained: Sources | None = Field(None, description="none: random weights, for tests and demonstrations only")
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        width = self.unet.get("cross_attention_dim")
+        if not isinstance(width, int) or width % HEAD_DIM:
+            raise ValueError(
+                f"unet.cross_attention_dim {width} must be a multiple of {HEAD_DIM}, the resampler's heads"
+            )
+        if self.text_encoder.get("hidden_size") != width:
+            raise ValueError(f"text_encoder.hidden_size must be unet.cross_attention_dim, {width}")
+        factor = 2 ** (len(self.vae["block_out_channels"]) - 1)
+        if factor != 8:
+            raise ValueError(
+                f"vae.block_out_channels: 4 blocks are needed (factor 8, the pose encoder's), not {factor}"
+            )
+        if self.resolution % (factor * 2 ** (len(self.unet["block_out_channels"]) - 1)):
+            raise ValueError(f"resolution {self.resolution} cannot be halved by the VAE and the UNet")
+        return self
+
+
+def load_config(name: str | Path) -> ModelConfig:
+    """`sd15`, `tiny` or a YAML file.
+
+    Raises:
+        ConfigError: no such file, or a field that is wrong, with its name.
+    """
+    file = CONFIGS / f"{name}.yaml" if (CONFIGS / f"{name}.yaml").is_file() else Path(name)
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+        raise ConfigError(f"{name}: neither a YAML file nor one of {known}")
+    try:
+        return ModelConfig.model_validate(yaml.safe_load(file.read_text()))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"{file}: {error}") from error

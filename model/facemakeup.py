@@ -1,0 +1,94 @@
+"""Face-MakeUp: what is trained, as one module around the frozen UNet of Stable Diffusion 1.5.
+
+    identity, CLIP features --projector--> four face tokens --+--> ControlNet (sees the pose map, not the text)
+                                                              +--> UNet: image attention beside the text attention
+
+The arrangement is that of the paper (arXiv 2501.02523) and of InstantID's IdentityNet; every part is diffusers' or
+peft's. Encoders (VAE, text, CLIP, identity) are not in here: they are frozen and belong outside a training engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from diffusers import ControlNetModel
+from torch import nn
+
+from model.config import ModelConfig
+from model.face_unet import FaceUNet
+from model.projector import FaceProjector
+
+
+class FaceMakeUp(nn.Module):
+    """The UNet with its face adapter, the ControlNet and the projector.
+
+    `unet` must be adapted (`FaceUNet.attach`). Its own weights are frozen here; everything else is trainable.
+    """
+
+    def __init__(self, unet: FaceUNet, controlnet: ControlNetModel, projector: FaceProjector):
+        super().__init__()
+        if not unet.adapted:
+            raise ValueError("the UNet has no face adapter: call unet.attach(rank) first")
+        self.unet, self.controlnet, self.projector = unet, controlnet, projector
+        self.requires_grad_(False)
+        for _, parameter in self.trainable():
+            parameter.requires_grad_(True)
+
+    @classmethod
+    def around(cls, unet: FaceUNet, config: ModelConfig) -> FaceMakeUp:
+        """New trainable parts around a stock `unet`: the ControlNet starts as its copy, with zero outputs."""
+        controlnet = ControlNetModel.from_unet(unet)  # before the adapter, whose keys it could not load
+        unet.attach(config.lora_rank)
+        projector = FaceProjector(
+            identity_dim=config.identity_dim,
+            clip_dim=config.image_encoder["hidden_size"],
+            token_dim=unet.config.cross_attention_dim,
+            shortcut=config.shortcut,
+        )
+        for part in (controlnet, projector):
+            if part.dtype != unet.dtype:
+                part.to(unet.dtype)
+        return cls(unet, controlnet, projector)
+
+    def forward(
+        self,
+        noisy_latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        text: torch.Tensor,
+        identity: torch.Tensor,
+        clip_features: torch.Tensor,
+        pose_map: torch.Tensor,
+    ) -> torch.Tensor:
+        """One training step's prediction, as all scales are 1.
+
+        Args:
+            noisy_latents: (B, 4, H/8, W/8).
+            timesteps: (B,).
+            text: hidden states of the text encoder, (B, 77, d).
+            identity: (B, D).
+            clip_features: (B, S, C), the penultimate hidden states of the image encoder.
+            pose_map: (B, 3, H, W) in 0..1.
+
+        Returns:
+            (B, 4, H/8, W/8): the noise, or the velocity, as the scheduler's `prediction_type` says.
+        """
+        tokens = self.projector(identity, clip_features)
+        down, mid = self.controlnet(
+            noisy_latents, timesteps, encoder_hidden_states=tokens, controlnet_cond=pose_map, return_dict=False
+        )
+        return self.unet(
+            noisy_latents,
+            timesteps,
+            encoder_hidden_states=(text, [tokens]),
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+            return_dict=False,
+        )[0]
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """(name, parameter) of what is trained, named as in this module."""
+        adapter = {id(parameter) for parameter in self.unet.adapter_parameters()}
+        for name, parameter in self.named_parameters():
+            if not name.startswith("unet.") or id(parameter) in adapter:
+                yield name, parameter
