@@ -42,6 +42,9 @@ DLIB_MODELS = Package(
     "CC0-1.0",
     source=True,
 )
+OPEN_CLIP = Package(
+    "open-clip-torch", "3.3.0", "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce", "MIT"
+)
 
 WEIGHTS = {
     weight.name: weight
@@ -122,6 +125,15 @@ WEIGHTS = {
             "non-commercial research",
             "annotate: identity, 512 numbers, as the paper's",
             note="it is in insightface's buffalo_l pack: accept its terms, download it, copy this file",
+        ),
+        Weight(
+            "clip-vocabulary",
+            "bpe_simple_vocab_16e6.txt.gz",
+            "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+            "MIT",
+            "model: the prompt's tokens, where no pretrained text encoder brings its own",
+            OPEN_CLIP,
+            "open_clip/bpe_simple_vocab_16e6.txt.gz",
         ),
     )
 }

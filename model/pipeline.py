@@ -1,0 +1,256 @@
+"""FaceMakeUpPipeline: photo and prompt in, pictures of that face out.
+
+A diffusers pipeline on top of Stable Diffusion's (prompt, latents, decoding, offload are inherited). Exported folders
+carry this file, conditions.py and features.py as they stand, so it imports only third parties and those two.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.schedulers import KarrasDiffusionSchedulers
+from diffusers.utils import BaseOutput
+from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from .conditions import Face, choose_face
+from .features import FaceConditions, conditions_of, mixed, zero_image_features
+from .folder import carry_code
+from .presets import Scales, scales_of
+from .views import face_views
+
+Photo = PIL.Image.Image | np.ndarray
+
+_DRAWING: "WeakKeyDictionary[torch.nn.Module, threading.Lock]" = WeakKeyDictionary()
+
+
+@dataclass
+class FaceMakeUpOutput(BaseOutput):
+    """`images`: as `output_type` says; `conditions`: the faces as they were found, cut and drawn."""
+
+    images: Any
+    conditions: FaceConditions
+
+
+class FaceMakeUpPipeline(StableDiffusionPipeline):
+    """See `__call__`. `find_faces`, where set, turns a uint8 RGB photo into faces with landmarks and identity."""
+
+    model_cpu_offload_seq = "text_encoder->image_encoder->projector->unet->vae"
+    _optional_components = ["safety_checker"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        controlnet: ControlNetModel,
+        projector: ModelMixin,
+        scheduler: KarrasDiffusionSchedulers,
+        image_encoder: CLIPVisionModelWithProjection,
+        feature_extractor: CLIPImageProcessor,
+        safety_checker: Any = None,
+        conditions: dict | None = None,
+        requires_safety_checker: bool = False,
+    ):
+        super().__init__(
+            vae, text_encoder, tokenizer, unet, scheduler, safety_checker, feature_extractor, image_encoder,
+            requires_safety_checker,
+        )  # fmt: skip
+        self.register_modules(controlnet=controlnet, projector=projector)
+        self.register_to_config(conditions=conditions)
+        self.find_faces: Callable[[np.ndarray], list[Face]] | None = None
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        photo: Photo | Sequence[Photo] | None = None,
+        face: FaceConditions | None = None,
+        *,
+        negative_prompt: str | Sequence[str] = "",
+        preset: str = "realistic",
+        ip_scale: float | None = None,
+        controlnet_scale: float | None = None,
+        guidance_scale: float | None = None,
+        shortcut_scale: float | None = None,
+        policy: str = "only",
+        num_inference_steps: int = 50,
+        num_images_per_prompt: int = 1,
+        seed: int = 42,
+        output_type: str = "pil",
+        callback_on_step_end: Callable[..., dict] | None = None,
+    ) -> FaceMakeUpOutput:
+        """Draw `num_images_per_prompt` pictures for each prompt and photo (one of either serves all of the other).
+
+        Args:
+            photo: one or several; or give `face`, made by `encode_faces` (mixing, several faces, own landmarks).
+            preset: where the scales start (presets.py); each `*_scale` that is given overrides its own.
+            guidance_scale: unconditional is identity 0, the CLIP features of an all-zero image, `negative_prompt`;
+                the pose map stays. The same as in training.
+            seed: of the first picture; each next one takes the next number, so a picture does not depend on its batch.
+            callback_on_step_end: called as diffusers does, (pipeline, index, timestep, {"latents": ...}) -> dict.
+
+        Raises:
+            NoFaceError, SeveralFacesError: with the photo's place in the list.
+            ValueError: neither or both of photo and face; an unknown preset; counts that do not go together.
+        """
+        scales = scales_of(
+            preset, ip=ip_scale, controlnet=controlnet_scale, guidance=guidance_scale, shortcut=shortcut_scale
+        )
+        if (photo is None) == (face is None):
+            raise ValueError("give photo=..., or face=... made by encode_faces: one of the two")
+        face = face or self.encode_faces(photo, policy=policy)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        count = max(len(prompts), len(face.faces))
+        if {len(prompts), len(face.faces)} - {1, count}:
+            raise ValueError(f"{len(prompts)} prompts, {len(face.faces)} faces: give as many, or one of either")
+        negatives = [negative_prompt] * count if isinstance(negative_prompt, str) else list(negative_prompt)
+        options = (num_inference_steps, num_images_per_prompt, seed, output_type, callback_on_step_end)
+        # scales and the scheduler's position are state of the modules: whoever draws holds them until it is done
+        with _DRAWING.setdefault(self.unet, threading.Lock()):
+            images = self._draw(prompts * (count // len(prompts)), negatives, face, scales, *options)
+        return FaceMakeUpOutput(images=images, conditions=face)
+
+    def _draw(
+        self,
+        prompts: list[str],
+        negatives: list[str],
+        face: FaceConditions,
+        scales: Scales,
+        steps: int,
+        each: int,
+        seed: int,
+        output_type: str,
+        callback: Callable[..., dict] | None,
+    ) -> Any:
+        self._guidance_scale, self._interrupt, self._cross_attention_kwargs = scales.guidance, False, None
+        self.unet.set_ip_scale(scales.ip)
+        device, guided = self._execution_device, scales.guidance > 1
+        text, no_text = self.encode_prompt(prompts, device, each, guided, negatives)
+        spread = (len(prompts) // len(face.faces), each)
+        tokens, no_tokens = (_spread(part, *spread) for part in self._tokens(face, scales.shortcut))
+        poses = _spread(face.pose_map.to(device, self.controlnet.dtype), *spread)
+        if guided:
+            text, tokens, poses = torch.cat([no_text, text]), torch.cat([no_tokens, tokens]), torch.cat([poses, poses])
+
+        total = len(prompts) * each
+        generator = [torch.Generator("cpu").manual_seed(seed + index) for index in range(total)]
+        latents = self.prepare_latents(
+            total, self.unet.config.in_channels, *poses.shape[-2:], text.dtype, device, generator
+        )
+        self.scheduler.set_timesteps(steps, device=device)
+        options = self.prepare_extra_step_kwargs(generator, 0.0)
+        self._num_timesteps = len(self.scheduler.timesteps)
+        with self.progress_bar(total=self._num_timesteps) as bar:
+            for index, timestep in enumerate(self.scheduler.timesteps):
+                noisy = torch.cat([latents, latents]) if guided else latents
+                noisy = self.scheduler.scale_model_input(noisy, timestep)
+                noise = self._predict(noisy, timestep, text, tokens, poses, scales.controlnet)
+                if guided:
+                    unconditional, conditional = noise.chunk(2)
+                    noise = unconditional + scales.guidance * (conditional - unconditional)
+                latents = self.scheduler.step(noise, timestep, latents, **options, return_dict=False)[0]
+                if callback is not None:
+                    latents = callback(self, index, timestep, {"latents": latents}).get("latents", latents)
+                bar.update()
+                if self._interrupt:
+                    break
+        images = latents if output_type == "latent" else self._decoded(latents, output_type)
+        self.maybe_free_model_hooks()
+        return images
+
+    def encode_faces(
+        self,
+        photos: Photo | Sequence[Photo],
+        faces: Sequence[Face] | None = None,
+        *,
+        policy: str = "only",
+        box: Sequence[float] | None = None,
+        mix_with: Photo | None = None,
+        alpha: float = 0.5,
+        renormalise: bool = False,
+    ) -> FaceConditions:
+        """Photos -> what the model sees of one face each.
+
+        Args:
+            faces: known faces, one a photo, with identity; otherwise `find_faces` is asked.
+            policy: which of several faces: only (refuses several), largest, highest_score, match_box (with `box`).
+            mix_with: a second photo whose identity and CLIP features are mixed in by `alpha`; the pose is the first's.
+        """
+        photos = [photos] if isinstance(photos, PIL.Image.Image | np.ndarray) else list(photos)
+        pictures = [_upright(photo) for photo in photos]
+        if faces is None:
+            faces = [self._found(rgb, policy, box, f"photo {i + 1}") for i, rgb in enumerate(pictures)]
+        size = self.unet.config.sample_size * self.vae_scale_factor
+        views = [
+            face_views(rgb, self._checked(face), self.config.conditions, size)
+            for rgb, face in zip(pictures, faces, strict=True)
+        ]
+        seen = conditions_of(self.image_encoder, self.feature_extractor, faces, views)
+        return seen if mix_with is None else mixed(seen, self.encode_faces(mix_with, policy=policy), alpha, renormalise)
+
+    def _found(self, rgb: np.ndarray, policy: str, box: Sequence[float] | None, where: str) -> Face:
+        if self.find_faces is None:
+            raise ValueError(
+                "this pipeline has no face finder: set pipeline.find_faces, or call encode_faces with faces"
+            )
+        return choose_face(self.find_faces(rgb), policy, box, where)
+
+    def _checked(self, face: Face) -> Face:
+        wanted = self.projector.config.identity_dim
+        if face.identity is None or len(face.identity) != wanted:
+            has = "none" if face.identity is None else len(face.identity)
+            raise ValueError(f"identity: this model takes {wanted} numbers, the face has {has}; use the right encoder")
+        return face
+
+    def _tokens(self, face: FaceConditions, shortcut_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Face tokens of the faces and of nobody, each (B, 4, d); computed once a drawing."""
+        device, dtype = self._execution_device, self.projector.dtype
+        identity, features = face.identity.to(device, dtype), face.clip_features.to(device, dtype)
+        nothing = zero_image_features(self.image_encoder).to(device, dtype).expand_as(features)
+        tokens = self.projector(
+            torch.cat([identity, torch.zeros_like(identity)]), torch.cat([features, nothing]), shortcut_scale
+        )
+        return tokens.chunk(2)
+
+    def _predict(self, noisy, timestep, text, tokens, poses, controlnet_scale) -> torch.Tensor:
+        down, mid = None, None
+        if controlnet_scale:
+            down, mid = self.controlnet(
+                noisy, timestep, tokens, poses, conditioning_scale=controlnet_scale, return_dict=False
+            )
+        return self.unet(
+            noisy, timestep, (text, [tokens]), down_block_additional_residuals=down, mid_block_additional_residual=mid
+        ).sample
+
+    def _decoded(self, latents: torch.Tensor, output_type: str) -> Any:
+        pixels = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+        pixels, unsafe = self.run_safety_checker(pixels, self._execution_device, latents.dtype)
+        clear = [not flagged for flagged in unsafe] if unsafe else [True] * len(pixels)
+        return self.image_processor.postprocess(pixels.detach(), output_type=output_type, do_denormalize=clear)
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
+        """One folder that loads anywhere, with its own code (see folder.py)."""
+        super().save_pretrained(folder, **options)
+        carry_code(self, Path(folder))
+
+
+def _spread(values: torch.Tensor, repeats: int, each: int) -> torch.Tensor:
+    """(B, ...) -> (B * repeats * each, ...): the list repeated, then every item for each picture of its prompt."""
+    return values.repeat(repeats, *[1] * (values.ndim - 1)).repeat_interleave(each, dim=0)
+
+
+def _upright(photo: Photo) -> np.ndarray:
+    """uint8 RGB (h, w, 3), EXIF orientation applied."""
+    if isinstance(photo, np.ndarray):
+        return photo
+    return np.array(PIL.ImageOps.exif_transpose(photo).convert("RGB"))

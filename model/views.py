@@ -1,0 +1,44 @@
+"""One face of one photo -> the three pictures that the model learns from or is conditioned on. No torch.
+
+The trainer's loader and the pipeline both go through `face_views`, so what is drawn with is what was trained on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .conditions import Face, align, crop_of, pose_map
+
+
+@dataclass(frozen=True)
+class FaceViews:
+    """uint8 RGB: `image` (size, size, 3), the crop that is trained on; `pose_map` (size, size, 3); `clip_view`."""
+
+    image: np.ndarray
+    pose_map: np.ndarray
+    clip_view: np.ndarray
+
+
+def face_views(rgb: np.ndarray, face: Face, how: Mapping[str, Any], size: int) -> FaceViews:
+    """`rgb`: uint8 (h, w, 3), the upright photo; `how`: the fields of `model.config.Conditions`.
+
+    Raises:
+        ValueError: the face's box lies outside the photo, or its points lie in one place.
+    """
+    height, width = rgb.shape[:2]
+    crop = crop_of(face.box, width, height, how["crop"], how["crop_factor"])
+    image = crop.image(rgb, size)
+    if how["legacy_pose_map"]:
+        # the authors drew on the crop before it was resized
+        inside, side = face.landmarks - np.float32([crop.left, crop.top]), round(crop.side)
+        pose = pose_map(inside, size, legacy=True, source_size=(side, side))
+    else:
+        pose = pose_map(crop.points(face.landmarks, size), size)
+    if how["clip_view"] != "aligned":
+        return FaceViews(image, pose, rgb if how["clip_view"] == "whole" else image)
+    aligned = align(rgb, face.landmarks, how["align_size"])
+    if aligned is None:
+        raise ValueError("landmarks: the five points lie in one place; the face cannot be aligned")
+    return FaceViews(image, pose, aligned)
