@@ -18,6 +18,7 @@ from PIL import Image
 
 ChoicePolicy = Literal["only", "largest", "highest_score", "match_box"]
 CropPolicy = Literal["clip", "pad", "shift", "whole"]
+Box = Sequence[float] | np.ndarray  # x1 y1 x2 y2
 Array = TypeVar("Array")  # of numpy or torch
 
 # insightface's `arcface_dst`: where the five points go in a 112-pixel face
@@ -31,11 +32,11 @@ FARTHEST = 100_000.0  # pixels outside a canvas; beyond, drawing would overflow 
 
 
 class NoFaceError(ValueError):
-    """There is no face to work with; the message says where and what to do."""
+    """There is no face to work with."""
 
 
 class SeveralFacesError(ValueError):
-    """There are several faces and nothing says which one is meant; the message names the policies."""
+    """There are several faces, and nothing says which one is meant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Face:
 
     box: np.ndarray
     landmarks: np.ndarray
-    score: float = 1.0
+    score: float
     identity: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -66,9 +67,7 @@ class Face:
         return _area(self.box)
 
 
-def choose_face(
-    faces: Sequence[Face], policy: ChoicePolicy, box: Sequence[float] | None = None, where: str = ""
-) -> Face:
+def choose_face(faces: Sequence[Face], policy: ChoicePolicy, box: Box | None = None, where: str = "") -> Face:
     """One face of a photo. `box` (x1 y1 x2 y2): for `match_box`, which takes the face of the highest IoU with it.
 
     Ties go to the higher score, then to the larger, the leftmost and the uppermost box: the order of `faces` does not
@@ -83,36 +82,24 @@ def choose_face(
     place = f"{where}: " if where else ""
     if policy == "match_box" and box is None:
         raise ValueError(f"{place}the policy match_box needs a box (x1, y1, x2, y2) to match; give one")
+    target = None if box is None else _finite("box", box, (4,))
     if not faces:
         raise NoFaceError(f"{place}no face was found; take a photo where one face is seen from the front and not tiny")
     if policy == "only" and len(faces) > 1:
-        raise SeveralFacesError(
-            f"{place}{len(faces)} faces were found and the policy is 'only'; choose by 'largest', 'highest_score' or "
-            "'match_box' (with a box), or cut the photo to one face"
-        )
-    target = None if box is None else _finite("box", box, (4,))
-    measure = {
-        "only": lambda face: face.score,
-        "largest": lambda face: face.area,
-        "highest_score": lambda face: face.score,
-        "match_box": lambda face: _iou(face.box, target),
-    }[policy]
+        choices = "choose by 'largest', 'highest_score' or 'match_box' (with a box), or cut the photo to one face"
+        raise SeveralFacesError(f"{place}{len(faces)} faces were found and the policy is 'only'; {choices}")
+    measures = {"largest": lambda face: face.area, "match_box": lambda face: _iou(face.box, target)}
+    measure = measures.get(policy, lambda face: face.score)
     best = max(faces, key=lambda face: (measure(face), face.score, face.area, *(-face.box).tolist()))
     if policy == "match_box" and measure(best) == 0:
-        boxes = ", ".join(str(face.box.round().astype(int).tolist()) for face in faces)
-        raise NoFaceError(f"{place}no face overlaps the box {target.tolist()}; faces are at {boxes}")
+        boxes = [face.box.round().astype(int).tolist() for face in faces]
+        raise NoFaceError(f"{place}no face overlaps the box {target.tolist()}; give one of {boxes}")
     return best
-
-
-# -- crops -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of a photo of `width` x `height` pixels: upper left corner (`left`, `top`) and `side`, in its pixels.
-
-    The square may reach outside the photo: what is there is black.
-    """
+    """A square of a photo of `width` x `height` pixels, in its pixels; what it has outside the photo is black."""
 
     left: float
     top: float
@@ -129,27 +116,22 @@ class Crop:
         Raises:
             ValueError: a picture of another size or type.
         """
-        if rgb.shape != (self.height, self.width, 3) or rgb.dtype != np.uint8:
-            raise ValueError(
-                f"this crop is of a uint8 photo ({self.height}, {self.width}, 3), not of {rgb.dtype} {rgb.shape}"
-            )
+        wanted = (self.height, self.width, 3)
+        if rgb.shape != wanted or rgb.dtype != np.uint8:
+            raise ValueError(f"this is the crop of a photo uint8 {wanted}; the one given is {rgb.dtype} {rgb.shape}")
         right, bottom = self.left + self.side, self.top + self.side
-        before_x, before_y = max(0, -math.floor(self.left)), max(0, -math.floor(self.top))
-        after_x, after_y = max(0, math.ceil(right) - self.width), max(0, math.ceil(bottom) - self.height)
-        if before_x or before_y or after_x or after_y:
-            rgb = cv2.copyMakeBorder(rgb, before_y, after_y, before_x, after_x, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        square = (self.left + before_x, self.top + before_y, right + before_x, bottom + before_y)
+        border = max(0, math.ceil(max(-self.left, -self.top, right - self.width, bottom - self.height)))
+        if border:
+            rgb = cv2.copyMakeBorder(rgb, *[border] * 4, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        square = (self.left + border, self.top + border, right + border, bottom + border)
         return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS, box=square))
 
     def points(self, xy: np.ndarray, size: int) -> np.ndarray:
         """Photo coordinates (n, 2) in the pixels of `image(rgb, size)`: float32 (n, 2); they may lie outside it."""
-        moved = np.asarray(xy, np.float64).reshape(-1, 2) - (self.left, self.top)
-        return (moved * (size / self.side)).astype(np.float32)
+        return ((np.asarray(xy, np.float64) - (self.left, self.top)) * (size / self.side)).astype(np.float32)
 
 
-def crop_of(
-    box: Sequence[float] | None, width: int, height: int, policy: CropPolicy = "clip", factor: float = 1.5
-) -> Crop:
+def crop_of(box: Box | None, width: int, height: int, policy: CropPolicy = "clip", factor: float = 1.5) -> Crop:
     """The square around a face, `factor` times the longer side of its box (x1 y1 x2 y2), in the authors' integers.
 
     `clip`: as the authors: cut at the photo's edges, of the rest the centre square. `pad`: the whole square, black
@@ -160,32 +142,26 @@ def crop_of(
         ValueError: an unknown policy, an empty box, or one whose square does not touch the photo.
     """
     _known("policy", policy, CropPolicy)
-    if width < 1 or height < 1:
-        raise ValueError(f"a photo of {width} x {height} pixels cannot be cropped")
     if policy == "whole":
         return _centre_square(0, 0, width, height, width, height)
     if box is None:
         raise ValueError(f"the crop policy {policy} needs the box of a face; give one, or take policy 'whole'")
     x1, y1, x2, y2 = _finite("box", box, (4,)).astype(np.float64).tolist()
-    longer = max(x2 - x1, y2 - y1)
-    half = factor * longer // 2
+    half = factor * max(x2 - x1, y2 - y1) // 2
     if min(x2 - x1, y2 - y1) <= 0 or half < 1:
         raise ValueError(f"the box {[x1, y1, x2, y2]} (x1 y1 x2 y2) is empty: there is no face to crop")
     left, top = math.floor(x1 + (x2 - x1) // 2 - half), math.floor(y1 + (y2 - y1) // 2 - half)
     side = int(2 * half)
     right, bottom = left + side, top + side
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
-        raise ValueError(
-            f"the box {[x1, y1, x2, y2]} (x1 y1 x2 y2) lies outside the photo of {width} x {height} pixels; "
-            "boxes are in pixels of the upright photo (EXIF orientation applied)"
-        )
+        where = f"outside the photo of {width} x {height} pixels (upright: EXIF orientation applied)"
+        raise ValueError(f"the box {[x1, y1, x2, y2]} (x1 y1 x2 y2) lies {where}; give one inside")
     if policy == "pad":
         return Crop(left, top, side, width, height)
     if policy == "shift":
         fitting = min(side, width, height)
-        centre_x, centre_y = left + side / 2, top + side / 2
-        left = min(max(centre_x - fitting / 2, 0), width - fitting)
-        top = min(max(centre_y - fitting / 2, 0), height - fitting)
+        left = min(max(left + (side - fitting) / 2, 0), width - fitting)
+        top = min(max(top + (side - fitting) / 2, 0), height - fitting)
         return Crop(left, top, fitting, width, height)
     return _centre_square(max(left, 0), max(top, 0), min(right, width), min(bottom, height), width, height)
 
@@ -193,9 +169,6 @@ def crop_of(
 def _centre_square(left: int, top: int, right: int, bottom: int, width: int, height: int) -> Crop:
     side = min(right - left, bottom - top)
     return Crop((left + right - side) / 2, (top + bottom - side) / 2, side, width, height)
-
-
-# -- pose map --------------------------------------------------------------------------------------------------
 
 
 def pose_map(
@@ -215,13 +188,9 @@ def pose_map(
     if legacy != (source_size is not None):
         raise ValueError("a legacy pose map is drawn on a canvas of source_size=(width, height); give both or neither")
     if legacy:
-        width, height = source_size
-        return _resized_centre(_drawn(points, width, height), size)
+        return _resized_centre(_drawn(points, *source_size), size)
     canvas = _drawn(points * (POSE_CANVAS / size), POSE_CANVAS, POSE_CANVAS)
-    if size == POSE_CANVAS:
-        return canvas
-    method = cv2.INTER_AREA if size < POSE_CANVAS else cv2.INTER_LINEAR
-    return cv2.resize(canvas, (size, size), interpolation=method)
+    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) if size != POSE_CANVAS else canvas
 
 
 def _drawn(points: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -241,16 +210,12 @@ def _drawn(points: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _resized_centre(rgb: np.ndarray, size: int) -> np.ndarray:
-    """torchvision's Resize(size) and CenterCrop(size) of a PIL image, rounding included: what the authors' trainer does."""
+    """torchvision's Resize(size) and CenterCrop(size) of a PIL image, rounding included, as in the authors' trainer."""
     height, width = rgb.shape[:2]
-    shorter = min(width, height)
-    new_width, new_height = int(size * width / shorter), int(size * height / shorter)
+    new_width, new_height = int(size * width / min(width, height)), int(size * height / min(width, height))
     left, top = round((new_width - size) / 2), round((new_height - size) / 2)
     resized = np.asarray(Image.fromarray(rgb).resize((new_width, new_height), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(resized[top : top + size, left : left + size])
-
-
-# -- aligned face and identities -------------------------------------------------------------------------------
 
 
 def template(size: int) -> np.ndarray:
@@ -259,19 +224,21 @@ def template(size: int) -> np.ndarray:
     Raises:
         ValueError: a size that is no multiple of 112 or 128.
     """
-    if size > 0 and size % 112 == 0:
+    if size < 1 or size % 112 and size % 128:
+        raise ValueError(
+            f"a face cannot be aligned at {size} pixels: take a multiple of 112 (224 ...) or 128 (512 ...)"
+        )
+    if size % 112 == 0:
         return TEMPLATE_112 * np.float32(size / 112)
-    if size > 0 and size % 128 == 0:
-        return (TEMPLATE_112 + np.float32([8, 0])) * np.float32(size / 128)
-    raise ValueError(f"a face cannot be aligned at {size} pixels: take a multiple of 112 (224 ...) or 128 (512 ...)")
+    return (TEMPLATE_112 + np.float32([8, 0])) * np.float32(size / 128)
 
 
 def align(rgb: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray | None:
-    """The face turned, scaled and moved onto the template (insightface's `norm_crop`): uint8 (size, size, 3).
+    """The face turned, scaled and moved onto the template: uint8 (size, size, 3), black outside the photo.
 
-    `rgb`: uint8 (h, w, 3); `landmarks`: (5, 2), in its pixels. Black outside the photo. None: points in one place.
-    The transform is the similarity of least squares without reflection (Umeyama 1991, doi 10.1109/34.88573). In the
-    plane that is a linear regression of complex numbers: z -> a z + b, a = turn and scale.
+    `rgb`: uint8 (h, w, 3); `landmarks`: (5, 2), in its pixels. None: the points are in one place. It is insightface's
+    `norm_crop`, down to its half pixel: warpAffine counts from the centres of pixels, detectors from their corners.
+    The similarity is that of least squares (Umeyama 1991): in the plane, the complex regression z -> a z + b.
 
     Raises:
         ValueError: a size that is no multiple of 112 or 128, or points that are not finite.
@@ -279,8 +246,7 @@ def align(rgb: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray
     source = _finite("landmarks", landmarks, (5, 2)).astype(np.float64) @ (1, 1j)
     target = template(size).astype(np.float64) @ (1, 1j)
     centred = source - source.mean()
-    spread = np.vdot(centred, centred).real
-    if spread < 1e-6:
+    if (spread := np.vdot(centred, centred).real) < 1e-6:
         return None
     a = np.vdot(centred, target) / spread
     b = target.mean() - a * source.mean()
@@ -298,10 +264,9 @@ def mix(first: Array, second: Array, alpha: float = 0.5, renormalise: bool = Fal
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}: take 0 (all first) to 1 (all second)")
-    if tuple(first.shape) != tuple(second.shape):
-        raise ValueError(
-            f"{tuple(first.shape)} cannot be mixed with {tuple(second.shape)}: take both from the same encoder"
-        )
+    if first.shape != second.shape:
+        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
+        raise ValueError(f"{shapes} cannot be mixed: take both from the same encoder")
     mixed = first * (1 - alpha) + second * alpha
     if not renormalise:
         return mixed
@@ -316,9 +281,7 @@ def _finite(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape != shape:
         raise ValueError(f"{what}: expected the shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{what}: not finite: {array.tolist()}; these numbers come from a failed detection or a bad file"
-        )
+        raise ValueError(f"{what}: not finite: {array.tolist()}; they come from a failed detection or a bad file")
     return array
 
 
