@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
@@ -25,9 +24,7 @@ from .conditions import Face, choose_face
 from .features import FaceConditions, conditions_of, mixed, zero_image_features
 from .folder import carry_code
 from .presets import Scales, scales_of
-from .views import face_views
-
-Photo = PIL.Image.Image | np.ndarray
+from .views import Photo, face_views, upright
 
 _DRAWING: "WeakKeyDictionary[torch.nn.Module, threading.Lock]" = WeakKeyDictionary()
 
@@ -83,6 +80,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         guidance_scale: float | None = None,
         shortcut_scale: float | None = None,
         policy: str = "only",
+        box: Sequence[float] | None = None,
         num_inference_steps: int = 50,
         num_images_per_prompt: int = 1,
         seed: int = 42,
@@ -93,6 +91,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
 
         Args:
             photo: one or several; or give `face`, made by `encode_faces` (mixing, several faces, own landmarks).
+            policy, box: which of several faces, as in `encode_faces`.
             preset: where the scales start (presets.py); each `*_scale` that is given overrides its own.
             guidance_scale: unconditional is identity 0, the CLIP features of an all-zero image, `negative_prompt`;
                 the pose map stays. The same as in training.
@@ -108,7 +107,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         )
         if (photo is None) == (face is None):
             raise ValueError("give photo=..., or face=... made by encode_faces: one of the two")
-        face = face or self.encode_faces(photo, policy=policy)
+        face = face or self.encode_faces(photo, policy=policy, box=box)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         count = max(len(prompts), len(face.faces))
         if {len(prompts), len(face.faces)} - {1, count}:
@@ -187,7 +186,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
             mix_with: a second photo whose identity and CLIP features are mixed in by `alpha`; the pose is the first's.
         """
         photos = [photos] if isinstance(photos, PIL.Image.Image | np.ndarray) else list(photos)
-        pictures = [_upright(photo) for photo in photos]
+        pictures = [upright(photo) for photo in photos]
         if faces is None:
             faces = [self._found(rgb, policy, box, f"photo {i + 1}") for i, rgb in enumerate(pictures)]
         size = self.unet.config.sample_size * self.vae_scale_factor
@@ -247,10 +246,3 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
 def _spread(values: torch.Tensor, repeats: int, each: int) -> torch.Tensor:
     """(B, ...) -> (B * repeats * each, ...): the list repeated, then every item for each picture of its prompt."""
     return values.repeat(repeats, *[1] * (values.ndim - 1)).repeat_interleave(each, dim=0)
-
-
-def _upright(photo: Photo) -> np.ndarray:
-    """uint8 RGB (h, w, 3), EXIF orientation applied."""
-    if isinstance(photo, np.ndarray):
-        return photo
-    return np.array(PIL.ImageOps.exif_transpose(photo).convert("RGB"))

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 
 from .conditions import Face, align, crop_of, pose_map
+
+Photo = PIL.Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,10 @@ def face_views(rgb: np.ndarray, face: Face, how: Mapping[str, Any], size: int) -
     if aligned is None:
         raise ValueError("landmarks: the five points lie in one place; the face cannot be aligned")
     return FaceViews(image, pose, aligned)
+
+
+def upright(photo: Photo) -> np.ndarray:
+    """uint8 RGB (h, w, 3), EXIF orientation applied. An array is taken as it is."""
+    if isinstance(photo, np.ndarray):
+        return photo
+    return np.array(PIL.ImageOps.exif_transpose(photo).convert("RGB"))
