@@ -7,6 +7,7 @@ from curation.filters.base import Filter
 from curation.filters.faces import Faces
 from curation.filters.grayscale import Grayscale
 from curation.filters.text import Text
+from curation.image import ImageLimits
 from curation.recipe import PAPER_ORDER, FacesSettings, Recipe
 from curation.weights import WEIGHTS, RefusedError, Resolved, WeightError, resolve, resolve_file
 
@@ -21,17 +22,9 @@ def build(recipe: Recipe, device: str = "cpu") -> dict[str, Filter]:
         WeightError: a model file is missing or is not the pinned one.
     """
     settings, limits = recipe.filters, recipe.images
-    detector, face_file = _face_detector(settings.faces, recipe.weights)
+    faces = build_faces(settings.faces, limits, recipe.weights, device)
     text_file = resolve(settings.text.model, recipe.weights)
     anime_file = resolve("lbp-animeface", recipe.weights)
-    faces = Faces(
-        settings.faces,
-        limits,
-        {"detector": face_file.path},
-        {"detector": face_file.sha256},
-        device=device,
-        detector=detector,
-    )
     needed = {"faces": faces.fingerprint} if settings.anime.where == "faces" else {}
     made = (
         Grayscale(settings.grayscale, limits),
@@ -41,6 +34,17 @@ def build(recipe: Recipe, device: str = "cpu") -> dict[str, Filter]:
     )
     by_name = {one.name: one for one in made}
     return {name: by_name[name] for name in PAPER_ORDER}
+
+
+def build_faces(settings: FacesSettings, limits: ImageLimits, folder: str | None, device: str = "cpu") -> Faces:
+    """The faces filter alone; `folder`: model files, looked in first.
+
+    Raises:
+        WeightError: the detector's file, and its stand-in's, is missing or is not the pinned one.
+    """
+    detector, file = _face_detector(settings, folder)
+    files, hashes = {"detector": file.path}, {"detector": file.sha256}
+    return Faces(settings, limits, files, hashes, device=device, detector=detector)
 
 
 def _face_detector(settings: FacesSettings, folder: str | None) -> tuple[str, Resolved]:

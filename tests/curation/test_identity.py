@@ -1,14 +1,18 @@
-"""Identity vectors of real people."""
+"""Identity vectors of real people, by the recipe's encoder. ArcFace: tests/model/test_identity.py."""
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import pytest
 
 from curation import recipe as recipes
 from curation.filters import build
-from curation.identity import TEMPLATE_112, ArcFace, align, build_encoder
+from curation.identity import build_encoder, encoder
 from curation.image import decode
+from curation.weights import ENVIRONMENT, WeightError
+from model.conditions import align, template
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +58,28 @@ def test_alignment_puts_the_points_on_the_template(people):
     rgb, _, landmarks = people["obama.jpg"]
     crop = align(rgb, landmarks)
     assert crop.shape == (112, 112, 3)
-    moved = align(rgb, TEMPLATE_112 * 2 + 30)
+    moved = align(rgb, template(112) * 2 + 30)
     expected = rgb[30 : 30 + 224 : 2, 30 : 30 + 224 : 2]
     assert np.abs(moved[20:90, 20:90].astype(int) - expected[20:90, 20:90]).mean() < 12
 
 
-def test_the_channel_order_of_arcface_is_part_of_its_fingerprint():
-    limits = recipes.ImageLimits()
-    orders = {ArcFace({}, order, limits).fingerprint for order in ("bgr", "rgb")}
-    assert len(orders) == 2
+def test_runs_of_before_find_their_dlib_vectors():
+    """The fingerprint names a run's folder of annotations: it is for ever."""
+    assert build_encoder(recipes.load("curation/recipes/sample.yaml")).fingerprint == "dlib-19e8b4af76fd"
+
+
+def test_arcface_is_brought_by_the_user(tmp_path, monkeypatch):
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setenv("FACEMAKEUP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(WeightError, match=r"(?s)w600k_r50\.onnx .*remedy: put w600k_r50\.onnx into"):
+        encoder("arcface", folder=str(tmp_path))
+    (tmp_path / "w600k_r50.onnx").write_bytes(b"a network")
+    made = encoder("arcface", "rgb", folder=str(tmp_path))
+    assert made.channel_order == "rgb"
+    assert made.weights["network"].sha256 == hashlib.sha256(b"a network").hexdigest()
+
+
+def test_a_recipe_may_want_no_identity():
+    recipe = recipes.load("curation/recipes/sample.yaml")
+    without = recipe.model_copy(update={"annotate": recipes.Annotate(identity="none")})
+    assert build_encoder(without) is None
