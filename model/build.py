@@ -20,7 +20,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from model.config import ModelConfig
+from model.checkpoint_state import Checkpoint
+from model.config import Conditions, ModelConfig
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
@@ -41,37 +42,51 @@ def random_pipeline(config: ModelConfig, vocabulary: Path, seed: int = 0) -> Fac
             "text_encoder": CLIPTextModel(CLIPTextConfig(**config.text_encoder)),
             "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder)),
         }
-        trained = FaceMakeUp.around(unet, config)
+        trained = FaceMakeUp.around(
+            unet, config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank, config.shortcut
+        )
     scheduler = DDIMScheduler.from_config(config.scheduler)
-    return _pipeline(config, trained, tokenizer=clip_tokenizer(vocabulary), scheduler=scheduler, **parts)
+    return _pipeline(config.conditions, trained, tokenizer=clip_tokenizer(vocabulary), scheduler=scheduler, **parts)
 
 
 def pretrained_pipeline(
-    config: ModelConfig,
-    base: str | None = None,
-    image_encoder: str | None = None,
-    vae: str | None = None,
+    base: str | Path,
+    image_encoder: str | Path | None = None,
+    vae: str | Path | None = None,
+    *,
+    conditions: Conditions,
+    checkpoint: Checkpoint | None = None,
+    identity_dim: int = 512,
+    rank: int = 128,
     dtype: torch.dtype = torch.float32,
 ) -> FaceMakeUpPipeline:
-    """Stable Diffusion and CLIP from folders or hub names (default: the configuration's), with an untrained adapter."""
-    named = config.pretrained
-    if base is None and named is None:
-        raise ValueError(f"the configuration {config.name} names no pretrained weights: give a base folder")
-    base = base or named.base
-    image_encoder = image_encoder or (named and named.image_encoder)
-    vae = vae or (named and named.vae)
-    if image_encoder is None:
-        raise ValueError("the CLIP image encoder is not part of Stable Diffusion: give its folder or hub name")
-    unet = FaceUNet.from_pretrained(base, subfolder="unet", torch_dtype=dtype)
-    vae_place = {"pretrained_model_name_or_path": vae} if vae else _inside(base, "vae")
+    """Stable Diffusion, a CLIP image encoder and a VAE from folders or hub names, with a checkpoint's adapter on them.
+
+    Args:
+        base: has unet, text_encoder, tokenizer, scheduler; and vae and image_encoder where they are not named.
+        checkpoint: None for an untrained adapter of `identity_dim` and `rank`. Each of its tensors keeps its dtype
+            unless `dtype` is half precision.
+
+    Raises:
+        OSError: a part that is not there, in diffusers' and transformers' words.
+        ValueError: the checkpoint does not fit the base, with the keys.
+    """
+    unet = FaceUNet.from_pretrained(base, subfolder="unet", torch_dtype=dtype, adapter=False)
+    eyes = CLIPVisionModelWithProjection.from_pretrained(**_place(image_encoder, base, "image_encoder"), dtype=dtype)
+    if checkpoint is not None:
+        dimensions = checkpoint.dimensions()
+        identity_dim, rank = dimensions.identity, dimensions.rank
+    trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank)
+    if checkpoint is not None:
+        trained.load(checkpoint, assign=dtype == torch.float32)
     return _pipeline(
-        config,
-        FaceMakeUp.around(unet, config),
-        vae=AutoencoderKL.from_pretrained(**vae_place, torch_dtype=dtype),
-        text_encoder=CLIPTextModel.from_pretrained(**_inside(base, "text_encoder"), dtype=dtype),
-        tokenizer=CLIPTokenizer.from_pretrained(**_inside(base, "tokenizer")),
+        conditions,
+        trained,
+        vae=AutoencoderKL.from_pretrained(**_place(vae, base, "vae"), torch_dtype=dtype),
+        text_encoder=CLIPTextModel.from_pretrained(base, subfolder="text_encoder", dtype=dtype),
+        tokenizer=CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
         scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler", clip_sample=False, set_alpha_to_one=False),
-        image_encoder=CLIPVisionModelWithProjection.from_pretrained(image_encoder, dtype=dtype),
+        image_encoder=eyes,
     )
 
 
@@ -105,8 +120,8 @@ def trained_parts(pipeline: FaceMakeUpPipeline) -> FaceMakeUp:
     return FaceMakeUp(pipeline.unet, pipeline.controlnet, pipeline.projector)
 
 
-def _pipeline(config: ModelConfig, trained: FaceMakeUp, **parts: Any) -> FaceMakeUpPipeline:
-    side = config.image_encoder["image_size"]
+def _pipeline(conditions: Conditions, trained: FaceMakeUp, **parts: Any) -> FaceMakeUpPipeline:
+    side = parts["image_encoder"].config.image_size
     for part in (trained, *(part for part in parts.values() if isinstance(part, torch.nn.Module))):
         part.eval()
     return FaceMakeUpPipeline(
@@ -115,9 +130,11 @@ def _pipeline(config: ModelConfig, trained: FaceMakeUp, **parts: Any) -> FaceMak
         controlnet=trained.controlnet,
         projector=trained.projector,
         feature_extractor=CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
-        conditions=config.conditions.model_dump(),
+        conditions=conditions.model_dump(),
     )
 
 
-def _inside(base: str, part: str) -> dict[str, str]:
-    return {"pretrained_model_name_or_path": base, "subfolder": part}
+def _place(named: str | Path | None, base: str | Path, part: str) -> dict[str, Any]:
+    if named is None:
+        return {"pretrained_model_name_or_path": base, "subfolder": part}
+    return {"pretrained_model_name_or_path": named}

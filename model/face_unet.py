@@ -37,7 +37,7 @@ class FaceUNet(UNet2DConditionModel):
         if self.adapted:
             raise ValueError("this UNet has a face adapter already")
         processors = {}
-        for name, attention in self._attentions():
+        for name, attention in self.attentions():
             if name.endswith("attn2"):
                 processor = IPAdapterAttnProcessor2_0(
                     attention.inner_dim, attention.cross_attention_dim, num_tokens=(4,), scale=1.0
@@ -105,7 +105,7 @@ class FaceUNet(UNet2DConditionModel):
             if id(parameter) not in adapter
         }
 
-    def _attentions(self) -> Iterator[tuple[str, Attention]]:
+    def attentions(self) -> Iterator[tuple[str, Attention]]:
         """Every attention with its name, in the order of `attn_processors`: down, up, mid; attn1 before attn2."""
         for name, module in self.named_modules():
             if isinstance(module, Attention) and name.rpartition(".")[2] in ("attn1", "attn2"):
@@ -114,7 +114,7 @@ class FaceUNet(UNet2DConditionModel):
     def _adapter_items(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         if not self.adapted:
             return
-        for index, (name, attention) in enumerate(self._attentions()):
+        for index, (name, attention) in enumerate(self.attentions()):
             for theirs, ours in PROJECTIONS.items():
                 layer = attention.get_submodule(ours)
                 yield f"{index}.{theirs}_lora.down.weight", layer.lora_A[LORA].weight
@@ -126,11 +126,11 @@ class FaceUNet(UNet2DConditionModel):
     # -- folders -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **options: Any) -> "FaceUNet":
-        """A stock UNet folder (or hub name); with `adapter.safetensors` in it, adapted."""
+    def from_pretrained(cls, folder: str | Path, adapter: bool = True, **options: Any) -> "FaceUNet":
+        """A stock UNet folder (or hub name); with `adapter.safetensors` in it, adapted, unless `adapter` is False."""
         unet = super().from_pretrained(folder, **options)
         file = Path(folder) / (options.get("subfolder") or "") / ADAPTER_FILE
-        if file.is_file():
+        if adapter and file.is_file():
             state = {key.removeprefix("ip_adapter."): value for key, value in load_file(file).items()}
             unet.attach(rank=state["0.to_q_lora.down.weight"].shape[0])
             unet.load_ip_adapter_state(state)

@@ -15,7 +15,7 @@ import torch
 from diffusers import ControlNetModel
 from torch import nn
 
-from model.config import ModelConfig
+from model.checkpoint_state import Checkpoint
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector
 
@@ -36,16 +36,15 @@ class FaceMakeUp(nn.Module):
             parameter.requires_grad_(True)
 
     @classmethod
-    def around(cls, unet: FaceUNet, config: ModelConfig) -> FaceMakeUp:
-        """New trainable parts around a stock `unet`: the ControlNet starts as its copy, with zero outputs."""
+    def around(cls, unet: FaceUNet, identity_dim: int, clip_dim: int, rank: int, shortcut: bool = True) -> FaceMakeUp:
+        """New trainable parts around a stock `unet`: the ControlNet starts as its copy, with zero outputs.
+
+        `identity_dim`: length of the identity vector; `clip_dim`: width of the CLIP hidden states; `rank`: of the LoRA;
+        `shortcut`: see `FaceProjector`.
+        """
         controlnet = ControlNetModel.from_unet(unet)  # before the adapter, whose keys it could not load
-        unet.attach(config.lora_rank)
-        projector = FaceProjector(
-            identity_dim=config.identity_dim,
-            clip_dim=config.image_encoder["hidden_size"],
-            token_dim=unet.config.cross_attention_dim,
-            shortcut=config.shortcut,
-        )
+        unet.attach(rank)
+        projector = FaceProjector(identity_dim, clip_dim, unet.config.cross_attention_dim, shortcut)
         for part in (controlnet, projector):
             if part.dtype != unet.dtype:
                 part.to(unet.dtype)
@@ -92,3 +91,26 @@ class FaceMakeUp(nn.Module):
         for name, parameter in self.named_parameters():
             if not name.startswith("unet.") or id(parameter) in adapter:
                 yield name, parameter
+
+    def checkpoint(self, **metadata: str) -> Checkpoint:
+        """What is trained, under the authors' names; the tensors are this module's own, not copies."""
+        shortcut = str(self.projector.config.shortcut).lower()
+        return Checkpoint(
+            self.projector.image_proj_state(),
+            self.unet.ip_adapter_state(),
+            {key: value.detach() for key, value in self.controlnet.state_dict().items()},
+            {"shortcut": shortcut, **metadata},
+        )
+
+    def load(self, checkpoint: Checkpoint, assign: bool = False) -> None:
+        """Take a checkpoint's weights; without a ControlNet in it, this one's stays. `assign`: and their dtypes.
+
+        Raises:
+            ValueError, RuntimeError: keys or shapes differ, with their names.
+        """
+        self.projector.load_image_proj_state(checkpoint.image_proj, assign)
+        self.projector.register_to_config(shortcut=checkpoint.shortcut)
+        self.projector.resampler.shortcut = checkpoint.shortcut
+        self.unet.load_ip_adapter_state(checkpoint.ip_adapter, assign)
+        if checkpoint.controlnet is not None:
+            self.controlnet.load_state_dict(checkpoint.controlnet, strict=True, assign=assign)

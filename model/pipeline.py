@@ -38,7 +38,7 @@ class FaceMakeUpOutput(BaseOutput):
 
 
 class FaceMakeUpPipeline(StableDiffusionPipeline):
-    """See `__call__`. `find_faces`, where set, turns a uint8 RGB photo into faces with landmarks and identity."""
+    """See `__call__`. For photos set `face_finder`: (uint8 RGB) -> [Face], and its `embed(rgb, Face) -> Face`."""
 
     model_cpu_offload_seq = "text_encoder->image_encoder->projector->unet->vae"
     _optional_components = ["safety_checker"]
@@ -64,7 +64,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         )  # fmt: skip
         self.register_modules(controlnet=controlnet, projector=projector)
         self.register_to_config(conditions=conditions)
-        self.find_faces: Callable[[np.ndarray], list[Face]] | None = None
+        self.face_finder: Any = None
 
     @torch.no_grad()
     def __call__(
@@ -181,7 +181,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         """Photos -> what the model sees of one face each.
 
         Args:
-            faces: known faces, one a photo, with identity; otherwise `find_faces` is asked.
+            faces: known faces, one a photo, with identity; otherwise `face_finder` is asked.
             policy: which of several faces: only (refuses several), largest, highest_score, match_box (with `box`).
             mix_with: a second photo whose identity and CLIP features are mixed in by `alpha`; the pose is the first's.
         """
@@ -198,11 +198,12 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         return seen if mix_with is None else mixed(seen, self.encode_faces(mix_with, policy=policy), alpha, renormalise)
 
     def _found(self, rgb: np.ndarray, policy: str, box: Sequence[float] | None, where: str) -> Face:
-        if self.find_faces is None:
+        if self.face_finder is None:
             raise ValueError(
-                "this pipeline has no face finder: set pipeline.find_faces, or call encode_faces with faces"
+                f"{where}: nothing finds its face: set pipeline.face_finder, or give encode_faces the faces"
             )
-        return choose_face(self.find_faces(rgb), policy, box, where)
+        face = choose_face(self.face_finder(rgb), policy, box, where)
+        return face if face.identity is not None else self.face_finder.embed(rgb, face)
 
     def _checked(self, face: Face) -> Face:
         wanted = self.projector.config.identity_dim
