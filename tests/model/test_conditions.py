@@ -65,6 +65,11 @@ def test_a_tie_goes_to_the_left_then_up(policy, turned):
     assert choose_face(faces[::turned], policy).box.tolist() == [5, 0, 15, 10]
 
 
+def test_equally_sure_faces_are_told_apart_by_size():
+    left, large = face([5, 0, 15, 10]), face([40, 0, 60, 20])
+    assert choose_face([left, large], "highest_score") is large
+
+
 def test_an_unknown_policy_is_told_the_known_ones():
     with pytest.raises(ValueError, match="'biggest'; choose one of only, largest, highest_score, match_box"):
         choose_face([LARGE], "biggest")
