@@ -58,12 +58,17 @@ class Checkpoint:
 
     def non_finite(self) -> dict[str, int]:
         """{key: how many of its numbers are NaN or infinite}, of the tensors that have any."""
-        counts = {
+        return {
             f"{part}.{key}": int((~value.isfinite()).sum())
             for part, tensors in self.parts.items()
             for key, value in tensors.items()
+            if not finite(value)
         }
-        return {key: count for key, count in counts.items() if count}
+
+
+def finite(value: torch.Tensor) -> bool:
+    """No NaN, no infinity. Extremes carry both, and are found many times faster than `isfinite` finds either."""
+    return not value.numel() or all(extreme.isfinite() for extreme in value.aminmax())
 
 
 def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
@@ -86,6 +91,6 @@ def cast(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Checkpoint, float]
     for part, tensors in checkpoint.parts.items():
         parts[part] = {key: value.to(dtype) for key, value in tensors.items()}
         for key, value in tensors.items():
-            if value.dtype != dtype and value.isfinite().all():
+            if value.dtype != dtype and finite(value):
                 largest = max(largest, float((parts[part][key].double() - value.double()).abs().max()))
     return replace(checkpoint, **parts, metadata=dict(checkpoint.metadata)), largest

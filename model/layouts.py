@@ -134,6 +134,8 @@ def measure(image_proj: Shapes, ip_adapter: Shapes) -> Dimensions:
             f"tokens of width {token}: not a multiple of {HEAD_DIM}, the head size that stock diffusers assumes; "
             "it would load this file and compute something else"
         )
+    if 0 in (token, clip, dimensions.identity, dimensions.rank, *dimensions.widths):
+        raise CheckpointError(f"a size is 0: {dimensions}; the file is damaged")
     wrong = _mismatches("image_proj", image_proj, image_proj_shapes(dimensions.identity, clip, token))
     wrong += _mismatches("ip_adapter", ip_adapter, ip_adapter_shapes(dimensions.widths, token, dimensions.rank))
     if wrong:
@@ -204,18 +206,22 @@ def processor_order(names: Iterable[str]) -> dict[str, int]:
         block = int(match[2].lstrip(".") or 0)
         parsed[(BLOCK_ORDER.index(match[1]), block, int(match[3]), int(match[4]), int(match[5]))] = name
     for group, block, attention, layer, kind in sorted(parsed):
-        needed = [(group, block, attention, layer, 3 - kind)]
-        needed += [(group, block, attention - 1, 0, 1)] * bool(attention) + [
-            (group, block, attention, layer - 1, 1)
-        ] * bool(layer)
-        for gap in needed:
-            if gap not in parsed:
-                dotted = f".{gap[1]}" if BLOCK_ORDER[gap[0]] != "mid_block" else ""
-                lost = f"{BLOCK_ORDER[gap[0]]}{dotted}.attentions.{gap[2]}.transformer_blocks.{gap[3]}.attn{gap[4]}"
-                raise CheckpointError(
-                    f"the file has {parsed[group, block, attention, layer, kind]} but nothing of {lost}"
-                )
+        before = {(group, block, attention, layer, 3 - kind)}  # its other half
+        if attention:
+            before.add((group, block, attention - 1, 0, 1))
+        if layer:
+            before.add((group, block, attention, layer - 1, 1))
+        if gaps := sorted(before - parsed.keys()):
+            raise CheckpointError(
+                f"the file has {parsed[group, block, attention, layer, kind]} but nothing of "
+                f"{_attention_name(*gaps[0])}; all indices after it would be wrong; take a complete file"
+            )
     return {parsed[place]: index for index, place in enumerate(sorted(parsed))}
+
+
+def _attention_name(group: int, block: int, attention: int, layer: int, kind: int) -> str:
+    place = "mid_block" if BLOCK_ORDER[group] == "mid_block" else f"{BLOCK_ORDER[group]}.{block}"
+    return f"{place}.attentions.{attention}.transformer_blocks.{layer}.attn{kind}"
 
 
 def unet_attentions(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
