@@ -100,7 +100,7 @@ def open_artist(
         artist.pipeline.enable_model_cpu_offload(device=device)
     else:
         artist.pipeline.to(device)
-    artist.pipeline.set_progress_bar_config(leave=False)
+    artist.pipeline.set_progress_bar_config(disable=True)  # whoever draws shows its own
     return artist
 
 

@@ -188,7 +188,8 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         photos = [photos] if isinstance(photos, PIL.Image.Image | np.ndarray) else list(photos)
         pictures = [upright(photo) for photo in photos]
         if faces is None:
-            faces = [self._found(rgb, policy, box, f"photo {i + 1}") for i, rgb in enumerate(pictures)]
+            places = [f"photo {i + 1}" for i in range(len(pictures))] if len(pictures) > 1 else ["the photo"]
+            faces = [self._found(rgb, policy, box, place) for rgb, place in zip(pictures, places, strict=True)]
         size = self.unet.config.sample_size * self.vae_scale_factor
         views = [
             face_views(rgb, self._checked(face), self.config.conditions, size)
