@@ -130,9 +130,9 @@ def _read_pipeline(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder / 'projector'} is no FaceProjector: {error} is missing or unknown") from error
     ip_adapter = {key.removeprefix("ip_adapter."): adapter[key] for key in adapter}
     config = _json(folder / "projector" / "config.json")
-    # how a face becomes conditions belongs to the weights: it goes with them into a single file
-    conditions = _json(folder / "model_index.json").get("conditions") or {}
-    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in conditions.items()}
+    # how a face becomes conditions belongs to the weights and goes with them into a single file
+    conditions = _json(folder / "model_index.json").get("conditions")
+    metadata = {"conditions": json.dumps(conditions, sort_keys=True)} if conditions else {}
     metadata |= adapter.metadata | {"shortcut": "true" if config.get("shortcut") else "false", "layout": "pipeline"}
     metadata.pop("format", None)
     checkpoint = Checkpoint(image_proj, ip_adapter, None, metadata)

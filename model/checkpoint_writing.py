@@ -44,6 +44,8 @@ def write(
     layout: str,
     *,
     base: str | Path | None = None,
+    image_encoder: str | Path | None = None,
+    vae: str | Path | None = None,
     dtype: str | None = None,
     fold_lora: bool = False,
     force: bool = False,
@@ -53,6 +55,7 @@ def write(
 
     Args:
         base: a diffusers folder of the base model; needed by `pipeline`, and where a ControlNet's heads are unknown.
+        image_encoder, vae: folders or hub names for `pipeline`, where `base` has none or another one is wanted.
         dtype: `fp16`, `bf16` or `fp32`, for all parts. Lossy where it has fewer bits.
         fold_lora: `pipeline` only: add the LoRA to the UNet's weights. Lossy where the base is not fp32.
         force: replace what is at `path`.
@@ -81,6 +84,8 @@ def write(
     unet = _unet_config(base) if base is not None else None
     if unet is not None:
         require_fit(checkpoint.dimensions(), unet)
+    if not any(value.any() for key, value in checkpoint.ip_adapter.items() if key.endswith("_lora.up.weight")):
+        notes.append("every LoRA is zero: untrained, or folded into the UNet of the folder that it was read from")
     if layout in ("ip-adapter", "diffusers"):
         notes += _stock_notes(checkpoint, layout)
     if path.suffix == ".bin":
@@ -90,7 +95,12 @@ def write(
         if layout == "pipeline":
             from model.export import write_pipeline
 
-            notes.extend(write_pipeline(checkpoint, base, scratch, fold_lora=fold_lora) or [])
+            try:
+                notes.extend(
+                    write_pipeline(checkpoint, base, scratch, image_encoder=image_encoder, vae=vae, fold_lora=fold_lora)
+                )
+            except ValueError as error:
+                raise CheckpointError(f"no pipeline can be made on {base}: {error}") from error
         elif layout == "diffusers":
             _write_diffusers(checkpoint, scratch, unet)
         elif path.suffix == ".bin":
@@ -212,12 +222,15 @@ def _write_diffusers(checkpoint: Checkpoint, folder: Path, unet: dict | None) ->
         )
         controlnet_layout.save(checkpoint.controlnet, config, folder / "controlnet")
     dimensions = checkpoint.dimensions()
+    conditions = json.loads(checkpoint.metadata.get("conditions", "{}"))
     card = CARD.read_text()
     for name, value in {
         "SHORTCUT": checkpoint.shortcut,
         "IDENTITY": dimensions.identity,
         "CLIP": dimensions.clip,
-        "ENCODER": checkpoint.metadata.get("identity_encoder", "not recorded"),
+        "ENCODER": conditions.get("identity_encoder", "not recorded"),
+        "CHANNELS": conditions.get("channel_order", "not recorded"),
+        "ALIGNMENT": conditions.get("align_size", "not recorded"),
     }.items():
         card = card.replace(f"@{name}@", str(value))
     (folder / "README.md").write_text(card)

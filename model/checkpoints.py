@@ -163,6 +163,10 @@ def build_parser() -> argparse.ArgumentParser:
     change.add_argument("target", metavar="OUT")
     change.add_argument("--to", required=True, choices=LAYOUTS, help="layout of OUT")
     change.add_argument("--base", metavar="FOLDER", help="base model, a diffusers folder; needed for pipeline")
+    change.add_argument(
+        "--image-encoder", metavar="FOLDER", help="CLIP image encoder for pipeline; default: the base's"
+    )
+    change.add_argument("--vae", metavar="FOLDER", help="VAE for pipeline; default: the base's")
     change.add_argument("--dtype", choices=DTYPES, help="default: each tensor keeps its own; the loss is measured")
     change.add_argument(
         "--fold-lora", action="store_true", help="pipeline: add the LoRA to the UNet; the loss is measured"
@@ -182,7 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _inspect(asked) if asked.command == "inspect" else _convert(asked)
     except CheckpointError as error:
         print(f"refused: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:  # a full disk, a base folder without one of its parts
+        print(f"failed: {error}", file=sys.stderr)
+    return 2
 
 
 def _inspect(asked: argparse.Namespace) -> int:
@@ -201,6 +207,8 @@ def _convert(asked: argparse.Namespace) -> int:
         asked.to,
         shortcut=asked.shortcut,
         base=asked.base,
+        image_encoder=asked.image_encoder,
+        vae=asked.vae,
         dtype=asked.dtype,
         fold_lora=asked.fold_lora,
         force=asked.force,

@@ -23,7 +23,8 @@ from model.face_unet import FaceUNet
 from model.projector import FaceProjector
 from tests.model import foreign
 
-SD15, TINY = foreign.SD15, foreign.TINY
+TINY = foreign.TINY
+CONDITIONS = {"identity_encoder": "dlib", "align_size": 112, "channel_order": "rgb"}
 
 
 @pytest.fixture
@@ -59,8 +60,7 @@ def pipeline_folder(checkpoint, folder):
     controlnet = ControlNetModel.from_unet(UNet2DConditionModel(**foreign.TINY_UNET))
     controlnet.load_state_dict(checkpoint.controlnet)
     controlnet.save_pretrained(folder / "controlnet")
-    index = {"conditions": {"identity_encoder": "dlib", "align_size": 112, "legacy_pose_map": False}}
-    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "model_index.json").write_text(json.dumps({"conditions": CONDITIONS}))
     return folder
 
 
@@ -150,7 +150,7 @@ def test_an_exported_pipeline_is_read_with_its_conditions(released, tmp_path):
     found = read(pipeline_folder(replace(released, metadata={"shortcut": "false"}), tmp_path / "pipeline"))
     assert_same(found, released)
     assert found.shortcut is False
-    assert (found.metadata["identity_encoder"], found.metadata["align_size"]) == ("dlib", "112")
+    assert json.loads(found.metadata["conditions"]) == CONDITIONS
     assert found.metadata["layout"] == "pipeline"
 
 
@@ -195,12 +195,12 @@ def test_files_are_exactly_as_others_expect_them(released, tmp_path):
 
 
 def test_metadata_stays_in_safetensors_and_its_loss_is_said(released, tmp_path):
-    released.metadata |= {"identity_encoder": "dlib", "channel_order": "rgb", "steps": "500"}
+    released.metadata |= {"conditions": json.dumps(CONDITIONS), "steps": "500"}
     write(released, tmp_path / "a.safetensors", "facemakeup")
     found = read(tmp_path / "a.safetensors")
     assert found.metadata == released.metadata | {"layout": "facemakeup", "origin": "authors"}
     notes = write(found, tmp_path / "model.bin", "authors")
-    assert any("channel_order, identity_encoder, steps" in note for note in notes)
+    assert any("conditions, steps" in note for note in notes)
 
 
 def test_a_controlnets_heads_travel_in_our_own_file(released, tmp_path, base):
@@ -250,8 +250,10 @@ def stock_base(tmp_path_factory):
 
 
 def test_the_model_cards_snippet_runs_as_it_stands(released, tmp_path, stock_base):
+    released.metadata["conditions"] = json.dumps(CONDITIONS)
     write(released, tmp_path / "stock", "diffusers", base=stock_base)
     card = (tmp_path / "stock" / "README.md").read_text()
+    assert "encoder: dlib; its channel order: rgb" in card
     assert "hands the ControlNet the text" in card and "without the pose branch" in card
     (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     snippet = snippet.replace(
