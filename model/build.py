@@ -69,8 +69,13 @@ def pretrained_pipeline(
 
     Raises:
         OSError: a part that is not there, in diffusers' and transformers' words.
-        ValueError: the checkpoint does not fit the base, with the keys.
+        ValueError: the checkpoint does not fit the base, with the keys; or no image encoder is named.
     """
+    if image_encoder is None and Path(base).is_dir() and not (Path(base) / "image_encoder").is_dir():
+        raise ValueError(
+            f"{base}: the CLIP image encoder is no part of Stable Diffusion: give its folder or hub name as "
+            "image_encoder, the paper's is laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+        )
     unet = FaceUNet.from_pretrained(base, subfolder="unet", torch_dtype=dtype, adapter=False)
     eyes = CLIPVisionModelWithProjection.from_pretrained(**_place(image_encoder, base, "image_encoder"), dtype=dtype)
     if checkpoint is not None:

@@ -113,7 +113,8 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         if {len(prompts), len(face.faces)} - {1, count}:
             raise ValueError(f"{len(prompts)} prompts, {len(face.faces)} faces: give as many, or one of either")
         negatives = [negative_prompt] * count if isinstance(negative_prompt, str) else list(negative_prompt)
-        options = (num_inference_steps, num_images_per_prompt, seed, output_type, callback_on_step_end)
+        callback = callback_on_step_end or (lambda pipeline, index, timestep, tensors: tensors)
+        options = (num_inference_steps, num_images_per_prompt, seed, output_type, callback)
         # scales and the scheduler's position are state of the modules: whoever draws holds them until it is done
         with _DRAWING.setdefault(self.unet, threading.Lock()):
             images = self._draw(prompts * (count // len(prompts)), negatives, face, scales, *options)
@@ -129,7 +130,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         each: int,
         seed: int,
         output_type: str,
-        callback: Callable[..., dict] | None,
+        callback: Callable[..., dict],
     ) -> Any:
         self._guidance_scale, self._interrupt, self._cross_attention_kwargs = scales.guidance, False, None
         self.unet.set_ip_scale(scales.ip)
@@ -151,15 +152,13 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         self._num_timesteps = len(self.scheduler.timesteps)
         with self.progress_bar(total=self._num_timesteps) as bar:
             for index, timestep in enumerate(self.scheduler.timesteps):
-                noisy = torch.cat([latents, latents]) if guided else latents
-                noisy = self.scheduler.scale_model_input(noisy, timestep)
+                noisy = self.scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep)
                 noise = self._predict(noisy, timestep, text, tokens, poses, scales.controlnet)
                 if guided:
                     unconditional, conditional = noise.chunk(2)
                     noise = unconditional + scales.guidance * (conditional - unconditional)
                 latents = self.scheduler.step(noise, timestep, latents, **options, return_dict=False)[0]
-                if callback is not None:
-                    latents = callback(self, index, timestep, {"latents": latents}).get("latents", latents)
+                latents = callback(self, index, timestep, {"latents": latents}).get("latents", latents)
                 bar.update()
                 if self._interrupt:
                     break

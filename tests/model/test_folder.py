@@ -1,0 +1,137 @@
+"""One folder draws the same wherever it is loaded: here, by diffusers alone, and where this project is not installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+
+from model.build import load_pipeline, pretrained_pipeline, trained_parts
+from model.checkpoint_state import bit_equal
+from model.config import Conditions
+from model.export import write_pipeline
+from tests.model.conftest import some_face, some_photo
+
+# -S: without the .pth file that makes this project importable; the packages are then found by their folder alone
+ELSEWHERE = """
+import sys, importlib.util
+sys.path.append(sys.argv[1])
+assert importlib.util.find_spec("model") is None, "the package can be imported: this proves nothing"
+import numpy as np
+from diffusers import DiffusionPipeline
+pipeline = DiffusionPipeline.from_pretrained(sys.argv[2], trust_remote_code=True)
+pipeline.set_progress_bar_config(disable=True)
+given = np.load(sys.argv[3])
+Face = sys.modules[type(pipeline).__module__].Face
+face = pipeline.encode_faces(given["photo"], [Face(given["box"], given["landmarks"], 0.9, given["identity"])])
+drawn = pipeline("a person", face=face, num_inference_steps=3, output_type="np").images
+pipeline.save_pretrained(sys.argv[4])
+np.save(sys.argv[5], drawn)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(pipeline, tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("exported")
+    pipeline.save_pretrained(place)
+    return place
+
+
+def drawn(pipeline):
+    pipeline.set_progress_bar_config(disable=True)
+    face = pipeline.encode_faces(some_photo(), [some_face()])
+    return pipeline("a person", face=face, num_inference_steps=3, output_type="np").images
+
+
+def test_the_folder_draws_the_same(pipeline, folder):
+    assert np.array_equal(drawn(pipeline), drawn(load_pipeline(folder)))
+
+
+def test_the_folder_loads_where_this_project_is_not_installed(pipeline, folder, tmp_path):
+    face = some_face()
+    np.savez(tmp_path / "given.npz", photo=some_photo(), box=face.box, landmarks=face.landmarks, identity=face.identity)
+    arguments = [
+        sysconfig.get_path("purelib"),
+        folder,
+        tmp_path / "given.npz",
+        tmp_path / "again",
+        tmp_path / "drawn.npy",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", ELSEWHERE, *map(str, arguments)],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert np.array_equal(np.load(tmp_path / "drawn.npy"), drawn(pipeline))
+    assert np.array_equal(drawn(load_pipeline(tmp_path / "again")), drawn(pipeline))
+
+
+def test_its_unet_is_a_stock_unet_to_everybody_else(pipeline, folder):
+    stock = UNet2DConditionModel.from_pretrained(folder / "unet")
+    assert type(stock) is UNet2DConditionModel
+    base = pipeline.unet.base_state()
+    assert all(torch.equal(value, base[key]) for key, value in stock.state_dict().items())
+    names = load_file(folder / "unet" / "adapter.safetensors").keys()
+    assert all(name.startswith("ip_adapter.") for name in names)
+
+
+def test_tensors_keep_their_dtype(pipeline, folder, tmp_path):
+    checkpoint = trained_parts(pipeline).checkpoint()
+    checkpoint.ip_adapter = {key: value.to(torch.bfloat16) for key, value in checkpoint.ip_adapter.items()}
+    assert write_pipeline(checkpoint, folder, tmp_path / "mixed") == []
+    written = load_file(tmp_path / "mixed" / "unet" / "adapter.safetensors")
+    assert all(bit_equal(written[f"ip_adapter.{key}"], value) for key, value in checkpoint.ip_adapter.items())
+    poses = load_file(tmp_path / "mixed" / "controlnet" / "diffusion_pytorch_model.safetensors")
+    assert all(bit_equal(poses[key], value) for key, value in checkpoint.controlnet.items())
+
+
+def test_folding_keeps_the_picture_and_the_checkpoint_and_names_its_loss(pipeline, folder, tmp_path):
+    checkpoint = trained_parts(pipeline).checkpoint()
+    before = {key: value.clone() for key, value in checkpoint.ip_adapter.items()}
+    (note,) = write_pipeline(checkpoint, folder, tmp_path / "folded", fold_lora=True)
+    assert "LOSSY" in note
+    assert all(torch.equal(value, before[key]) for key, value in checkpoint.ip_adapter.items())
+    folded = load_file(tmp_path / "folded" / "unet" / "adapter.safetensors")
+    assert all((value == 0).all() for key, value in folded.items() if "lora.up" in key)
+    assert np.abs(drawn(load_pipeline(tmp_path / "folded")) - drawn(pipeline)).max() < 1e-4
+
+
+def test_how_faces_were_made_into_conditions_travels_or_is_said_to_be_unknown(pipeline, folder, tmp_path):
+    trained = trained_parts(pipeline)
+    told = Conditions(crop="pad", align_size=224, identity_encoder="dlib")
+    write_pipeline(trained.checkpoint(conditions=told.model_dump_json()), folder, tmp_path / "told")
+    assert json.loads((tmp_path / "told" / "model_index.json").read_text())["conditions"]["crop"] == "pad"
+    index = json.loads((folder / "model_index.json").read_text())
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for part in folder.iterdir():
+        if part.name != "model_index.json":
+            (plain / part.name).symlink_to(part)
+    (plain / "model_index.json").write_text(json.dumps({"vae": index["vae"]}))
+    (note,) = write_pipeline(trained.checkpoint(), plain, tmp_path / "guessed")
+    assert "does not say how faces were cropped" in note
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not an exported Face-MakeUp pipeline"):
+        load_pipeline(tmp_path)
+
+
+def test_parts_of_a_base_without_an_image_encoder_are_asked_for(folder, tmp_path):
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        (tmp_path / part).symlink_to(folder / part)
+    with pytest.raises(ValueError, match="CLIP image encoder"):
+        pretrained_pipeline(tmp_path, conditions=Conditions())
+    ready = pretrained_pipeline(tmp_path, folder / "image_encoder", conditions=Conditions(), identity_dim=128, rank=4)
+    assert ready.unet.adapted
