@@ -237,11 +237,9 @@ def _write_diffusers(checkpoint: Checkpoint, folder: Path, unet: dict | None) ->
 
 
 def _owned(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous tensors that share memory with nothing: a view would drag its whole storage into the file."""
-    return {
-        key: value.detach().contiguous() if value.untyped_storage().nbytes() == value.nbytes else value.detach().clone()
-        for key, value in tensors.items()
-    }
+    """On the CPU, contiguous, sharing memory with nothing: a view would drag its whole storage into the file."""
+    here = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    return {key: v if v.untyped_storage().nbytes() == v.nbytes else v.clone() for key, v in here.items()}
 
 
 def _atomically(path: Path, folder: bool, fill: Callable[[Path], None]) -> None:

@@ -113,28 +113,32 @@ def _print_table(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     facts = Table(show_header=False, box=None)
     for name, value in report.items():
-        if name in ("parts", "lacks", "non_finite", "metadata"):
+        if name in ("parts", "lacks", "non_finite", "metadata", "sha256"):
             continue
-        shown = (
-            {True: "yes", False: "no", None: "unknown"}.get(value, value)
-            if not isinstance(value, int) or isinstance(value, bool)
-            else value
-        )
-        facts.add_row(name.replace("_", " "), str(shown))
+        words = {"True": "yes", "False": "no", "None": "unknown"}
+        facts.add_row(name.replace("_", " "), words.get(str(value)) or _plain(value))
     for name, value in report["metadata"].items():
-        facts.add_row(name, value)
+        facts.add_row(_plain(name), _plain(value))
     console.print(facts)
+    console.print(f" sha256 {report['sha256']}", soft_wrap=True)  # whole, to be copied
     table = Table("part", "tensors", "parameters", "bytes", "dtypes")
     for name, part in report["parts"].items():
         dtypes = ", ".join(f"{dtype} x {count}" for dtype, count in part["dtypes"].items())
         table.add_row(name, str(part["tensors"]), f"{part['parameters']:,}", f"{part['bytes']:,}", dtypes)
     console.print(table)
     for key, count in report["non_finite"].items():
-        console.print(f"not finite: {count} numbers of {key}", style="red")
+        console.print(f"not finite: {count} numbers of {key}", style="red", markup=False)
     for lack in report["lacks"]:
         console.print(f"lacks: {lack}", style="red", markup=False)
     if not report["lacks"] and not report["non_finite"]:
         console.print("complete and consistent", style="green")
+
+
+def _plain(value: Any) -> str:
+    """What a file says about itself, as text: no markup, nothing that a terminal would obey."""
+    from rich.markup import escape
+
+    return escape("".join(letter if letter.isprintable() else "?" for letter in str(value)))
 
 
 def build_parser() -> argparse.ArgumentParser:

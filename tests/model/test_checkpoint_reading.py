@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from model.checkpoints import CheckpointError, read, write
+from model.checkpoints import CheckpointError, bit_equal, read, write
 from tests.model import foreign
 from tests.model.folders import CONDITIONS, assert_same, pipeline_folder
 
@@ -80,6 +80,19 @@ def test_raw_output_half_under_each_name_is_whole(released, tmp_path):
     assert_same(read(tmp_path / "pytorch_model.bin"), released)
 
 
+def test_an_attention_that_is_under_the_other_name_alone_does_not_shift_those_after_it(released, tmp_path):
+    elsewhere = ("4.", "5.")  # the last of the up blocks; the middle block comes after it
+    flat = foreign.raw(released)
+    for key in list(flat):
+        in_list = key.startswith("adapter_modules.") and not key.startswith(
+            tuple(f"adapter_modules.{i}" for i in elsewhere)
+        )
+        if in_list or key.startswith("unet.up_blocks.1.attentions.1.") and ".processor." in key:
+            del flat[key]
+    torch.save(flat, tmp_path / "pytorch_model.bin")
+    assert_same(read(tmp_path), released)
+
+
 def test_raw_output_may_spell_controlnet_rightly_and_be_wrapped(released, tmp_path):
     flat = {f"module.{key}": value for key, value in foreign.raw(released, controlnet="controlnet").items()}
     save_file(flat, tmp_path / "model.safetensors")
@@ -93,6 +106,14 @@ def test_two_names_that_disagree_are_refused(released, tmp_path):
     torch.save(flat, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"adapter_modules\.3\.to_k_ip\.weight.* differ"):
         read(tmp_path)
+
+
+def test_the_same_bits_are_the_same_only_in_one_dtype_and_shape():
+    zeros = torch.zeros(4, dtype=torch.float16)
+    assert bit_equal(zeros, zeros.clone()) and bit_equal(zeros / 0, zeros / 0)
+    assert not bit_equal(zeros, -zeros)
+    assert not bit_equal(zeros, zeros.to(torch.bfloat16))
+    assert not bit_equal(zeros, zeros.view(2, 2))
 
 
 def test_raw_output_without_its_adapter_says_why(released, tmp_path):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from model.checkpoints import inspect, main
+from model.checkpoints import inspect, main, write
 from tests.model import foreign
 
 
@@ -28,7 +28,8 @@ def test_inspect_says_what_it_is(released, tmp_path, capsys):
     assert adapter["dtypes"] == {"bfloat16": 72} and adapter["bytes"] == 2 * adapter["parameters"]
     assert report["lacks"] == [] and report["non_finite"] == {} and len(report["sha256"]) == 64
     assert main(["inspect", str(file)]) == 0
-    assert "complete and consistent" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "complete and consistent" in printed and report["sha256"] in printed
 
 
 def test_inspect_says_what_is_missing_and_what_is_not_finite(released, tmp_path, capsys):
@@ -40,6 +41,14 @@ def test_inspect_says_what_is_missing_and_what_is_not_finite(released, tmp_path,
     assert "1 numbers of controlnet.conv_in.bias" in printed
     assert main(["inspect", str(foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "x.bin"))]) == 1
     assert "shortcut: unknown" in capsys.readouterr().out
+
+
+def test_what_a_file_says_of_itself_is_printed_as_text(released, tmp_path, capsys):
+    released.metadata |= {"base": "[/red] [bold]x", "note": "\x1b[2Jgone"}
+    write(released, tmp_path / "a.safetensors", "facemakeup")
+    assert main(["inspect", str(tmp_path / "a.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    assert "[/red] [bold]x" in printed and "?[2Jgone" in printed and "\x1b" not in printed
 
 
 def test_convert_prints_what_it_did_or_why_not(released, tmp_path, capsys):
