@@ -48,6 +48,7 @@ def rank_main(rank, port, stage, trained, answers):
             config={
                 "train_micro_batch_size_per_gpu": 1,
                 "zero_optimization": {"stage": stage},
+                "gradient_clipping": 0.0,  # DeepSpeed's default is 1.0
                 "zero_force_ds_cpu_optimizer": False,
                 "optimizer": {"type": "AdamW", "params": {**ADAMW, "weight_decay": 0.01, "torch_adam": True}},
             },
