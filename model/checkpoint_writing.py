@@ -99,7 +99,7 @@ def write(
                 notes.extend(
                     write_pipeline(checkpoint, base, scratch, image_encoder=image_encoder, vae=vae, fold_lora=fold_lora)
                 )
-            except ValueError as error:
+            except (ValueError, RuntimeError) as error:  # torch says a shape that does not fit as the latter
                 raise CheckpointError(f"no pipeline can be made on {base}: {error}") from error
         elif layout == "diffusers":
             _write_diffusers(checkpoint, scratch, unet)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from safetensors.torch import load_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model import checkpoint_writing
 from model.checkpoint_state import finite
@@ -67,6 +68,8 @@ def test_the_ip_adapter_layout_drops_the_pose_branch_and_says_so(released, tmp_p
 
 
 def test_files_are_exactly_as_others_expect_them(released, tmp_path):
+    large = torch.zeros(10_000, 1_000)  # of which a tensor is a small part
+    released.image_proj["norm.weight"] = large[0, : TINY.token]
     write(released, tmp_path / "model.bin", "authors")
     theirs = torch.load(tmp_path / "model.bin", weights_only=True)
     assert list(theirs) == ["image_proj", "ip_adapter", "controlnet"]
@@ -170,6 +173,15 @@ def test_requests_that_cannot_be_are_refused_before_anything_is_written(
     with pytest.raises(CheckpointError, match=words):
         write(released, tmp_path / name, layout, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_encoder_of_another_width_is_refused(released, tmp_path, base):
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 56, "patch_size": 14}
+    eyes = CLIPVisionModelWithProjection(CLIPVisionConfig(hidden_size=32, intermediate_size=64, **shape))
+    eyes.save_pretrained(tmp_path / "eyes")
+    with pytest.raises(CheckpointError, match=r"no pipeline can be made .*proj_in"):
+        write(released, tmp_path / "out", "pipeline", base=base, image_encoder=tmp_path / "eyes")
+    assert [path.name for path in tmp_path.iterdir()] == ["eyes"]
 
 
 def test_a_base_of_another_size_is_refused(released, tmp_path):

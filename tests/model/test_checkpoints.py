@@ -64,6 +64,17 @@ def test_convert_prints_what_it_did_or_why_not(released, tmp_path, capsys):
     assert "both IN and OUT" in capsys.readouterr().err
 
 
+def test_a_base_folder_without_its_parts_fails_in_words(released, tmp_path, capsys):
+    source = foreign.authors_bin(released, tmp_path / "model.bin")
+    (tmp_path / "base" / "unet").mkdir(parents=True)
+    (tmp_path / "base" / "unet" / "config.json").write_text(json.dumps(foreign.TINY_UNET))
+    asked = ["convert", str(source), str(tmp_path / "out"), "--to", "pipeline", "--base", str(tmp_path / "base")]
+    assert main(asked) == 2 and "image_encoder" in capsys.readouterr().err
+    asked += ["--image-encoder", str(tmp_path / "nowhere")]
+    assert main(asked) == 2 and capsys.readouterr().err.startswith("failed: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "model.bin"]
+
+
 def test_help_does_not_wait_for_torch():
     code = "import sys, model.checkpoints as c\ntry: c.main(['--help'])\nfinally: assert 'torch' not in sys.modules, 'torch'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
