@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or it explains at length that torchvision is not here
 
+from model.presets import PRESETS  # noqa: E402
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--mix-with", metavar="PHOTO", help="a second face, mixed in")
     what.add_argument("--alpha", type=float, default=0.5, help="share of the second face (%(default)s)")
     scales = parser.add_argument_group("scales")
-    scales.add_argument("--preset", default="realistic", help="realistic, soft_style or strong_style")
+    scales.add_argument("--preset", default="realistic", choices=list(PRESETS), help="where the scales start")
     scales.add_argument("--ip-scale", type=float)
     scales.add_argument("--controlnet-scale", type=float)
     scales.add_argument("--guidance-scale", type=float)
