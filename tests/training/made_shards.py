@@ -1,0 +1,132 @@
+"""Shards of made pictures in the format of curation/pack.py (docs/run-directory.md): what tests of training read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+ENCODER = "arcface-0123456789ab"
+CONTENT_HASH = "0123456789abcdef"
+
+# left eye, right eye, nose, left and right corner of the mouth, as shares of the face box
+POINTS = np.array([[0.31, 0.40], [0.69, 0.40], [0.50, 0.60], [0.35, 0.78], [0.65, 0.78]])
+
+
+def face_picture(draw: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An oval with eyes, nose and mouth on a coloured ground: BGR uint8 (side, side, 3), box (4,), landmarks (5, 2)."""
+    ground = draw.integers(0, 256, (2, 2, 3)).astype(np.uint8)
+    picture = cv2.resize(ground, (side, side), interpolation=cv2.INTER_LINEAR)
+    width = side * draw.uniform(0.4, 0.7)
+    height = width * 1.25
+    left, top = draw.uniform(0, side - width), draw.uniform(0, max(side - height, 1))
+    landmarks = np.array([left, top]) + POINTS * [width, height]
+    skin = tuple(int(value) for value in draw.integers(90, 240, 3))
+    centre = (int(left + width / 2), int(top + height / 2))
+    cv2.ellipse(picture, centre, (int(width / 2), int(height / 2)), 0, 0, 360, skin, -1, cv2.LINE_AA)
+    for x, y in landmarks[:2]:
+        cv2.circle(picture, (int(x), int(y)), max(int(width / 12), 1), (20, 20, 20), -1, cv2.LINE_AA)
+    mouth = [tuple(int(v) for v in point) for point in landmarks[3:]]
+    cv2.line(picture, *mouth, (40, 40, 170), max(int(width / 16), 1), cv2.LINE_AA)
+    return picture, np.array([left, top, left + width, min(top + height, side)]), landmarks
+
+
+def sample(number: int, *, side: int = 64, identity_dim: int | None = 128) -> tuple[str, list[tuple[str, bytes]]]:
+    """(id, [(extension, bytes)]) of sample `number`: a function of the arguments alone."""
+    draw = np.random.default_rng([number, side])
+    sample_id = hashlib.sha1(f"http://made.test/{number}.jpg".encode()).hexdigest()[:16]
+    picture, box, landmarks = face_picture(draw, side)
+    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    caption = f"a made face, number {number}, {'smiling' if number % 2 else 'serious'}"
+    record = {
+        "id": sample_id,
+        "url": f"http://made.test/{number}.jpg",
+        "caption": caption,
+        "laion_caption": f"picture {number}",
+        "image_caption": "",
+        "image_short_caption": "",
+        "source_id": str(number),
+        "sample_id": str(number),
+        "nsfw": "UNLIKELY",
+        "license": "",
+        "similarity": "0.3",
+        "in_hq": "",
+        "width": side,
+        "height": side,
+        "exif_orientation": 1,
+        "source_format": "jpeg",
+        "source_sha256": hashlib.sha256(jpeg).hexdigest(),
+        "sha256": hashlib.sha256(jpeg).hexdigest(),
+        "phash": f"{number:016x}",
+        "face_box": box.tolist(),
+        "face_landmarks": landmarks.ravel().tolist(),
+        "face_score": 0.9,
+        "caption_box": box.round().tolist(),
+        "grayscale_std": 20.0,
+        "text_boxes": "[]",
+        "face_boxes": json.dumps([{"box": box.tolist(), "landmarks": landmarks.ravel().tolist(), "score": 0.9}]),
+        "anime_hits": "[]",
+        "fingerprints": "{}",
+        "identity_encoder": ENCODER if identity_dim else "none",
+        "content_hash": CONTENT_HASH,
+    }
+    members = [
+        ("jpg", jpeg),
+        ("json", json.dumps(record, sort_keys=True, separators=(",", ":")).encode()),
+        ("txt", caption.encode()),
+    ]
+    if identity_dim:
+        vector = draw.normal(size=identity_dim)
+        file = io.BytesIO()
+        np.save(file, (vector / np.linalg.norm(vector)).astype(np.float32), allow_pickle=False)
+        members.append(("identity.npy", file.getvalue()))
+    return sample_id, members
+
+
+def write_shard(
+    folder: Path, number: int, samples: Iterable[tuple[str, list[tuple[str, bytes]]]], **changes: Any
+) -> None:
+    """NNNNN.tar and NNNNN.json; `changes`: other fields of the sidecar than the true ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = []
+    with tarfile.open(folder / f"{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample_id, members in samples:
+            places = {}
+            for extension, content in members:
+                info = tarfile.TarInfo(f"{sample_id}.{extension}")
+                info.size = len(content)
+                places[extension] = [tar.offset + tarfile.BLOCKSIZE, len(content)]
+                tar.addfile(info, io.BytesIO(content))
+            index.append({"id": sample_id, "members": places})
+    data = (folder / f"{number:05d}.tar").read_bytes()
+    ids = [entry["id"] for entry in index]
+    sidecar = {
+        "shard": number,
+        "samples": len(index),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "revision": 0,
+        "content_hash": CONTENT_HASH,
+        "plan": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16],
+        "index": index,
+        **changes,
+    }
+    (folder / f"{number:05d}.json").write_text(json.dumps(sidecar, separators=(",", ":")))
+
+
+def make_shards(folder: Path, counts: Sequence[int], *, side: int = 64, identity_dim: int | None = 128) -> Path:
+    """Shards with `counts` samples each, and sizes.json. Sample k of all has the number k: see `sample`."""
+    number = 0
+    for shard, count in enumerate(counts):
+        numbers = range(number, number + count)
+        write_shard(folder, shard, (sample(n, side=side, identity_dim=identity_dim) for n in numbers))
+        number += count
+    (folder / "sizes.json").write_text(json.dumps({f"{shard:05d}.tar": count for shard, count in enumerate(counts)}))
+    return folder

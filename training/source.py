@@ -1,0 +1,171 @@
+"""A folder of shards on any fsspec filesystem, what can go wrong with it, and the local folder for what is kept of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import fsspec
+
+T = TypeVar("T")
+
+FIRST_WAIT = 0.5  # seconds; each further wait is twice as long
+ATTEMPTS = 5  # in all, over 7.5 s: what an overloaded server needs; a longer outage is for the job's restarts
+FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+class ShardError(Exception):
+    """Shards cannot be had, or are not what they say. Stops a run: the message names the file and the remedy."""
+
+
+class CorruptSample(Exception):
+    """The bytes of one sample are not what the index says. What to do with its slot is for the caller to decide."""
+
+
+class Listed(NamedTuple):
+    """A file in a listing. `tag`: changes with its content, as far as the filesystem can tell; "" if it cannot."""
+
+    size: int | None
+    tag: str
+
+
+def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
+    """Where indexes and shards are kept: `given`, or else in `FACEMAKEUP_CACHE`, or ~/.cache/facemakeup."""
+    base = os.environ.get("FACEMAKEUP_CACHE") or Path.home() / ".cache" / "facemakeup"
+    return Path(given if given is not None else Path(base) / "shards").expanduser().absolute()
+
+
+def retrying(what: str, call: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+    """`call()`, again after a while when it fails.
+
+    Raises:
+        ShardError: it failed every time, or in a way that does not heal.
+    """
+    for attempt in range(attempts):
+        try:
+            return call()
+        except FINAL as error:
+            raise ShardError(f"{what}: {type(error).__name__}: {error}") from error
+        except ShardError:
+            raise
+        except Exception as error:  # every filesystem has exceptions of its own
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ShardError(f"{what}: the disk is full; make room or set a smaller cache_bytes") from error
+            if attempt + 1 == attempts:
+                raise ShardError(f"{what}: tried {attempts} times: {type(error).__name__}: {error}") from error
+            time.sleep(FIRST_WAIT * 2**attempt)
+    raise ValueError("attempts must be at least 1")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process or thread at a time; a process that dies lets go. On a local disk: not every NFS can do this."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Folder:
+    """A folder by its URL or local path. Cheap to make, safe to pickle, and to use after a fork."""
+
+    def __init__(self, url: str | os.PathLike[str]):
+        text = os.fspath(url)
+        if text.startswith("file://"):
+            text = text.removeprefix("file://")
+        self.url = (text if "://" in text else str(Path(text).expanduser().absolute())).rstrip("/")
+        self.is_local = "://" not in self.url
+        self._made: tuple[int, fsspec.AbstractFileSystem, str] | None = None
+
+    def __reduce__(self):
+        return Folder, (self.url,)
+
+    def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        # an asynchronous filesystem's connections and thread belong to the process that made it
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = (os.getpid(), *fsspec.core.url_to_fs(self.url, use_listings_cache=False))
+        return self._made[1:]
+
+    def path(self, name: str) -> str:
+        """As the filesystem names it."""
+        return f"{self._fs_and_base()[1].rstrip('/')}/{name}"
+
+    def files(self) -> dict[str, Listed]:
+        """The folder's files, by name, sorted. A web server that lists none is asked for sizes.json instead.
+
+        Raises:
+            ShardError: the folder is not there.
+        """
+        fs, base = self._fs_and_base()
+        web = "http" in fs.protocol
+        try:
+            entries = retrying(f"listing {self.url}", lambda: _list(fs, f"{base.rstrip('/')}/" if web else base))
+            found = {
+                urlsplit(entry["name"]).path.rsplit("/", 1)[-1] if web else entry["name"].rsplit("/", 1)[-1]: entry
+                for entry in entries
+                if entry["type"] == "file"
+            }
+        except ShardError:
+            if not web:
+                raise
+            found = {}
+        if web and not any(name.endswith(".tar") for name in found):
+            # what packing wrote last: {name of a tar: samples}
+            tars = json.loads(self.read("sizes.json"))
+            found = {name: {} for tar in tars for name in (tar, f"{tar.removesuffix('.tar')}.json")} | {
+                "sizes.json": {}
+            }
+        return {
+            name: Listed(found[name].get("size"), _tag(found[name]))
+            for name in sorted(found)
+            if name[:1] not in ("", ".")
+        }
+
+    def info(self, name: str) -> Listed:
+        fs, _ = self._fs_and_base()
+        entry = retrying(f"{self.url}/{name}", lambda: fs.info(self.path(name)))
+        return Listed(entry.get("size"), _tag(entry))
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        fs, _ = self._fs_and_base()
+        return retrying(f"{self.url}/{name}", lambda: fs.cat_file(self.path(name), start=start, end=end))
+
+    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Small files, many at a time where the filesystem can."""
+        fs, _ = self._fs_and_base()
+        paths = [self.path(name) for name in names]
+        got = retrying(f"{self.url}: {names[0]} and {len(names) - 1} more", lambda: fs.cat(paths))
+        if isinstance(got, bytes):  # of a single path
+            return {names[0]: got}
+        return {name: got[path] for name, path in zip(names, paths, strict=True)}
+
+    def open(self, name: str) -> IO[bytes]:
+        """For reading here and there; seeks."""
+        fs, _ = self._fs_and_base()
+        options = {} if self.is_local else {"block_size": 1 << 20, "cache_type": "readahead"}
+        return fs.open(self.path(name), "rb", **options)
+
+    def download(self, name: str, local: Path) -> None:
+        """One attempt; raises what the filesystem raises."""
+        fs, _ = self._fs_and_base()
+        fs.get_file(self.path(name), str(local))
+
+
+def _list(fs: fsspec.AbstractFileSystem, base: str) -> list[dict]:
+    fs.invalidate_cache()
+    return fs.ls(base, detail=True)
+
+
+def _tag(entry: dict) -> str:
+    for key in ("ETag", "etag", "md5Hash", "content_md5", "mtime", "Last-Modified", "LastModified", "updated"):
+        if entry.get(key):
+            return str(entry[key])
+    return ""
