@@ -148,13 +148,17 @@ class Order:
 
     # -- what to bring ---------------------------------------------------------------------------------------------
 
+    def window_at(self, t: int, lane: int) -> tuple[int, int]:
+        """(epoch, number of the window) that a lane stands in at the start of step `t`."""
+        epoch, step = self.epoch_of(t)
+        starts = self._starts(epoch, lane)
+        return epoch, int(np.searchsorted(starts, step * self.lane_batch, side="right")) - 1
+
     def shards_needed(self, t: int, lane: int) -> tuple[list[int], list[int]]:
         """What to have at hand for a lane at step `t`: the shards still to be read in its current window, and those of
         the one that follows (of the next epoch, at the end), each in the order of their first use."""
-        epoch, step = self.epoch_of(t)
-        starts, last = self._starts(epoch, lane), self.steps_per_epoch * self.lane_batch
-        place = step * self.lane_batch
-        number = int(np.searchsorted(starts, place, side="right")) - 1
+        epoch, number = self.window_at(t, lane)
+        place, last = self.epoch_of(t)[1] * self.lane_batch, self.steps_per_epoch * self.lane_batch
         current = self._window(epoch, lane, number)
         now = current.shards[place - current.start : last - current.start]
         if current.end < last:
@@ -172,9 +176,9 @@ class Order:
     def window_shards(self) -> int:
         """The most shards that a window can have, in any epoch."""
         filled = np.cumsum(np.sort(self.counts[self.counts > 0]))
-        # a lane's first piece may be the end of a shard, however short
-        widest = max(self.window, int(np.searchsorted(filled, self.lane_batch)) + 2)
-        return min(widest, len(filled))
+        # a lane may begin with the last sample of a shard; the smallest shards may follow
+        more = int(np.searchsorted(filled, self.lane_batch - 1)) + 1 if self.lane_batch > 1 else 0
+        return min(max(self.window, 1 + more), len(filled))
 
     # -- how -------------------------------------------------------------------------------------------------------
 

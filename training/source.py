@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -66,12 +67,48 @@ def retrying(what: str, call: Callable[[], T], attempts: int = ATTEMPTS) -> T:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process or thread at a time; a process that dies lets go. On a local disk: not every NFS can do this."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """One process or thread at a time; a process that dies lets go. On a local disk: not every NFS can do this.
+
+    Yields:
+        Whether the lock was had; always, if it was waited for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def verify_once(path: Path, sha256: str, notes: Path) -> None:
+    """Check a local file's sha256, unless a note says that this was done since it last changed. One process hashes.
+
+    Raises:
+        ShardError: it is another one; names both.
+    """
+    status = retrying(str(path), lambda: os.stat(path))
+    facts = json.dumps([str(path), status.st_size, status.st_mtime_ns, sha256])
+    note = notes / hashlib.sha256(facts.encode()).hexdigest()[:24]
+    if note.exists():
+        return
+    with locked(notes / f"{note.name}.lock"):
+        if note.exists():
+            return
+        found = retrying(str(path), lambda: sha256_of(path))
+        if found != sha256:
+            raise ShardError(
+                f"{path}: its sha256 is {found}, its sidecar says {sha256}: the shard was changed or damaged;"
+                " bring it again, or pack again"
+            )
+        note.write_text(facts)
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Folder:
@@ -136,7 +173,10 @@ class Folder:
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         fs, _ = self._fs_and_base()
-        return retrying(f"{self.url}/{name}", lambda: fs.cat_file(self.path(name), start=start, end=end))
+        data = retrying(f"{self.url}/{name}", lambda: fs.cat_file(self.path(name), start=start, end=end))
+        if start is not None and end is not None and len(data) > end - start:
+            return data[start:end]  # a web server may ignore the range
+        return data
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
         """Small files, many at a time where the filesystem can."""
