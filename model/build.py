@@ -59,13 +59,15 @@ def pretrained_pipeline(
     identity_dim: int = 512,
     rank: int = 128,
     dtype: torch.dtype = torch.float32,
+    keep_dtypes: bool = False,
 ) -> FaceMakeUpPipeline:
     """Stable Diffusion, a CLIP image encoder and a VAE from folders or hub names, with a checkpoint's adapter on them.
 
     Args:
         base: has unet, text_encoder, tokenizer, scheduler; and vae and image_encoder where they are not named.
-        checkpoint: None for an untrained adapter of `identity_dim` and `rank`. Each of its tensors keeps its dtype
-            unless `dtype` is half precision.
+        checkpoint: None for an untrained adapter of `identity_dim` and `rank`.
+        keep_dtypes: each tensor of the checkpoint keeps its own instead of `dtype`: for writing it elsewhere. The
+            authors' is of two, and a model of two dtypes cannot be drawn with.
 
     Raises:
         OSError: a part that is not there, in diffusers' and transformers' words.
@@ -83,7 +85,7 @@ def pretrained_pipeline(
         identity_dim, rank = dimensions.identity, dimensions.rank
     trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank)
     if checkpoint is not None:
-        trained.load(checkpoint, assign=dtype == torch.float32)
+        trained.load(checkpoint, assign=keep_dtypes)
     return _pipeline(
         conditions,
         trained,

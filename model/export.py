@@ -30,7 +30,9 @@ def write_pipeline(
         fold_lora: add the LoRA to the UNet's weights (W + up down) and zero it: one matrix product less a projection.
     """
     conditions, note = conditions_of_checkpoint(checkpoint, base)
-    pipeline = pretrained_pipeline(base, image_encoder, vae, conditions=conditions, checkpoint=checkpoint)
+    pipeline = pretrained_pipeline(
+        base, image_encoder, vae, conditions=conditions, checkpoint=checkpoint, keep_dtypes=True
+    )
     notes = [note] if note else []
     if fold_lora:
         notes.append(f"LOSSY: LoRA folded into the UNet; rounding moves a weight by at most {fold(pipeline.unet):.3g}")

@@ -96,6 +96,16 @@ def test_tensors_keep_their_dtype(pipeline, folder, tmp_path):
     assert all(bit_equal(poses[key], value) for key, value in checkpoint.controlnet.items())
 
 
+def test_a_checkpoint_of_two_dtypes_draws_without_being_exported_first(pipeline, folder, tmp_path):
+    """The authors' release: bfloat16 beside float32."""
+    checkpoint = trained_parts(pipeline).checkpoint()
+    checkpoint.ip_adapter = {key: value.to(torch.bfloat16) for key, value in checkpoint.ip_adapter.items()}
+    conditions = Conditions.model_validate(pipeline.config.conditions)
+    ready = pretrained_pipeline(folder, conditions=conditions, checkpoint=checkpoint)
+    write_pipeline(checkpoint, folder, tmp_path / "mixed")
+    assert np.array_equal(drawn(ready), drawn(load_pipeline(tmp_path / "mixed")))
+
+
 def test_folding_keeps_the_picture_and_the_checkpoint_and_names_its_loss(pipeline, folder, tmp_path):
     checkpoint = trained_parts(pipeline).checkpoint()
     before = {key: value.clone() for key, value in checkpoint.ip_adapter.items()}
