@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate test lint bench weights paddle-env
+.PHONY: help setup sample curate recut report calibrate demo test lint bench weights paddle-env
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -34,6 +34,7 @@ help:  ## this list
 	@echo "make calibrate [LABELS=my.csv]                 thresholds from labelled photos, with their precision and recall"
 	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
 	@echo "make weights                                  which model files are used, where they were found, licences"
+	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make test | lint | bench                      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
 	@echo "Each step alone: $(BIN)/python -m curation.STEP --help  (select fetch score cut annotate pack report ...)"
@@ -86,6 +87,10 @@ calibrate: $(READY)
 
 weights: $(READY)
 	@$(BIN)/python -m curation.weights
+
+demo: $(READY_DEMO)
+	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
+	  $(if $(BASE),--base '$(BASE)') $(if $(LISTEN),--listen '$(LISTEN)') $(if $(PORT),--port '$(PORT)')
 
 test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest $(TESTS)

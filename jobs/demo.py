@@ -10,6 +10,7 @@ It answers only this computer unless --listen names another address, and never s
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import signal
 import sys
@@ -42,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="auto", choices=["auto", "fp32", "fp16", "bf16"])
     parser.add_argument("--offload", action="store_true", help="for a GPU with little memory")
     parser.add_argument("--port", type=int, help=f"default: the first free one from {FIRST_PORT}")
-    parser.add_argument("--listen", metavar="ADDRESS", default=LOOPBACK, help="e.g. 0.0.0.0: all; default: %(default)s")
+    parser.add_argument(
+        "--listen", metavar="ADDRESS", type=address, default=LOOPBACK, help="e.g. 0.0.0.0: all; default: %(default)s"
+    )
     return parser
 
 
@@ -86,6 +89,9 @@ def serve(artist: Any, folder: Path, address: str = LOOPBACK, port: int | None =
     from jobs.demo_texts import CSS
 
     fonts = ["ui-sans-serif", "system-ui", "Segoe UI", "Noto Sans", "Roboto", "Helvetica", "Arial", "sans-serif"]
+    theme = gr.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
+    readable = {"body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_300"}
+    readable |= {name.replace("body_text_color_subdued", "block_info_text_color"): c for name, c in readable.items()}
     page = build_page(artist, folder)
     page.queue(max_size=64)
     page.launch(
@@ -103,11 +109,29 @@ def serve(artist: Any, folder: Path, address: str = LOOPBACK, port: int | None =
         mcp_server=False,
         pwa=False,
         enable_monitoring=False,
-        theme=gr.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"]),
+        theme=theme.set(**readable),
         css=CSS,
         app_kwargs={"middleware": [Middleware(Sealed)]},
     )
     return page
+
+
+def address(text: str) -> str:
+    """An IP address, as `--listen` takes it."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no IP address: give one of this machine's, e.g. 0.0.0.0"
+        ) from error
+
+
+def greeting(notes: list[str], url: str, address: str) -> list[str]:
+    """The lines that are printed when the page is up. `address`: what it listens on."""
+    lines = [*notes, f"Face-MakeUp: {url} (Ctrl-C ends it)"]
+    if not ipaddress.ip_address(address).is_loopback:
+        lines.insert(-1, f"WARNING: --listen {address}: no password; whoever reaches this address can draw.")
+    return lines
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,11 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             print(f"--listen {asked.listen} --port {asked.port or FIRST_PORT}: {error}", file=sys.stderr)
             return 2
-        for note in artist.notes:
-            print(note)
-        if asked.listen not in (LOOPBACK, "localhost", "::1"):
-            print(f"WARNING: --listen {asked.listen}: the page has no password; whoever reaches this address can draw.")
-        print(f"Face-MakeUp: {page.local_url} (Ctrl-C ends it)", flush=True)
+        print("\n".join(greeting(artist.notes, page.local_url, asked.listen)), flush=True)
         try:
             page.block_thread()
         finally:

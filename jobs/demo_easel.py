@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-import tempfile
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -136,7 +136,8 @@ class Easel:
             callback_on_step_end=after_step,
         ).images
         # a name that nobody guesses: whoever has the address of a file can fetch it
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        folder = self._folder / secrets.token_urlsafe(16)
+        folder.mkdir(mode=0o700)
         prompt = wishes.prompt if wishes.name_prompt else None
         return [
             self._artist.save(image, folder / f"face-makeup-seed-{seed}.png", seed=seed, scales=scales, prompt=prompt)

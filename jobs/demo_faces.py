@@ -60,7 +60,7 @@ class Sight:
         ratio = min(1.0, SHOWN_SIDE / max(height, width))
         size = max(1, round(width * ratio)), max(1, round(height * ratio))
         canvas = cv2.resize(self.rgb, size, interpolation=cv2.INTER_AREA)
-        line = max(1, round(max(size) / 300))
+        line = max(2, round(max(size) / 200))
         for index, face in enumerate(self.faces):
             colour = CHOSEN if index == self.chosen else OTHER
             left, top, right, bottom = (int(value) for value in face.box * ratio)
@@ -98,6 +98,8 @@ def read_photo(path: str | Path) -> np.ndarray:
     """
     try:
         return decode(Path(path).read_bytes(), LIMITS, full_size=True).rgb
+    except FileNotFoundError as error:
+        raise PhotoError("The photo was deleted here, since it is old: add it again.") from error
     except Undecodable as error:
         raise PhotoError(f"{REASONS[error.reason]}: take another JPEG, PNG or WebP photo.") from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,14 @@ from jobs.demo_easel import Easel, Step, Wishes
 from jobs.demo_faces import Eyes, PhotoError, SeveralFaces, Sight
 from jobs.drawing import Artist
 from model.presets import PRESETS, Scales
+from model.provenance import Saved
 
 POLICIES = [("I pick it", "only"), ("The largest", "largest"), ("The surest", "highest_score")]
 MOST_STEPS, MOST_PICTURES, LARGEST_SEED = 100, 8, 2**31 - 1
+WAITING = "Waiting for your turn; what stands after “queue” below is your place."
+TOO_MANY = "The memory is too small for so many pictures at once: draw fewer."
+FAILED = "The drawing failed, which is the program's fault; its terminal says why. You can try again."
+KEPT = (600, 3600)  # seconds: how often files are looked through, and how old they may become
 PRIVATE = {"api_visibility": "private"}  # of every event: this is a page, not an interface for programs
 AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
 
@@ -52,7 +58,7 @@ class FacePanel(NamedTuple):
 def build_page(artist: Artist, folder: Path) -> gr.Blocks:
     """The page. `folder`: where drawn files go, gradio's own (GRADIO_TEMP_DIR), set before this is called."""
     eyes, easel = Eyes(artist), Easel(artist, folder)
-    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=KEPT) as page:
         gr.HTML(texts.head(artist.notes))
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
@@ -74,39 +80,33 @@ def build_page(artist: Artist, folder: Path) -> gr.Blocks:
             with gr.Column(scale=1, min_width=320):
                 with gr.Row():
                     draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=140)
-                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", min_width=140)
-                status = gr.HTML(elem_id="status", elem_classes="fm-empty")
+                    stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=140)
+                # apart, and hidden by a stop: news that is still on its way then overwrites nothing
+                progress = gr.HTML(visible=False, elem_id="progress")
+                status = gr.HTML(elem_id="status")
                 gallery = gr.Gallery(
                     label="Pictures", columns=2, height="auto", object_fit="contain", elem_id="pictures",
                     buttons=["download", "fullscreen"], interactive=False,
                 )  # fmt: skip
-                files = gr.Files(label="Downloads", visible=False, elem_id="files")
-                record = gr.HTML(elem_id="record", elem_classes="fm-empty")
+                files = gr.Files(label="Downloads", visible=False, interactive=False, elem_id="files")
+                record = gr.HTML(elem_id="record")
         gr.HTML(texts.foot())
 
         for panel in (first, second):
             _show_faces(eyes, panel, policy)
 
-        buttons = [draw, stop]
-        begun = draw.click(
-            lambda: (gr.Button(interactive=False), gr.Button(interactive=True), texts.say("Waiting for your turn.")),
-            None, [*buttons, status], **AT_ONCE,
-        )  # fmt: skip
+        begun = draw.click(_begun, None, [draw, stop, progress, status], **AT_ONCE)
         drawing = begun.then(
             _drawing(eyes, easel),
             [first.photo, first.pick, second.photo, second.pick, policy, alpha, prompt, negative, *sliders, seed,
              steps, count, name_prompt],
-            [status, gallery, files, record],
+            [progress, status, gallery, files, record],
             concurrency_limit=1, concurrency_id="drawing", show_progress="full", show_progress_on=gallery, **PRIVATE,
         )  # fmt: skip
-        drawing.failure(
-            lambda: texts.say("The drawing failed; the program's terminal says why. You can try again.", "bad"),
-            None, status, **AT_ONCE,
-        )  # fmt: skip
-        drawing.then(_buttons_at_rest, None, buttons, **AT_ONCE)
+        drawing.then(_at_rest, None, [draw, stop, progress], **AT_ONCE)
         stop.click(
-            lambda: (*_buttons_at_rest(), texts.say("Stopped. Nothing was drawn.")),
-            None, [*buttons, status], cancels=drawing, **AT_ONCE,
+            lambda: (*_at_rest(), texts.say("Stopped. Nothing was drawn.")),
+            None, [draw, stop, progress, status], cancels=drawing, **AT_ONCE,
         )  # fmt: skip
     return page
 
@@ -120,15 +120,17 @@ def _face_panel(label: str) -> FacePanel:
             label="Faces found", visible=False, interactive=False, height=260, min_width=150, buttons=["fullscreen"]
         )
     pick = gr.Radio([], label="Face, counted from the left", visible=False)
-    message = gr.HTML(elem_classes="fm-empty")
-    return FacePanel(photo, found, pick, message, gr.HTML(elem_classes="fm-empty"))
+    message = gr.HTML()
+    return FacePanel(photo, found, pick, message, gr.HTML())
 
 
 def _settings() -> tuple[Any, ...]:
     """The preset, the sliders that it fills (in the order of `Scales`), and what else a drawing is made of."""
     start = PRESETS["realistic"]
     names = [(name.replace("_", " ").capitalize(), name) for name in PRESETS]
-    preset = gr.Radio(names, value="realistic", label="Preset", info="Sets the four scales below.", elem_id="preset")
+    preset = gr.Radio(
+        names, value="realistic", label="Preset", info="Fills the four scales of the settings.", elem_id="preset"
+    )
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         with gr.Row():
             ip = gr.Slider(0, 1, start.ip, step=0.05, label="ID scale", info="The face", min_width=200)
@@ -146,11 +148,11 @@ def _settings() -> tuple[Any, ...]:
         with gr.Row():
             steps = gr.Slider(1, MOST_STEPS, 50, step=1, label="Steps", min_width=200, elem_id="steps")
             count = gr.Slider(1, MOST_PICTURES, 1, step=1, label="Pictures", min_width=200, elem_id="count")
-        with gr.Row(equal_height=True):
+        with gr.Row():
             seed = gr.Number(
                 42, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=150, elem_id="seed"
             )
-            another = gr.Button("Another seed", min_width=120, elem_id="another")
+            another = gr.Button("Another seed", size="sm", min_width=120, elem_id="another")
         name_prompt = gr.Checkbox(False, label="Write the prompt into the files' record")
     sliders = [ip, control, guidance, shortcut]
     preset.input(lambda name: list(PRESETS[name]), preset, sliders, **AT_ONCE)
@@ -167,7 +169,7 @@ def _show_faces(eyes: Eyes, panel: FacePanel, policy: gr.Radio) -> None:
         except PhotoError as error:
             return gr.Image(None, visible=False), gr.Radio([], value=None, visible=False), _bad(error), ""
         except SeveralFaces as error:
-            return *_found(error.sight, picked), _bad(error), ""
+            return *_found(error.sight, picked), texts.say(str(error), "note"), ""
         except ValueError as error:
             return *_found(eyes.faces(path), picked), _bad(error), ""
         return *_found(sight, picked), texts.found(sight), texts.views(sight)
@@ -211,7 +213,8 @@ def _drawing(eyes: Eyes, easel: Easel) -> Any:
         count: int,
         name_prompt: bool,
     ) -> Iterator[tuple[Any, ...]]:
-        unchanged = gr.skip(), gr.skip(), gr.skip()
+        unchanged = gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        no_picture = gr.skip(), gr.skip(), gr.skip()
         try:
             if photo is None:
                 raise PhotoError("There is no photo yet: add one first.")
@@ -224,20 +227,26 @@ def _drawing(eyes: Eyes, easel: Easel) -> Any:
                 prompt.strip(), negative.strip(), Scales(ip, control, guidance, shortcut), int(seed), int(steps),
                 int(count), alpha, name_prompt,
             )  # fmt: skip
-            for news in easel.draw(first, second, wishes):
-                if isinstance(news, Step):
-                    yield texts.step(news), *unchanged
-                else:
-                    paths = [str(saved.path) for saved in news]
-                    drawn = [(path, f"seed {saved.record.seed}") for path, saved in zip(paths, news, strict=True)]
-                    done = "The picture is ready." if len(paths) == 1 else f"{len(paths)} pictures are ready."
-                    yield texts.say(done), drawn, gr.Files(paths, visible=True), texts.record(news)
+            with closing(easel.draw(first, second, wishes)) as progress:
+                for news in progress:
+                    yield (texts.step(news), *unchanged) if isinstance(news, Step) else _finished(news)
         except ValueError as error:
-            yield _bad(error), *unchanged
+            yield "", _bad(error), *no_picture
         except torch.OutOfMemoryError:
-            yield texts.say("The memory is too small for so many pictures at once: draw fewer.", "bad"), *unchanged
+            yield "", texts.say(TOO_MANY, "bad"), *no_picture
+        except Exception:
+            yield "", texts.say(FAILED, "bad"), *no_picture
+            raise
 
     return draw
+
+
+def _finished(files: list[Saved]) -> tuple[Any, ...]:
+    paths = [str(file.path) for file in files]
+    drawn = [(path, f"seed {file.record.seed}") for path, file in zip(paths, files, strict=True)]
+    done = "The picture is ready." if len(files) == 1 else f"{len(files)} pictures are ready."
+    shown = gr.Gallery(drawn, columns=1 if len(files) == 1 else 2)
+    return "", texts.say(done), shown, gr.Files(paths, visible=True, interactive=False), texts.record(files)
 
 
 def _seen(eyes: Eyes, path: str, policy: str, pick: int | None, where: str) -> Sight:
@@ -247,8 +256,12 @@ def _seen(eyes: Eyes, path: str, policy: str, pick: int | None, where: str) -> S
         raise ValueError(f"{where}{error}") from error
 
 
-def _buttons_at_rest() -> tuple[gr.Button, gr.Button]:
-    return gr.Button(interactive=True), gr.Button(interactive=False)
+def _begun() -> tuple[Any, ...]:
+    return gr.Button(interactive=False), gr.Button(interactive=True), gr.HTML(texts.say(WAITING), visible=True), ""
+
+
+def _at_rest() -> tuple[Any, ...]:
+    return gr.Button(interactive=True), gr.Button(interactive=False), gr.HTML(visible=False)
 
 
 def _bad(error: ValueError) -> str:

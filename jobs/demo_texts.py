@@ -17,8 +17,8 @@ from model.provenance import NOTICE, Saved
 TITLE = "Face-MakeUp"
 CONSENT = "Use only photos of people who agreed to it, and say of every picture that a model drew it."
 PRIVACY = (
-    "Photos and pictures stay on this computer, in a folder that is emptied when the program ends; nothing is "
-    "sent anywhere else."
+    "Photos and pictures go only to the computer that this program runs on, and are deleted there an hour later, or "
+    "when the program ends."
 )
 MARKS = (
     "Every download carries a record of how it was drawn (model, seed, scales; never the photo) and, from 256 pixels "
@@ -26,8 +26,13 @@ MARKS = (
 )
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto; }
+.gradio-container .html-container { padding: 0 !important; }
+.gradio-container .hide-container:has(.prose:empty) { display: none; }
+#pictures .grid-wrap { max-height: none; }
+#pictures .meta-text { font-family: inherit; font-size: 1rem; font-weight: 600; }
+.fm-head { margin: .6rem 0 .8rem; }
 .fm-head h1 { font-size: 1.9rem; line-height: 1.15; letter-spacing: -.02em; margin: 0 0 .25rem; }
-.fm-head p, .fm-foot p { margin: 0 0 .3rem; max-width: 48rem; color: var(--body-text-color-subdued); }
+.fm-head p, .fm-foot p { margin: 0 0 .5rem; max-width: 48rem; color: var(--body-text-color-subdued); }
 .fm-foot p { font-size: .9rem; }
 .fm-say { border-radius: .5rem; padding: .6rem .9rem; margin: 0; line-height: 1.45; overflow-wrap: anywhere;
   background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
@@ -35,16 +40,19 @@ CSS = """
 .fm-say.bad { background: #fbe0da; border-color: #f0b5a8; color: #8a1f0b; }
 .dark .fm-say.note { background: #3a3016; border-color: #5e4e22; color: #f0dca4; }
 .dark .fm-say.bad { background: #471c14; border-color: #7a3425; color: #ffc9bc; }
-.fm-say progress { display: block; width: 100%; height: .6rem; margin-top: .45rem; accent-color: #0d9488; }
+.fm-say progress { display: block; width: 100%; height: .6rem; margin-top: .45rem;
+  appearance: none; border: 0; border-radius: .3rem; overflow: hidden; background: var(--border-color-primary); }
+.fm-say progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.fm-say progress::-webkit-progress-value { background: #0d9488; transition: width .2s; }
+.fm-say progress::-moz-progress-bar { background: #0d9488; }
+#another { align-self: center; }
 .fm-views { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .6rem; }
 .fm-views figure { margin: 0; } .fm-views img { width: 100%; aspect-ratio: 1; object-fit: contain;
   background: #111827; border-radius: .4rem; display: block; }
 .fm-views figcaption { font-size: .8rem; line-height: 1.3; margin-top: .25rem; color: var(--body-text-color-subdued); }
-.fm-record { width: 100%; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-.fm-record th, .fm-record td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
-  border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere; }
-.fm-record th { font-weight: 500; white-space: nowrap; color: var(--body-text-color-subdued); width: 1%; }
-.fm-empty:empty { display: none; }
+.fm-record { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1rem; margin: 0 0 .6rem;
+  font-size: .875rem; font-variant-numeric: tabular-nums; }
+.fm-record dt { color: var(--body-text-color-subdued); } .fm-record dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
@@ -74,7 +82,7 @@ def step(now: Step) -> str:
     else:
         text = f"Step {now.done} of {now.total}, {duration(now.seconds_left)} of steps left."
     bar = f'<progress max="{now.total}" value="{now.done}" aria-label="steps done"></progress>'
-    return f'<div class="fm-say" role="status">{text}{bar}</div>'
+    return f'<div class="fm-say">{text}{bar}</div>'
 
 
 def duration(seconds: float) -> str:
@@ -91,7 +99,7 @@ def views(sight: Sight) -> str:
     shown = (
         (seen.clip_view, "Aligned face", "what CLIP sees"),
         (seen.pose_map, "Pose map", "five points, for the pose branch"),
-        (seen.image, "Cut-out", "what training would show"),
+        (seen.image, "Cut-out", "as in training"),
     )
     figures = "".join(
         f'<figure><img src="{_inline(rgb)}" alt="{name}: {meaning}"><figcaption><b>{name}</b>, {meaning}'
@@ -116,7 +124,7 @@ def found(sight: Sight) -> str:
 
 
 def record(saved: Sequence[Saved]) -> str:
-    """The record that is in the files, as a table; what differs between them as a range."""
+    """The record that is in the files, as a list; what differs between them as a range."""
     first, last = saved[0].record, saved[-1].record
     seeds = str(first.seed) if first.seed == last.seed else f"{first.seed} to {last.seed}, one each"
     marks = dict.fromkeys(file.record.watermark for file in saved)
@@ -128,8 +136,8 @@ def record(saved: Sequence[Saved]) -> str:
         "watermark": "; ".join(marks),
         "signed": "no",
     }
-    lines = "".join(f'<tr><th scope="row">{k}</th><td>{html.escape(str(v))}</td></tr>' for k, v in rows.items())
+    lines = "".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in rows.items())
     return (
-        f'<table class="fm-record"><caption class="sr-only">Record in the downloaded files</caption>{lines}</table>'
-        f'<p class="fm-foot">{html.escape(NOTICE)}</p>'
+        f'<dl class="fm-record" aria-label="Record in the downloaded files">{lines}</dl>'
+        f'<div class="fm-foot"><p>{html.escape(NOTICE)}</p></div>'
     )
