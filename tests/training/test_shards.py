@@ -210,7 +210,7 @@ def test_threads_and_forks_read_what_they_asked_for(folder, tmp_path, monkeypatc
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    child = FORK.Process(target=all_read, args=(shards,))
+    child = FORK.Process(target=all_read, args=(shards,), daemon=True)
     child.start()
     for thread in threads:
         thread.join(60)
@@ -227,7 +227,7 @@ def test_from_a_bucket(bucket, folder, tmp_path):
     shards = Shards(index, tmp_path, cache_bytes=int(index.bytes.max()) * 2)
     all_read(shards)
     assert 0 < held(tmp_path) <= 2 * index.bytes.max()
-    child = FORK.Process(target=all_read, args=(shards,))
+    child = FORK.Process(target=all_read, args=(shards,), daemon=True)
     child.start()
     child.join(60)
     assert child.exitcode == 0, "a connection does not survive a fork: the child makes its own"
@@ -364,7 +364,7 @@ def test_ranks_with_the_least_cache_that_is_allowed(web, tmp_path):
     needed = Shards(index, tmp_path).bytes_needed(order, range(2))
     assert needed < index.bytes.sum()
     shards = Shards(index, tmp_path, cache_bytes=needed, patience=30)
-    started = [FORK.Process(target=walk, args=(shards, order, [lane], needed)) for lane in range(2)]
+    started = [FORK.Process(target=walk, args=(shards, order, [lane], needed), daemon=True) for lane in range(2)]
     for process in started:
         process.start()
     for process in started:
