@@ -71,3 +71,8 @@ def zero_image_features(encoder: CLIPVisionModelWithProjection) -> torch.Tensor:
         known = clip_features(encoder, torch.zeros(1, 3, size, size))
         _ZERO_IMAGE[encoder] = known
     return known
+
+
+def spread(values: torch.Tensor, repeats: int, each: int) -> torch.Tensor:
+    """(B, ...) -> (B * repeats * each, ...): the list repeated, then every item for each picture of its prompt."""
+    return values.repeat(repeats, *[1] * (values.ndim - 1)).repeat_interleave(each, dim=0)

@@ -12,7 +12,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import PIL.Image
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.modeling_utils import ModelMixin
@@ -21,7 +20,7 @@ from diffusers.utils import BaseOutput
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from .conditions import Face, choose_face
-from .features import FaceConditions, conditions_of, mixed, zero_image_features
+from .features import FaceConditions, conditions_of, mixed, spread, zero_image_features
 from .folder import carry_code
 from .presets import Scales, scales_of
 from .views import Photo, face_views, upright
@@ -40,6 +39,7 @@ class FaceMakeUpOutput(BaseOutput):
 class FaceMakeUpPipeline(StableDiffusionPipeline):
     """See `__call__`. For photos set `face_finder`: (uint8 RGB) -> [Face], and its `embed(rgb, Face) -> Face`."""
 
+    Face = Face  # what `encode_faces` takes, for whoever has the folder alone
     model_cpu_offload_seq = "text_encoder->image_encoder->projector->unet->vae"
     _optional_components = ["safety_checker"]
 
@@ -107,6 +107,8 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         )
         if (photo is None) == (face is None):
             raise ValueError("give photo=..., or face=... made by encode_faces: one of the two")
+        if min(num_inference_steps, num_images_per_prompt) < 1:
+            raise ValueError("num_inference_steps and num_images_per_prompt: give 1 or more of each")
         face = face or self.encode_faces(photo, policy=policy, box=box)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         count = max(len(prompts), len(face.faces))
@@ -136,18 +138,18 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         self.unet.set_ip_scale(scales.ip)
         device, guided = self._execution_device, scales.guidance > 1
         text, no_text = self.encode_prompt(prompts, device, each, guided, negatives)
-        spread = (len(prompts) // len(face.faces), each)
-        tokens, no_tokens = (_spread(part, *spread) for part in self._tokens(face, scales.shortcut))
-        poses = _spread(face.pose_map.to(device, self.controlnet.dtype), *spread)
+        times = (len(prompts) // len(face.faces), each)
+        tokens, no_tokens = (spread(part, *times) for part in self._tokens(face, scales.shortcut))
+        poses = spread(face.pose_map.to(device, self.controlnet.dtype), *times)
         if guided:
             text, tokens, poses = torch.cat([no_text, text]), torch.cat([no_tokens, tokens]), torch.cat([poses, poses])
 
+        self.scheduler.set_timesteps(steps, device=device)  # first: the strength of the noise may depend on it
         total = len(prompts) * each
         generator = [torch.Generator("cpu").manual_seed(seed + index) for index in range(total)]
         latents = self.prepare_latents(
             total, self.unet.config.in_channels, *poses.shape[-2:], text.dtype, device, generator
         )
-        self.scheduler.set_timesteps(steps, device=device)
         options = self.prepare_extra_step_kwargs(generator, 0.0)
         self._num_timesteps = len(self.scheduler.timesteps)
         with self.progress_bar(total=self._num_timesteps) as bar:
@@ -184,8 +186,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
             policy: which of several faces: only (refuses several), largest, highest_score, match_box (with `box`).
             mix_with: a second photo whose identity and CLIP features are mixed in by `alpha`; the pose is the first's.
         """
-        photos = [photos] if isinstance(photos, PIL.Image.Image | np.ndarray) else list(photos)
-        pictures = [upright(photo) for photo in photos]
+        pictures = [upright(photo) for photo in (photos if isinstance(photos, list | tuple) else [photos])]
         if faces is None:
             places = [f"photo {i + 1}" for i in range(len(pictures))] if len(pictures) > 1 else ["the photo"]
             faces = [self._found(rgb, policy, box, place) for rgb, place in zip(pictures, places, strict=True)]
@@ -195,13 +196,15 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
             for rgb, face in zip(pictures, faces, strict=True)
         ]
         seen = conditions_of(self.image_encoder, self.feature_extractor, faces, views)
-        return seen if mix_with is None else mixed(seen, self.encode_faces(mix_with, policy=policy), alpha, renormalise)
+        if mix_with is None:
+            return seen
+        others = "only" if policy == "match_box" else policy  # the box is the first photo's
+        second = self._found(upright(mix_with), others, None, "the photo to mix in")
+        return mixed(seen, self.encode_faces(mix_with, [second]), alpha, renormalise)
 
     def _found(self, rgb: np.ndarray, policy: str, box: Sequence[float] | None, where: str) -> Face:
         if self.face_finder is None:
-            raise ValueError(
-                f"{where}: nothing finds its face: set pipeline.face_finder, or give encode_faces the faces"
-            )
+            raise ValueError(f"{where}: nothing finds its face: set pipeline.face_finder, or give encode_faces faces")
         face = choose_face(self.face_finder(rgb), policy, box, where)
         return face if face.identity is not None else self.face_finder.embed(rgb, face)
 
@@ -242,8 +245,3 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         """One folder that loads anywhere, with its own code (see folder.py)."""
         super().save_pretrained(folder, **options)
         carry_code(self, Path(folder))
-
-
-def _spread(values: torch.Tensor, repeats: int, each: int) -> torch.Tensor:
-    """(B, ...) -> (B * repeats * each, ...): the list repeated, then every item for each picture of its prompt."""
-    return values.repeat(repeats, *[1] * (values.ndim - 1)).repeat_interleave(each, dim=0)

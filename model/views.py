@@ -49,7 +49,17 @@ def face_views(rgb: np.ndarray, face: Face, how: Mapping[str, Any], size: int) -
 
 
 def upright(photo: Photo) -> np.ndarray:
-    """uint8 RGB (h, w, 3), EXIF orientation applied. An array is taken as it is."""
+    """uint8 RGB (h, w, 3), EXIF orientation applied. An array is taken as it is.
+
+    Raises:
+        ValueError: an array of another kind, more than 8 bits a channel, or no photo at all (a path, say).
+    """
     if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            raise ValueError(f"photo: an array must be uint8 RGB (h, w, 3), this one is {photo.dtype} {photo.shape}")
         return photo
+    if not isinstance(photo, PIL.Image.Image):
+        raise ValueError(f"photo: {type(photo).__name__} is neither a PIL image nor an array; open the file first")
+    if photo.mode.startswith(("I", "F")):
+        raise ValueError(f"photo: mode {photo.mode} has more than 8 bits, which Pillow would clip; convert it first")
     return np.array(PIL.ImageOps.exif_transpose(photo).convert("RGB"))

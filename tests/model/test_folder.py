@@ -30,8 +30,7 @@ from diffusers import DiffusionPipeline
 pipeline = DiffusionPipeline.from_pretrained(sys.argv[2], trust_remote_code=True)
 pipeline.set_progress_bar_config(disable=True)
 given = np.load(sys.argv[3])
-Face = sys.modules[type(pipeline).__module__].Face
-face = pipeline.encode_faces(given["photo"], [Face(given["box"], given["landmarks"], 0.9, given["identity"])])
+face = pipeline.encode_faces(given["photo"], [pipeline.Face(given["box"], given["landmarks"], 0.9, given["identity"])])
 drawn = pipeline("a person", face=face, num_inference_steps=3, output_type="np").images
 pipeline.save_pretrained(sys.argv[4])
 np.save(sys.argv[5], drawn)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 
 from model.conditions import Face, NoFaceError, SeveralFacesError
 from model.features import zero_image_features
@@ -109,6 +111,16 @@ def test_two_faces_are_mixed_and_the_pose_is_the_first_ones(pipeline):
     assert not torch.equal(mixed.clip_features, alone.clip_features)
 
 
+def test_a_box_chooses_in_the_first_photo_only_and_errors_say_which_photo_is_meant(own_pipeline):
+    first, second = some_face(0), some_face(3)
+    own_pipeline.face_finder = Known({220: [first, second], 200: [second], 100: []})
+    asked = {"policy": "match_box", "box": first.box}
+    mixed = own_pipeline.encode_faces(some_photo(), **asked, mix_with=some_photo(1)[:, :200], alpha=1)
+    assert np.allclose(mixed.identity[0], second.identity)
+    with pytest.raises(NoFaceError, match="the photo to mix in: no face"):
+        own_pipeline.encode_faces(some_photo(), **asked, mix_with=some_photo()[:, :100])
+
+
 class Known:
     """A finder for made photos: the face that stands in each, by the photo's width."""
 
@@ -144,6 +156,36 @@ def test_wrong_input_is_refused_before_anything_is_drawn(own_pipeline, seen):
         own_pipeline("a person", some_photo())
     with pytest.raises(ValueError, match="128 numbers, the face has 512"):
         own_pipeline.encode_faces(some_photo(), [some_face(dimension=512)])
+
+
+@pytest.mark.parametrize(
+    ("photo", "words"),
+    [
+        ("photo.jpg", "str is neither"),
+        (["photo.jpg"], "str is neither"),
+        (some_photo()[..., 0], r"uint8 \(240, 220\)"),
+        (some_photo() / 255, "float64"),
+        (PIL.Image.fromarray(some_photo()[..., 0].astype(np.uint16) * 257), "more than 8 bits"),
+    ],
+)
+def test_what_is_no_photo_is_refused_by_what_it_is(pipeline, photo, words):
+    with pytest.raises(ValueError, match=words):
+        pipeline.encode_faces(photo, [some_face()])
+
+
+@pytest.mark.parametrize("count", ["num_inference_steps", "num_images_per_prompt"])
+def test_nothing_at_all_cannot_be_drawn(pipeline, seen, count):
+    with pytest.raises(ValueError, match="1 or more"):
+        pipeline("a person", face=seen, **{count: 0})
+
+
+def test_a_picture_does_not_depend_on_what_was_drawn_before_it_with_any_scheduler(own_pipeline, seen):
+    """Euler's noise is as strong as the first of its steps, so the steps have to be set first."""
+    own_pipeline.scheduler = EulerDiscreteScheduler.from_config(
+        own_pipeline.scheduler.config, timestep_spacing="leading"
+    )
+    first = own_pipeline("a person", face=seen, **FEW).images
+    assert np.array_equal(own_pipeline("a person", face=seen, **FEW).images, first)
 
 
 def test_a_callback_sees_every_step_and_may_stop(pipeline, seen):
