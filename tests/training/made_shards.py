@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-ENCODER = "arcface-0123456789ab"
+ENCODER = "dlib-0123456789ab"
 CONTENT_HASH = "0123456789abcdef"
 
 # left eye, right eye, nose, left and right corner of the mouth, as shares of the face box

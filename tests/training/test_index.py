@@ -210,12 +210,12 @@ def test_refused(copy, tmp_path, case):
 
 def test_the_model_says_what_it_expects(shards, tmp_path):
     index = read_index(shards, tmp_path)
-    index.expect(extensions=("jpg", "txt"), identity_dim=128, encoder="arcface")
+    index.expect(extensions=("jpg", "txt"), identity_dim=128, encoder="dlib")
     index.expect(encoder=ENCODER)
     for expected, message in (
         ({"identity_dim": 512}, f"has identities of 128 numbers ({ENCODER}), the model takes 512"),
-        ({"encoder": "dlib"}, f"identities are from {ENCODER}, the model was made for dlib"),
-        ({"encoder": "arcface-ffffffffffff"}, "the same encoder with other weights, alignment or channel order"),
+        ({"encoder": "arcface"}, f"identities are from {ENCODER}, the model was made for arcface"),
+        ({"encoder": "dlib-ffffffffffff"}, "the same encoder with other weights, alignment or channel order"),
         (
             {"extensions": ("jpg", "moments.npy")},
             "samples have no .moments.npy (they have jpg, json, txt, identity.npy)",

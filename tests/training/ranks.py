@@ -1,0 +1,96 @@
+"""Runs of the trainer in ranks that are forked from this process, which has torch imported already."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import traceback
+from pathlib import Path
+
+import torch
+
+from training.recipe import TrainRecipe
+
+PATIENCE = 300  # seconds
+
+
+def recipe_for(folder: Path, base: Path, **changes) -> TrainRecipe:
+    """The tiny recipe on small made shards: 8 samples a step, fp32, ZeRO-2; `changes`: SECTION__FIELD=value."""
+    tree = {
+        "name": "test",
+        "model": "tiny",
+        "base": str(base),
+        "steps": 6,
+        "data": {"shards": str(folder), "workers": 0, "cache": str(folder.parent / "cache")},
+        "batch": {"size": 8, "micro": 4, "lanes": 2, "window": 2},
+        "optimiser": {"rate": 1e-3, "warmup": 2, "eps": 1e-6},
+        "engine": {"zero": 2, "dtype": "fp32", "device": "cpu", "channels_last": False},
+        "saving": {"every": 100, "keep": 2, "ema": 0.9},
+        "seeing": {"log_every": 1, "validate_every": 100, "panel": 0},
+    }
+    for dotted, value in changes.items():
+        *sections, name = dotted.split("__")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return TrainRecipe.model_validate(tree)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> tuple[list, multiprocessing.Queue]:
+    """`hook(rank)` is called in each rank before it trains; a SIGKILL is what it may arrange."""
+    context = multiprocessing.get_context("fork")
+    answers, port = context.Queue(), free_port()
+    ranks = [
+        context.Process(target=_rank, args=(rank, world, port, recipe, str(out), answers, hook))
+        for rank in range(world)
+    ]
+    for rank in ranks:
+        rank.start()
+    return ranks, answers
+
+
+def run_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> list[dict]:
+    """Train; the log's lines.
+
+    Raises:
+        AssertionError: with the trace of a rank that failed.
+    """
+    ranks, answers = start_ranks(recipe, out, world, hook)
+    told = [answers.get(timeout=PATIENCE) for _ in ranks]
+    for rank in ranks:
+        rank.join(timeout=60)
+    problems = [answer for answer in told if answer]
+    assert not problems, problems[0]
+    return log_of(out)
+
+
+def log_of(out: Path, kind: str | None = None) -> list[dict]:
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if kind in (None, row["kind"])]
+
+
+def _rank(rank, world, port, recipe, out, answers, hook):
+    try:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "DS_ACCELERATOR": "cpu"}
+        torch.set_num_threads(1)
+        from training.launch import init_distributed
+        from training.trainer import train
+
+        init_distributed(recipe)
+        if hook is not None:
+            hook(rank)
+        train(recipe, out, rank, world, rank)
+        answers.put("")
+    except BaseException:
+        answers.put(f"rank {rank}: {traceback.format_exc()}")
+        raise

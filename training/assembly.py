@@ -1,0 +1,140 @@
+"""What a run is made of, out of its recipe: model, encoders, shards, order. Everything that can be wrong is said here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+
+from model.build import pretrained_pipeline, trained_parts
+from model.config import ModelConfig, load_config
+from model.facemakeup import FaceMakeUp
+from model.pipeline import FaceMakeUpPipeline
+from training.batches import MicroBatches, Preparation
+from training.encoders import Encoders
+from training.engine import DTYPES
+from training.index import ShardIndex, read_index
+from training.order import Order, check_layout
+from training.recipe import RecipeError, TrainRecipe
+from training.shards import Shards
+
+MEMBERS = ("jpg", "json", "txt", "identity.npy")
+
+
+@dataclass
+class Parts:
+    """Of one rank. `pipeline` shares the model's modules, for drawing."""
+
+    config: ModelConfig
+    model: FaceMakeUp
+    pipeline: FaceMakeUpPipeline
+    encoders: Encoders
+    index: ShardIndex
+    shards: Shards
+    order: Order
+    batches: MicroBatches
+    frozen: str
+
+
+def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -> Parts:
+    """Build everything.
+
+    Raises:
+        RecipeError, ShardError, ConfigError, CheckpointError, ValueError: what does not fit, before any step.
+    """
+    index, order, shards = open_data(recipe, world)
+    config = load_config(recipe.model)
+    index.expect(extensions=MEMBERS, identity_dim=config.identity_dim, encoder=config.conditions.identity_encoder)
+    pipeline = _pipeline(recipe, config)
+    model = trained_parts(pipeline).train()
+    if recipe.engine.gradient_checkpointing:
+        model.unet.enable_gradient_checkpointing()
+        model.controlnet.enable_gradient_checkpointing()
+    if recipe.engine.channels_last:
+        model.to(memory_format=torch.channels_last)
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    encoders = Encoders(
+        pipeline.vae, pipeline.text_encoder, pipeline.image_encoder, pipeline.tokenizer, scheduler, device,
+        DTYPES[recipe.engine.dtype], recipe.objective.noise_offset,
+    )  # fmt: skip
+    ready = Preparation(
+        how=config.conditions,
+        size=config.resolution,
+        identity_dim=config.identity_dim,
+        tokenizer=pipeline.tokenizer,
+        processor=pipeline.feature_extractor,
+        drop=recipe.objective.drop,
+        timesteps=scheduler.config.num_train_timesteps,
+        latent_channels=pipeline.vae.config.latent_channels,
+        latent_factor=pipeline.vae_scale_factor,
+    )
+    batches = MicroBatches(shards, order, ready, recipe.seed, rank, world, recipe.batch.micro)
+    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen_hash(model))
+
+
+def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:
+    """Index, order and reader of the shards, and whether this many ranks can see that order."""
+    data, batch = recipe.data, recipe.batch
+    index = read_index(data.shards, data.cache)
+    accumulation = max(1, batch.size // (batch.micro * world))
+    check_layout(
+        batch=batch.size, micro=batch.micro, accumulation=accumulation, world=world, lanes=batch.lanes,
+        samples=index.samples,
+    )  # fmt: skip
+    order = Order(index.counts, seed=recipe.seed, lanes=batch.lanes, batch=batch.size, window=batch.window)
+    cache_bytes = None if data.cache_gb is None else int(data.cache_gb * 1e9)
+    return index, order, Shards(index, data.cache, cache_bytes)
+
+
+def _pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:
+    named = config.pretrained
+    base = recipe.base or (named and named.base)
+    if base is None:
+        raise RecipeError(f"the model {recipe.model} names no base: set `base` (make tiny-base makes one for tiny)")
+    start = None
+    if recipe.start_from:
+        from model.checkpoints import read
+
+        start = read(recipe.start_from)
+    torch.manual_seed(recipe.seed)  # of fresh LoRA and projector weights; nothing else draws from it
+    return pretrained_pipeline(
+        base,
+        named and named.image_encoder,
+        named and named.vae,
+        conditions=config.conditions,
+        checkpoint=start,
+        identity_dim=config.identity_dim,
+        rank=config.lora_rank,
+    )
+
+
+def frozen_hash(model: FaceMakeUp) -> str:
+    """sha256 of the UNet's own weights: checkpoints name them instead of holding them."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.unet.base_state().items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).cpu().numpy())
+    return digest.hexdigest()
+
+
+def device_of(recipe: TrainRecipe, local_rank: int) -> torch.device:
+    """Of a rank.
+
+    Raises:
+        RecipeError: cuda was asked for and is not there.
+    """
+    wanted = recipe.engine.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("engine.device is cuda and there is none here; take auto or cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def output(place: str) -> Path | None:
+    """A local output folder as a path, None for one in an object store."""
+    return None if "://" in place and not place.startswith("file://") else Path(place.removeprefix("file://"))

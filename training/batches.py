@@ -1,0 +1,225 @@
+"""Bytes of samples -> tensors, in loader workers; with every random number that the step will use.
+
+A micro-batch is a function of (shards, recipe, t, micro-batch, rank): workers only compute it ahead. A sample whose bytes
+are broken keeps its slot with weight 0, so that order and shapes never change.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import CLIPImageProcessor, CLIPTokenizer
+
+from curation.image import ImageLimits, Undecodable, decode
+from model.conditions import Face
+from model.config import Conditions
+from model.features import clip_pixels
+from model.views import face_views
+from training.draws import keyed_seed
+from training.order import Order
+from training.recipe import Drop
+from training.shards import Shards
+from training.source import CorruptSample
+
+
+@dataclass
+class MicroBatch:
+    """B samples of step `t`, on the CPU.
+
+    `image` (B, 3, H, W) in -1..1; `pose_map` (B, 3, H, W) in 0..1; `clip_pixels` (B, 3, S, S); `identity` (B, D);
+    `input_ids` (B, 77); `noise`, `vae_noise` (B, 4, H/8, W/8) and `offset` (B, 4, 1, 1) standard normal; `timestep` (B,);
+    `keep_text`, `keep_identity`, `keep_clip`, `keep_pose`, `valid` (B,) of 0 and 1. `corrupt`: (id, why).
+    """
+
+    t: int
+    ids: list[str]
+    image: torch.Tensor
+    pose_map: torch.Tensor
+    clip_pixels: torch.Tensor
+    identity: torch.Tensor
+    input_ids: torch.Tensor
+    noise: torch.Tensor
+    vae_noise: torch.Tensor
+    offset: torch.Tensor
+    timestep: torch.Tensor
+    keep_text: torch.Tensor
+    keep_identity: torch.Tensor
+    keep_clip: torch.Tensor
+    keep_pose: torch.Tensor
+    valid: torch.Tensor
+    corrupt: list[tuple[str, str]] = field(default_factory=list)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+
+    def to(self, device: torch.device | str) -> MicroBatch:
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.tensors().items()}
+        return MicroBatch(**{**vars(self), **moved})
+
+    def pin_memory(self) -> MicroBatch:
+        """Called by torch's loader."""
+        return MicroBatch(**{**vars(self), **{name: value.pin_memory() for name, value in self.tensors().items()}})
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What turns a sample into tensors. `how`: the model's conditions; `size`: pixels; `timesteps`: of the schedule."""
+
+    how: Conditions
+    size: int
+    identity_dim: int
+    tokenizer: CLIPTokenizer
+    processor: CLIPImageProcessor
+    drop: Drop
+    timesteps: int = 1000
+    latent_channels: int = 4
+    latent_factor: int = 8
+
+
+def normal(seed: int, stream: str, t: int, slot: int, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.randn(shape, generator=_generator(seed, stream, t, slot))
+
+
+def uniform(seed: int, stream: str, t: int, slot: int) -> float:
+    return float(torch.rand((), generator=_generator(seed, stream, t, slot)))
+
+
+def _generator(seed: int, stream: str, t: int, slot: int) -> torch.Generator:
+    # torch takes seeds of 63 bits without a sign
+    return torch.Generator().manual_seed(keyed_seed(seed, stream, t, slot) >> 1)
+
+
+def draws(ready: Preparation, seed: int, t: int, slot: int) -> dict[str, torch.Tensor]:
+    """Every random number of one slot of one step."""
+    side = ready.size // ready.latent_factor
+    latent = (ready.latent_channels, side, side)
+    drop = {name: uniform(seed, f"drop {name}", t, slot) < share for name, share in ready.drop.model_dump().items()}
+    face, everything = drop["face"] or drop["everything"], drop["everything"]
+    high = torch.randint(0, ready.timesteps, (), generator=_generator(seed, "timestep", t, slot))
+    keep = {
+        "keep_text": not (drop["text"] or everything),
+        "keep_identity": not (drop["identity"] or face),
+        "keep_clip": not (drop["clip"] or face),
+        "keep_pose": not drop["pose"],
+    }
+    return {
+        "noise": normal(seed, "noise", t, slot, latent),
+        "vae_noise": normal(seed, "vae", t, slot, latent),
+        "offset": normal(seed, "offset", t, slot, (ready.latent_channels, 1, 1)),
+        "timestep": high,
+        **{name: torch.tensor(float(value)) for name, value in keep.items()},
+    }
+
+
+class BrokenSample(ValueError):
+    """The bytes of a sample cannot be used."""
+
+
+def tensors_of(ready: Preparation, members: dict[str, bytes]) -> dict[str, torch.Tensor]:
+    """One sample's tensors, without randomness.
+
+    Raises:
+        BrokenSample: what is wrong with its bytes.
+    """
+    try:
+        facts = json.loads(members["json"])
+        identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
+        if identity.shape != (ready.identity_dim,) or not np.isfinite(identity).all():
+            raise BrokenSample(f"identity of shape {identity.shape}, or not finite")
+        rgb = decode(members["jpg"], ImageLimits(), full_size=True).rgb
+        face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
+        views = face_views(rgb, face, ready.how.model_dump(), ready.size)
+        caption = members["txt"].decode()
+    except (Undecodable, ValueError, KeyError, TypeError) as error:
+        raise BrokenSample(f"{type(error).__name__}: {error}") from error
+    ids = ready.tokenizer(caption, padding="max_length", truncation=True, max_length=ready.tokenizer.model_max_length)
+    return {
+        "image": _planes(views.image) * 2 - 1,
+        "pose_map": _planes(views.pose_map),
+        "clip_pixels": clip_pixels(ready.processor, [views.clip_view])[0],
+        "identity": torch.from_numpy(identity.astype(np.float32)),
+        "input_ids": torch.tensor(ids.input_ids),
+    }
+
+
+def nothing(ready: Preparation) -> dict[str, torch.Tensor]:
+    """What stands in a slot whose sample is broken."""
+    side = ready.processor.crop_size["height"]
+    return {
+        "image": torch.zeros(3, ready.size, ready.size),
+        "pose_map": torch.zeros(3, ready.size, ready.size),
+        "clip_pixels": torch.zeros(3, side, side),
+        "identity": torch.zeros(ready.identity_dim),
+        "input_ids": torch.full((ready.tokenizer.model_max_length,), ready.tokenizer.eos_token_id),
+    }
+
+
+def _planes(rgb: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float() / 255
+
+
+class MicroBatches(Dataset):
+    """Micro-batch number k of a rank, counted from the start of the run: step k // accumulation."""
+
+    def __init__(self, shards: Shards, order: Order, ready: Preparation, seed: int, rank: int, world: int, micro: int):
+        self.shards, self.order, self.ready, self.seed = shards, order, ready, seed
+        self.rank, self.world, self.micro = rank, world, micro
+        self.accumulation = order.batch_size // (world * micro)
+
+    def __getitem__(self, number: int) -> MicroBatch:
+        t, accumulated = divmod(number, self.accumulation)
+        slots = self.order.slots_of(self.rank, self.world, self.micro, accumulated)
+        samples = list(zip(*self.order.slots(t, slots), strict=True))
+        return micro_batch(self.shards, self.ready, self.seed, t, slots.tolist(), samples)
+
+
+def micro_batch(
+    shards: Shards, ready: Preparation, seed: int, t: int, slots: list[int], samples: list[tuple[int, int]]
+) -> MicroBatch:
+    """Samples (shard, position) in their slots of step `t`."""
+    rows, corrupt, ids = [], [], []
+    for slot, (shard, position) in zip(slots, samples, strict=True):
+        ids.append(shards.index.id(int(shard), int(position)))
+        try:
+            row = {**tensors_of(ready, shards.read(int(shard), int(position))), "valid": torch.tensor(1.0)}
+        except (CorruptSample, BrokenSample) as error:
+            corrupt.append((ids[-1], str(error)))
+            row = {**nothing(ready), "valid": torch.tensor(0.0)}
+        rows.append({**row, **draws(ready, seed, t, slot)})
+    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return MicroBatch(t=t, ids=ids, corrupt=corrupt, **stacked)
+
+
+def loader(
+    batches: MicroBatches, start: int, stop: int, workers: int, prefetch: int, pin: bool
+) -> Iterator[MicroBatch]:
+    """Micro-batches `start` to `stop` in order. With workers: forked, one torch thread each."""
+    options: dict[str, Any] = {}
+    if workers:
+        options = {"prefetch_factor": prefetch, "multiprocessing_context": "fork", "worker_init_fn": _worker}
+    return iter(
+        DataLoader(
+            batches,
+            sampler=range(start, stop),
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin,
+            collate_fn=_as_it_is,
+            **options,
+        )  # fmt: skip
+    )
+
+
+def _as_it_is(batch: MicroBatch) -> MicroBatch:
+    return batch
+
+
+def _worker(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,193 @@
+"""Checkpoints: taken between two steps, written by a thread, visible when whole, independent of the number of ranks.
+
+    OUT/checkpoints/step-000000050/part-0-of-2.safetensors   full fp32 tensors KEY/NAME, KEY of master, exp_avg, ...
+                                   part-0-of-2.json          its size and sha256: this part is written
+                                   manifest.json             written last, by rank 0: now it is a checkpoint
+
+`step` counts finished steps, which is the whole position: order and randomness are functions of it. Frozen weights are
+not saved but named by hash. A kill at any point leaves either the checkpoint or something without a manifest, which the
+next start removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from training.engine import Trained
+
+PATIENCE = 1800  # seconds that rank 0 waits for the other ranks' parts
+
+
+class CheckpointFault(RuntimeError):
+    """A checkpoint that cannot be written or gone on from; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    step: int
+    folder: str
+    manifest: dict[str, Any]
+
+
+class Checkpoints:
+    """Of one run, on any filesystem that all ranks see."""
+
+    def __init__(self, out: str, rank: int, world: int, keep: int):
+        self.fs, root = fsspec.core.url_to_fs(out)
+        self.root = f"{root.rstrip('/')}/checkpoints"
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.rank, self.world, self.keep = rank, world, keep
+        self._thread: threading.Thread | None = None
+        self._fault: Exception | None = None
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def save(self, trained: Trained, step: int, facts: dict[str, Any]) -> float:
+        """Copy this rank's share to host memory and return; the seconds that took. A thread writes.
+
+        All ranks call this at the same step. `facts` go into the manifest.
+        """
+        self.wait()
+        started = time.monotonic()
+        mine = {}
+        for number, name in enumerate(trained.parameters):
+            for key in trained.keys():
+                full = trained.full(name, key)
+                if number % self.world == self.rank:
+                    mine[f"{key}/{name}"] = full.to("cpu", copy=True).contiguous()
+        taken = time.monotonic() - started
+        self._thread = threading.Thread(target=self._write, args=(step, mine, facts), name="checkpoint")
+        self._thread.start()
+        return taken
+
+    def wait(self) -> None:
+        """Until what is being written is written.
+
+        Raises:
+            CheckpointFault: it could not be.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise CheckpointFault(f"{self.root}: a checkpoint could not be written: {fault}") from fault
+
+    def _write(self, step: int, mine: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        try:
+            folder = f"{self.root}/step-{step:09d}"
+            self.fs.makedirs(folder, exist_ok=True)
+            name = f"part-{self.rank}-of-{self.world}"
+            with tempfile.TemporaryDirectory(dir=folder if self.local else None, prefix=".writing-") as scratch:
+                file = Path(scratch) / f"{name}.safetensors"
+                save_file(mine, file)
+                told = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+                self._put_file(file, f"{folder}/{name}.safetensors")
+            self._put_text(json.dumps(told), f"{folder}/{name}.json")
+            if self.rank == 0:
+                self._finish(folder, step, facts)
+        except Exception as error:  # handed to the training thread, which raises it at the next checkpoint
+            self._fault = error
+
+    def _finish(self, folder: str, step: int, facts: dict[str, Any]) -> None:
+        names = [f"part-{rank}-of-{self.world}" for rank in range(self.world)]
+        deadline = time.monotonic() + PATIENCE
+        while missing := [name for name in names if not self.fs.exists(f"{folder}/{name}.json")]:
+            if time.monotonic() > deadline:
+                raise CheckpointFault(
+                    f"{folder}: {missing} did not appear: do all nodes see this folder? Take a shared or object store"
+                )
+            time.sleep(0.05)
+            self.fs.invalidate_cache(folder)
+        parts = {f"{name}.safetensors": json.loads(self.fs.cat_file(f"{folder}/{name}.json")) for name in names}
+        self._put_text(json.dumps({"step": step, "parts": parts, **facts}, indent=1), f"{folder}/manifest.json")
+        for old in self.all()[: -self.keep]:
+            self._remove(old.folder)
+
+    def _put_file(self, file: Path, target: str) -> None:
+        if self.local:
+            file.replace(target)
+        else:
+            self.fs.put_file(str(file), target)
+
+    def _put_text(self, text: str, target: str) -> None:
+        if self.local:
+            partial = Path(target).with_name(f".{Path(target).name}.part")
+            partial.write_text(text)
+            partial.replace(target)
+        else:
+            self.fs.pipe_file(target, text.encode())
+
+    def _remove(self, folder: str) -> None:
+        """The manifest first: half a checkpoint must not look like one."""
+        if self.fs.exists(f"{folder}/manifest.json"):
+            self.fs.rm_file(f"{folder}/manifest.json")
+        self.fs.rm(folder, recursive=True)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Saved]:
+        """Whole checkpoints, oldest first."""
+        self.fs.invalidate_cache()
+        found = []
+        for path in sorted(self.fs.glob(f"{self.root}/step-*/manifest.json")):
+            manifest = json.loads(self.fs.cat_file(path))
+            found.append(Saved(manifest["step"], path.rpartition("/")[0], manifest))
+        return found
+
+    def clear_unfinished(self) -> list[str]:
+        """Remove what a kill left without a manifest; rank 0, before anything is written."""
+        whole = {saved.folder for saved in self.all()}
+        broken = [path for path in self.fs.glob(f"{self.root}/step-*") if path not in whole]
+        for path in broken:
+            self._remove(path)
+        return broken
+
+    def restore(self, trained: Trained, saved: Saved) -> None:
+        """Put a checkpoint's tensors into the engine, whatever the number of ranks that wrote it.
+
+        Raises:
+            CheckpointFault: a part that is missing or damaged, or a parameter that is not in it.
+        """
+        with tempfile.TemporaryDirectory(prefix="facemakeup-restore-") as scratch:
+            opened = [self._open(saved, name, facts, scratch) for name, facts in saved.manifest["parts"].items()]
+            place = {key: part for part in opened for key in part.keys()}
+            wanted = [f"{key}/{name}" for name in trained.parameters for key in trained.keys()]
+            if missing := [key for key in wanted if key not in place]:
+                raise CheckpointFault(
+                    f"{saved.folder}: {len(missing)} tensors are not in it, e.g. {missing[0]}; it is of another model, or "
+                    "of a run without EMA: start a new run with start_from, or in another folder"
+                )
+            for name in trained.parameters:
+                for key in trained.keys():
+                    trained.set_full(name, key, place[f"{key}/{name}"].get_tensor(f"{key}/{name}"))
+        trained.set_step(saved.step)
+
+    def _open(self, saved: Saved, name: str, facts: dict[str, Any], scratch: str):
+        path = f"{saved.folder}/{name}"
+        if not self.fs.exists(path):
+            raise CheckpointFault(f"{path}: missing; remove {saved.folder} to go on from the checkpoint before it")
+        local = path
+        if not self.local:
+            local = f"{scratch}/{name}"
+            self.fs.get_file(path, local)
+        if _sha256(Path(local)) != facts["sha256"]:
+            raise CheckpointFault(f"{path}: damaged (its sha256 is not the manifest's); remove {saved.folder}")
+        return safe_open(local, framework="pt", device="cpu")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,94 @@
+"""The frozen encoders: micro-batch -> what the model is trained on. Outside the engine, without gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from model.features import clip_features, zero_image_features
+from training.batches import MicroBatch
+
+
+@dataclass
+class Inputs:
+    """Arguments of `FaceMakeUp.forward` (all in the model's dtype), and the target's ingredients in fp32."""
+
+    noisy_latents: torch.Tensor
+    timesteps: torch.Tensor
+    text: torch.Tensor
+    identity: torch.Tensor
+    clip_features: torch.Tensor
+    pose_map: torch.Tensor
+    latents: torch.Tensor
+    noise: torch.Tensor
+
+    def arguments(self) -> tuple[torch.Tensor, ...]:
+        return self.noisy_latents, self.timesteps, self.text, self.identity, self.clip_features, self.pose_map
+
+
+class Encoders:
+    """VAE, text and image encoder on one device in one dtype."""
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        image_encoder: CLIPVisionModelWithProjection,
+        tokenizer: CLIPTokenizer,
+        scheduler: DDPMScheduler,
+        device: torch.device,
+        dtype: torch.dtype,
+        noise_offset: float = 0.0,
+    ):
+        parts = (vae, text_encoder, image_encoder)
+        for part in parts:
+            part.requires_grad_(False).eval()
+            if part.dtype != dtype or part.device != device:
+                part.to(device, dtype)
+        self.vae, self.text_encoder, self.image_encoder = parts
+        self.scheduler, self.device, self.dtype, self.noise_offset = scheduler, device, dtype, noise_offset
+        empty = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
+        self._no_text = self._states(empty.input_ids)
+
+    @torch.no_grad()
+    def __call__(self, batch: MicroBatch) -> Inputs:
+        """Encode, replace what is dropped by nobody's, add the noise."""
+        batch = batch.to(self.device)
+        latents, noise = self.latents(batch.image, batch.vae_noise), batch.noise + self.noise_offset * batch.offset
+        noisy = self.scheduler.add_noise(latents, noise, batch.timestep)
+        text = torch.where(_column(batch.keep_text), self._states(batch.input_ids), self._no_text)
+        features = self._features(batch.clip_pixels, batch.keep_clip.bool())
+        return Inputs(
+            noisy_latents=noisy.to(self.dtype),
+            timesteps=batch.timestep,
+            text=text,
+            identity=(batch.identity * batch.keep_identity[:, None]).to(self.dtype),
+            clip_features=features,
+            pose_map=(batch.pose_map * batch.keep_pose[:, None, None, None]).to(self.dtype),
+            latents=latents,
+            noise=noise,
+        )
+
+    @torch.no_grad()
+    def latents(self, image: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in -1..1 and standard normal (B, 4, H/8, W/8) -> a sample of the latents, fp32."""
+        moments = self.vae.encode(image.to(self.device, self.dtype)).latent_dist
+        return (moments.mean.float() + moments.std.float() * sampled) * self.vae.config.scaling_factor
+
+    def _states(self, input_ids: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.text_encoder(input_ids.to(self.device))[0]
+
+    def _features(self, pixels: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Only what is kept goes through the encoder: the zero image's features are a constant."""
+        features = zero_image_features(self.image_encoder).repeat(len(pixels), 1, 1)
+        if keep.any():
+            features[keep] = clip_features(self.image_encoder, pixels[keep])
+        return features
+
+
+def _column(keep: torch.Tensor) -> torch.Tensor:
+    return keep.bool()[:, None, None]

@@ -1,0 +1,195 @@
+"""DeepSpeed around the model: one engine, fp32 masters that can be asked for by name, EMA beside the moments.
+
+Whatever the ZeRO stage, `Trained` gives and takes the full fp32 tensors of each trained parameter: `master`, `exp_avg`,
+`exp_avg_sq`, `ema`. They are gathered one parameter at a time, so a checkpoint does not know how many ranks there were.
+deepspeed is imported inside functions: on a driver without it, or without a compiler, this module still loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.facemakeup import FaceMakeUp
+from training.recipe import TrainRecipe
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class EngineError(RuntimeError):
+    """The engine is not what the recipe asked for; the message says what to change."""
+
+
+def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration. What it would choose by itself and matters is written out."""
+    engine, batch = recipe.engine, recipe.batch
+    zero: dict[str, Any] = {"stage": engine.zero}
+    if engine.offload_optimiser:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": engine.device != "cpu"}
+    if engine.offload_parameters:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": engine.device != "cpu"}
+    config: dict[str, Any] = {
+        "train_batch_size": batch.size,
+        "train_micro_batch_size_per_gpu": batch.micro,
+        "gradient_accumulation_steps": batch.size // (batch.micro * world),
+        "gradient_clipping": recipe.optimiser.clip,  # DeepSpeed's default is 1.0
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+    }
+    if engine.dtype == "bf16":
+        config["bf16"] = {"enabled": True}
+    if engine.dtype == "fp16":
+        config["fp16"] = {"enabled": True, "initial_scale_power": 16}
+    return config
+
+
+class Trained:
+    """The engine and what is trained in it, by name."""
+
+    def __init__(self, engine: Any, stage: int, names: dict[str, nn.Parameter], ema: float | None):
+        self.engine, self.stage, self.parameters, self.decay = engine, stage, names, ema
+
+    @property
+    def module(self) -> FaceMakeUp:
+        return self.engine.module
+
+    def keys(self) -> list[str]:
+        return ["master", *MOMENTS, *(["ema"] if self.decay else [])]
+
+    def full(self, name: str, key: str) -> torch.Tensor:
+        """The full fp32 tensor, on every rank: a collective call, so all ranks ask for the same in the same order."""
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        parameter = self.parameters[name]
+        if self.stage == 0:
+            value = parameter if key == "master" else self._base.state[parameter][key]
+            return value.detach()
+        if key == "master":
+            return safe_get_full_fp32_param(parameter).detach()
+        return safe_get_full_optimizer_state(parameter, key).detach()
+
+    def set_full(self, name: str, key: str, value: torch.Tensor) -> None:
+        """The opposite of `full`; each rank keeps its part."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        parameter = self.parameters[name]
+        if self.stage == 0:
+            target = parameter if key == "master" else self._base.state[parameter][key]
+            with torch.no_grad():
+                target.copy_(value)
+        elif key == "master":
+            safe_set_full_fp32_param(parameter, value)
+            self._set_compute_copy(parameter, value)
+        else:
+            safe_set_full_optimizer_state(parameter, value, key)
+
+    def _set_compute_copy(self, parameter: nn.Parameter, value: torch.Tensor) -> None:
+        """What the network computes with; DeepSpeed would refresh it only after its next update."""
+        import deepspeed
+
+        with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.stage == 3):
+            parameter.data.copy_(value)
+
+    def set_step(self, step: int) -> None:
+        """AdamW's own count of steps, for its bias correction."""
+        for state in self._base.state.values():
+            state["step"].fill_(step)
+
+    def step(self, rate: float) -> float:
+        """Update at this learning rate; the gradient's norm before clipping."""
+        for group in self._base.param_groups:
+            group["lr"] = rate
+        self.engine.step()
+        if self.decay:
+            with torch.no_grad():
+                for shard in self._shards():
+                    self._base.state[shard]["ema"].lerp_(shard.data, 1 - self.decay)
+        norm = self.engine.get_global_grad_norm()
+        return float(norm) if norm is not None else float("nan")
+
+    @property
+    def _base(self) -> torch.optim.Optimizer:
+        """torch's AdamW, inside whatever DeepSpeed wrapped around it."""
+        optimiser = self.engine.optimizer
+        return optimiser if isinstance(optimiser, torch.optim.Optimizer) else optimiser.optimizer
+
+    def _shards(self) -> Iterator[torch.Tensor]:
+        """This rank's fp32 masters, as AdamW sees them."""
+        if self.stage == 0:
+            yield from self.parameters.values()
+        elif self.stage == 3:
+            yield from self.engine.optimizer.fp32_partitioned_groups_flat
+        else:
+            yield from self.engine.optimizer.single_partition_of_fp32_groups
+
+    def prepare_state(self) -> None:
+        """Moments at zero and EMA at the masters, before the first step: torch would make them in it."""
+        for shard in self._shards():
+            if shard is None:
+                raise EngineError("a master is not in memory (swapped out): this offload is not supported")
+            state = self._base.state[shard]
+            state.clear()
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            for moment in MOMENTS:
+                state[moment] = torch.zeros_like(shard.data)
+            if self.decay:
+                state["ema"] = shard.data.clone()
+        link = getattr(self.engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
+        if link is not None:
+            link()
+
+
+def wrap(model: FaceMakeUp, recipe: TrainRecipe, world: int) -> Trained:
+    """DeepSpeed's engine around `model`, whose trained parameters are fp32 and stay the masters' exact values.
+
+    Raises:
+        EngineError: a trained parameter without an fp32 master, or a frozen one with.
+    """
+    import deepspeed
+
+    names = dict(model.trainable())
+    if strange := [name for name, parameter in names.items() if parameter.dtype != torch.float32]:
+        raise EngineError(
+            f"{len(strange)} trained parameters are not float32, e.g. {strange[0]}: in half precision an update of AdamW "
+            "is mostly rounded away; build the model with fp32 trained parts, the engine casts copies of them"
+        )
+    values = {name: parameter.detach().clone() for name, parameter in names.items()}
+    options = recipe.optimiser
+    optimiser = torch.optim.AdamW(
+        list(names.values()), lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
+    )
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimiser, config=deepspeed_config(recipe, world))
+    trained = Trained(engine, recipe.engine.zero, names, recipe.saving.ema)
+    trained.prepare_state()
+    # in half precision DeepSpeed made the masters out of the rounded copies
+    for name, value in values.items():
+        trained.set_full(name, "master", value)
+        if recipe.saving.ema:
+            trained.set_full(name, "ema", value)
+    require_masters(trained, model)
+    return trained
+
+
+def require_masters(trained: Trained, model: nn.Module) -> None:
+    """Is exactly what is trained in the optimiser, in fp32?
+
+    Raises:
+        EngineError: which parameter is not, or is and should not be.
+    """
+    held = sum(shard.numel() for shard in trained._shards())
+    if any(shard.dtype != torch.float32 for shard in trained._shards()):
+        raise EngineError("the optimiser's masters are not float32: this engine would lose most updates to rounding")
+    frozen = [name for name, parameter in model.named_parameters() if name not in trained.parameters]
+    if wrong := [name for name in frozen if model.get_parameter(name).requires_grad]:
+        raise EngineError(f"{len(wrong)} frozen parameters would be trained, e.g. {wrong[0]}")
+    if trained.stage == 0 and held != sum(parameter.numel() for parameter in trained.parameters.values()):
+        raise EngineError("the optimiser does not hold what is trained")
+    for name in trained.parameters:
+        if trained.full(name, "master").dtype != torch.float32:
+            raise EngineError(f"{name} has no float32 master")

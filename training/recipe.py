@@ -1,0 +1,179 @@
+"""The recipe of a training run: every path, number and switch once, typed; YAML in, clear errors out."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be trained; the message names the file, the field and the remedy."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Strict):
+    shards: str = Field(description="folder of NNNNN.tar with their sidecars; local, s3://, gs://, http(s)://")
+    cache: str | None = Field(None, description="local folder for shards from elsewhere")
+    cache_gb: float | None = Field(None, gt=0, description="how much of it shards may take; none: all of them")
+    workers: int = Field(2, ge=0, description="loader processes a rank; 0: in the training process itself")
+    prefetch: int = Field(4, ge=1, description="micro-batches made ahead by each worker")
+    corrupt_share: float = Field(0.001, ge=0, le=1, description="more corrupt samples than this stop the run")
+
+
+class Batch(Strict):
+    size: int = Field(ge=1, description="B, samples of a step over all ranks; constant over a run")
+    micro: int = Field(ge=1, description="samples in one pass of one rank; B / micro / ranks passes are accumulated")
+    lanes: int = Field(ge=1, description="L; the run may go on with any number of ranks that divides it")
+    window: int = Field(8, ge=1, description="shards whose samples are shuffled together")
+
+
+class Drop(Strict):
+    """How often a condition is replaced by nobody's; each draw independent. What guidance needs to be trained on."""
+
+    text: float = Field(0.05, ge=0, le=1, description="the empty prompt")
+    face: float = Field(0.05, ge=0, le=1, description="identity and CLIP features together")
+    everything: float = Field(0.05, ge=0, le=1, description="text and face together")
+    identity: float = Field(0.0, ge=0, le=1, description="identity alone: zeros")
+    clip: float = Field(0.0, ge=0, le=1, description="CLIP features alone: those of a zero image; 0.5 the authors'")
+    pose: float = Field(0.0, ge=0, le=1, description="a black pose map")
+
+
+class Objective(Strict):
+    min_snr_gamma: float | None = Field(5.0, gt=0, description="none: every timestep counts the same (the authors)")
+    noise_offset: float = Field(0.0, ge=0, description="a constant a channel, added to the noise")
+    drop: Drop = Drop()
+
+
+class Optimiser(Strict):
+    """AdamW."""
+
+    rate: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, ge=0, description="of the gradient's norm; 0: no clipping")
+    warmup: int = Field(500, ge=0, description="steps of linear growth from 0")
+    schedule: Literal["constant", "cosine"] = "cosine"
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of step `step` (from 0) of `steps`."""
+        from math import cos, pi
+
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        if self.schedule == "constant":
+            return self.rate
+        done = (step - self.warmup) / max(1, steps - self.warmup)
+        return self.rate * 0.5 * (1 + cos(pi * min(1.0, done)))
+
+
+class Engine(Strict):
+    zero: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    offload_optimiser: bool = Field(False, description="moments and masters in main memory; stage 1 and up")
+    offload_parameters: bool = Field(False, description="parameters in main memory; stage 3")
+    gradient_checkpointing: bool = False
+    channels_last: bool = True
+    compile: bool = Field(False, description="torch.compile, block by block; not with stage 3 or checkpointing")
+    deterministic: bool = Field(False, description="bit-exact on a GPU, slower")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Engine:
+        if self.compile and self.zero == 3:
+            raise ValueError("compile does not go with zero: 3, whose hooks break every graph; take zero: 2")
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError("compile does not go with gradient_checkpointing here: take one of the two")
+        if self.zero == 0 and self.dtype != "fp32":
+            raise ValueError(f"zero: 0 keeps no fp32 masters for {self.dtype}: take zero: 1, which costs nothing more")
+        if self.offload_optimiser and self.zero == 0:
+            raise ValueError("offload_optimiser needs zero: 1, 2 or 3")
+        if self.offload_parameters and self.zero != 3:
+            raise ValueError("offload_parameters needs zero: 3")
+        return self
+
+
+class Saving(Strict):
+    every: int = Field(2000, ge=1, description="steps between checkpoints")
+    keep: int = Field(3, ge=1, description="of the latest; older ones are removed")
+    ema: float | None = Field(0.9999, gt=0, lt=1, description="decay of the moving average of the masters; none: none")
+
+
+class Seeing(Strict):
+    log_every: int = Field(10, ge=1)
+    validate_every: int = Field(1000, ge=1, description="steps between fixed-noise losses and image grids")
+    panel: int = Field(8, ge=0, description="samples of the fixed panel; 0: no validation")
+    drawing_steps: int = Field(30, ge=1)
+
+
+class TrainRecipe(Strict):
+    name: str
+    model: str = Field("sd15", description="sd15, tiny or a YAML file of model/configs")
+    base: str | None = Field(None, description="folder or hub name of the base; default: what the model names")
+    start_from: str | None = Field(None, description="warm start: a checkpoint in any layout of model.checkpoints")
+    seed: int = 0
+    steps: int = Field(ge=1)
+    data: Data
+    batch: Batch
+    objective: Objective = Objective()
+    optimiser: Optimiser = Optimiser()
+    engine: Engine = Engine()
+    saving: Saving = Saving()
+    seeing: Seeing = Seeing()
+
+
+def load_recipe(name: str | Path, changes: list[str] = ()) -> TrainRecipe:
+    """A YAML file, or one of recipes/; `changes`: FIELD=VALUE, e.g. `engine.zero=3`.
+
+    Raises:
+        RecipeError: no such file, or a field that is wrong, with its name and, for a misspelling, the right one.
+    """
+    file = RECIPES / f"{name}.yaml" if (RECIPES / f"{name}.yaml").is_file() else Path(name)
+    if not file.is_file():
+        raise RecipeError(
+            f"{name}: neither a file nor one of {', '.join(sorted(p.stem for p in RECIPES.glob('*.yaml')))}"
+        )
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{file}: {error}") from error
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {change}: write FIELD=VALUE, e.g. engine.zero=3")
+        *parents, last = field.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(value)
+    return checked(tree, str(file))
+
+
+def checked(tree: dict[str, Any], where: str) -> TrainRecipe:
+    """The recipe of a tree that YAML or a checkpoint gave."""
+    try:
+        return TrainRecipe.model_validate(tree)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            place = ".".join(map(str, problem["loc"]))
+            hint = ""
+            if problem["type"] == "extra_forbidden":
+                near = get_close_matches(str(problem["loc"][-1]), _fields(), n=1)
+                hint = f"; did you mean `{near[0]}`?" if near else ""
+            lines.append(f"  {place}: {problem['msg']}{hint}")
+        raise RecipeError(f"{where}:\n" + "\n".join(lines)) from error
+
+
+def _fields() -> list[str]:
+    groups = (TrainRecipe, Data, Batch, Drop, Objective, Optimiser, Engine, Saving, Seeing)
+    return [name for group in groups for name in group.model_fields]
