@@ -124,6 +124,17 @@ def test_damage_on_the_way_is_mended_by_asking_again(tmp_path):
     assert numbers(tmp_path) == {1}
 
 
+def test_a_shard_without_a_hash_is_checked_by_its_size(tmp_path):
+    tries = []
+
+    def fetch(path: Path) -> None:
+        tries.append(path)
+        path.write_bytes(content(1)[: 500 if len(tries) == 1 else SIZE])
+
+    assert ShardCache(tmp_path, SIZE).bring("foreign", SIZE, "", "x", fetch, wait=True)
+    assert numbers(tmp_path) == {1} and len(tries) == 2
+
+
 @pytest.mark.parametrize("error", [OSError("reset"), TimeoutError("late"), RuntimeError("of some filesystem")])
 def test_an_io_error_is_tried_again_then_stops(tmp_path, error):
     cache, tries = ShardCache(tmp_path, 2 * SIZE), []

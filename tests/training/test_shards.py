@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ from tests.training.loopback import serving
 from tests.training.made_shards import make_shards, sample
 from training import shards as shards_module
 from training import source
+from training.cache import ShardCache
 from training.index import read_index
 from training.order import Order
 from training.shards import Shards
@@ -392,6 +394,65 @@ def test_a_reader_that_follows_nothing_needs_room_for_one_shard(web, tmp_path):
     shards = Shards(index, tmp_path, cache_bytes=int(index.bytes.max()), patience=5)
     all_read(shards)
     assert held(tmp_path) <= index.bytes.max()
+
+
+def test_a_reader_that_follows_nothing_keeps_one_file_open(web, tmp_path):
+    """What is open cannot be given back to the disk, whoever removed it."""
+    shards = Shards(read_index(web.url, tmp_path), tmp_path)
+    assert shards.read(0, 0)
+    before = len([path for path in open_files() if path.startswith(str(tmp_path / "shards"))])
+    all_read(shards)
+    after = [path for path in open_files() if path.startswith(str(tmp_path / "shards"))]
+    assert len(after) == before == 1
+
+
+def open_files() -> list[str]:
+    paths = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            paths.append(os.readlink(f"/proc/self/fd/{name}"))
+    return paths
+
+
+def test_what_is_wanted_soon_is_pinned(web, tmp_path):
+    index = read_index(web.url, tmp_path)
+    order = Order(index.counts, seed=0, lanes=1, batch=1, window=2)
+    shards = Shards(index, tmp_path)
+    shards.follow(order, [0])
+    shards.advance(0)
+    wanted = {*order.shards_needed(0, 0)[0], *order.shards_needed(0, 0)[1]}
+    until(lambda: all(shards.cache.path(index.sha256[s]).exists() for s in wanted))
+    other = ShardCache(tmp_path, shards.cache.used())
+    assert not other.bring("another", 1000, "", "x", lambda path: path.write_bytes(b"x" * 1000), wait=False)
+    shards.close()
+    assert other.bring("another", 1000, "", "x", lambda path: path.write_bytes(b"x" * 1000), wait=False)
+
+
+def test_a_fork_follows_by_itself(folder, tmp_path):
+    index = read_index(folder, tmp_path)
+    order = Order(index.counts, seed=0, lanes=1, batch=1, window=2)
+    shards = Shards(index, tmp_path)
+    shards.follow(order, [0])
+    shards.advance(0)
+    child = FORK.Process(target=follows_by_itself, args=(shards, order), daemon=True)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    shards.close()
+
+
+def follows_by_itself(shards: Shards, order: Order) -> None:
+    with pytest.raises(ValueError, match="a fork inherits none"):
+        shards.advance(0)
+    walk_locally(shards, order)
+
+
+def walk_locally(shards: Shards, order: Order) -> None:
+    shards.follow(order, [0])
+    for t in range(order.steps_per_epoch):
+        shards.advance(t)
+        assert shards.read(*order.sample(t, 0)) == expected(*order.sample(t, 0))
+    shards.close()
 
 
 def test_bringing_ahead_that_fails_is_told_by_the_read(web, tmp_path, caplog):
