@@ -59,8 +59,9 @@ def _draw(
     artist: Artist, subject: Subject, prompts: list[str], out: Path, asked: argparse.Namespace
 ) -> Iterator[dict[str, object]]:
     texts = prompts or ([subject.caption] if subject.caption else [])
-    if not texts:
-        yield {"name": subject.name, "status": "failed", "reason": "no caption in the shard and no --prompt"}
+    if subject.problem or not texts:
+        reason = subject.problem or "no caption in the shard and no --prompt"
+        yield {"name": subject.name, "status": "failed", "reason": reason}
         return
     wanted = {
         (number, index): out / f"{subject.name}_{number:03d}_{index:02d}.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from curation.image import ImageLimits, Undecodable, decode
 from model.conditions import Face
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
+SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key and extension of a member, as WebDataset has it
 
 
 class SourceError(ValueError):
@@ -26,7 +28,8 @@ class SourceError(ValueError):
 class Subject:
     """A photo to draw from. `load` gives its pixels, uint8 (h, w, 3), upright; `face` is None where it is to be found.
 
-    `encoder`: fingerprint of the identity encoder that made `face.identity`, "" where there is none.
+    `name`: fit for a file's. `encoder`: fingerprint of the identity encoder that made `face.identity`, "" where there
+    is none. `problem`: why nothing can be drawn from it, or "".
     """
 
     name: str
@@ -34,6 +37,7 @@ class Subject:
     face: Face | None = None
     caption: str | None = None
     encoder: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,20 @@ def open_source(place: Path, prompts: list[str]) -> Source:
     """Photos or shards at `place`.
 
     Raises:
-        SourceError: neither is there, or photos without a prompt.
+        SourceError: neither is there, photos without a prompt, or a shard that is none.
     """
     if not place.exists():
         raise SourceError(f"{place}: no such folder or file")
     tars = [place] if place.suffix == ".tar" else sorted(place.glob("*.tar"))
     if tars:
         counts = [_samples_in(tar) for tar in tars]
-        return Source(sum(counts), lambda: (subject for tar in tars for subject in _of_shard(tar)))
-    files = sorted(file for file in place.glob("*") if file.suffix.lower() in PHOTOS) if place.is_dir() else [place]
+        # shards from elsewhere may each count from 0
+        prefixes = ["" if len(tars) == 1 or _sidecar(tar) is not None else f"{tar.stem}_" for tar in tars]
+        sources = list(zip(tars, prefixes, strict=True))
+        return Source(sum(counts), lambda: (subject for source in sources for subject in _of_shard(*source)))
+    files = [place]
+    if place.is_dir():
+        files = sorted(file for file in place.glob("*") if file.suffix.lower() in PHOTOS and not file.is_dir())
     if not files:
         raise SourceError(f"{place}: neither photos ({', '.join(sorted(PHOTOS))}) nor shards (.tar) are in it")
     if not prompts:
@@ -80,9 +89,7 @@ def open_source(place: Path, prompts: list[str]) -> Source:
     names = [file.stem if stems[file.stem] == 1 else file.name for file in files]
     return Source(
         len(files),
-        lambda: (
-            Subject(name, lambda file=file: _pixels(file.read_bytes())) for name, file in zip(names, files, strict=True)
-        ),
+        lambda: (Subject(name, lambda file=file: _photo(file)) for name, file in zip(names, files, strict=True)),
     )
 
 
@@ -99,41 +106,79 @@ def read_photo(place: str) -> np.ndarray:
 
 
 def _samples_in(tar: Path) -> int:
-    sidecar = tar.with_suffix(".json")
-    if sidecar.is_file():
-        return json.loads(sidecar.read_text())["samples"]
-    with tarfile.open(tar) as opened:
-        return sum(name.endswith(".json") for name in opened.getnames())
+    """Of one of our shards what its sidecar says, without reading it.
+
+    Raises:
+        SourceError: not a tar file.
+    """
+    if (said := _sidecar(tar)) is not None:
+        return said
+    try:
+        with tarfile.open(tar) as opened:
+            names = [SAMPLE.fullmatch(member.name) for member in opened if member.isfile()]
+    except (tarfile.TarError, OSError) as error:
+        raise SourceError(f"{tar}: no shard that can be read ({error})") from error
+    return len({name[1] for name in names if name})
 
 
-def _of_shard(tar: Path) -> Iterator[Subject]:
+def _sidecar(tar: Path) -> int | None:
+    """The number of samples, None where the JSON beside a shard is absent or not of our kind."""
+    try:
+        samples = json.loads(tar.with_suffix(".json").read_bytes())["samples"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return samples if isinstance(samples, int) else None
+
+
+def _of_shard(tar: Path, prefix: str = "") -> Iterator[Subject]:
     """Samples of a shard, one after the other; of a foreign one without landmarks the faces are to be found."""
-    with tarfile.open(tar) as opened:
-        members: dict[str, bytes] = {}
-        key = None
-        for member in opened:
-            name, _, extension = member.name.partition(".")
-            if key not in (None, name):
-                yield _sample(key, members)
-                members = {}
-            key = name
-            members[extension] = opened.extractfile(member).read()
-        if key is not None:
-            yield _sample(key, members)
+    members: dict[str, bytes] = {}
+    key, read, said = None, 0, _sidecar(tar)
+    try:
+        with tarfile.open(tar) as opened:
+            for member in opened:
+                name = SAMPLE.fullmatch(member.name) if member.isfile() else None
+                if name is None:
+                    continue
+                if key not in (None, name[1]):
+                    yield _sample(prefix + key, members)
+                    members, read = {}, read + 1
+                key = name[1]
+                members[name[2]] = opened.extractfile(member).read()
+    except (tarfile.TarError, OSError) as error:
+        yield Subject(tar.stem, _pixels, problem=f"{tar.name} cannot be read on: {error}")
+        return
+    if key is not None:
+        yield _sample(prefix + key, members)
+        read += 1
+    if said is not None and read < said:  # tarfile takes a header that is cut short for the end
+        yield Subject(tar.stem, _pixels, problem=f"{tar.name} ends after {read} of {said} samples; copy it again")
 
 
 def _sample(key: str, members: dict[str, bytes]) -> Subject:
-    facts = json.loads(members.get("json", b"{}"))
-    face = None
-    if {"face_box", "face_landmarks"} <= facts.keys() and "identity.npy" in members:
-        identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
-        face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
-    caption = members["txt"].decode() if "txt" in members else None
-    image = members.get("jpg") or members.get("png") or members.get("webp") or b""
-    return Subject(key, lambda: _pixels(image), face, caption, facts.get("identity_encoder", ""))
+    # a key may be a path, and of somebody else's choice: pictures stay in their folder
+    name = re.sub(r"[^\w.-]", "_", key.removeprefix("./"))
+    try:
+        facts = json.loads(members.get("json", b"{}"))
+        face = None
+        if {"face_box", "face_landmarks", "face_score"} <= facts.keys() and "identity.npy" in members:
+            identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
+            face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
+        caption = members["txt"].decode() if "txt" in members else None
+    except (ValueError, TypeError, AttributeError, EOFError) as error:
+        return Subject(name, _pixels, problem=f"the sample is damaged: {error}")
+    image = next((members[kind] for kind in ("jpg", "jpeg", "png", "webp") if kind in members), b"")
+    return Subject(name, lambda: _pixels(image), face, caption, str(facts.get("identity_encoder", "")))
 
 
-def _pixels(data: bytes) -> np.ndarray:
+def _photo(file: Path) -> np.ndarray:
+    try:
+        return _pixels(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"the photo cannot be read: {error}") from error
+
+
+def _pixels(data: bytes = b"") -> np.ndarray:
     try:
         return decode(data, ImageLimits(), full_size=True).rgb
     except Undecodable as error:
