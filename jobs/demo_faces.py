@@ -66,10 +66,11 @@ class Sight:
             left, top, right, bottom = (int(value) for value in face.box * ratio)
             cv2.rectangle(canvas, (left, top), (right, bottom), DARK, 2 * line + 1)
             cv2.rectangle(canvas, (left, top), (right, bottom), colour, line)
+            radius = min(max(1, (right - left) // 25), line + 1)
             for point, point_colour in zip(face.landmarks * ratio, POSE_COLOURS, strict=True):
                 centre = int(point[0]), int(point[1])
-                cv2.circle(canvas, centre, line + 2, DARK, -1)
-                cv2.circle(canvas, centre, line + 1, point_colour, -1)
+                cv2.circle(canvas, centre, radius + 1, DARK, -1)
+                cv2.circle(canvas, centre, radius, point_colour, -1)
             if len(self.faces) > 1:
                 _number(canvas, str(index + 1), left, top, colour, max(size) / 800)
         return canvas

@@ -26,6 +26,7 @@ MARKS = (
 )
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto; }
+.gradio-container, .gradio-container main { width: 100%; }
 .gradio-container .html-container { padding: 0 !important; }
 .gradio-container .hide-container:has(.prose:empty) { display: none; }
 #pictures .grid-wrap { max-height: none; }

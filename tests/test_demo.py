@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import re
 import shutil
-import struct
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlparse
@@ -18,13 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.image import decode
-from curation.sample.photos import FACE_RECOGNITION, INSIGHTFACE
 from jobs import demo
-from jobs.demo_easel import Easel, Step, Wishes
-from jobs.demo_faces import Eyes, PhotoError, SeveralFaces, read_photo
+from jobs.demo_faces import read_photo
 from model.presets import PRESETS
 from model.provenance import read
+from tests.demo_world import Visitor, directly, group_file, pixels, portrait_files, tiny_artist
 
 LONG, SHORT = {"steps": 100, "count": 8}, {"steps": 3, "count": 1}
 connected: list[object] = []
@@ -32,20 +27,17 @@ connected: list[object] = []
 
 @pytest.fixture(scope="module")
 def artist():
-    from jobs.drawing import open_artist
-
-    return open_artist("tiny")
+    return tiny_artist()
 
 
 @pytest.fixture(scope="module")
 def portraits() -> dict[str, Path]:
-    images = FACE_RECOGNITION.fetch() / "tests/test_images"
-    return {name: images / f"{name}.jpg" for name in ("obama", "biden")}
+    return portrait_files()
 
 
 @pytest.fixture(scope="module")
 def group() -> Path:
-    return INSIGHTFACE.fetch() / "insightface/data/images/t1.jpg"
+    return group_file()
 
 
 @pytest.fixture(scope="module")
@@ -71,63 +63,6 @@ def browser():
         browser.close()
 
 
-class Visitor:
-    """Somebody at the page, in a browser context of their own."""
-
-    def __init__(self, browser, url: str):
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
-        self.tab = self.context.new_page()
-        self.tab.set_default_timeout(30_000)
-        self.asked: list[str] = []
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-        self.tab.goto(url)
-        self.tab.locator("#draw").wait_for()
-        self.status = self.tab.locator("#status")
-
-    def bring(self, photo: Path, says: str, place: int = 0) -> None:
-        if (old := self.tab.get_by_label("Remove Image")).count() > place:
-            old.nth(place).click()
-        self.tab.locator("input[type=file]").nth(place).set_input_files(photo)
-        self.tab.get_by_text(says).nth(place).wait_for()
-
-    def set(self, **values: object) -> None:
-        for name, value in values.items():
-            field = {
-                "steps": "number input for Steps",
-                "count": "number input for Pictures",
-                "ip": "number input for ID scale",
-                "guidance": "number input for Guidance scale",
-                "alpha": "number input for Share of the second face",
-                "seed": "Seed",
-                "prompt": "Prompt",
-            }[name]
-            box = self.tab.get_by_label(field, exact=True)
-            box.fill(str(value))
-            box.press("Tab")
-            assert box.input_value() == str(value)
-
-    def open(self, section: str) -> None:
-        self.tab.get_by_role("button", name=section).click()
-        # gradio builds what is in it now, and for some frames overwrites what a robot types at once
-        self.tab.wait_for_timeout(500)
-
-    def draw(self) -> None:
-        self.tab.locator("#draw").click()
-
-    def progresses(self, text: str | re.Pattern) -> None:
-        self.tab.locator("#progress").filter(has_text=text).wait_for()
-
-    def says(self, text: str | re.Pattern) -> None:
-        self.status.filter(has_text=text).wait_for()
-
-    def download(self, folder: Path, place: int = 0) -> Path:
-        with self.tab.expect_download() as started:
-            self.tab.locator("#files a").nth(place).click()
-        file = folder / started.value.suggested_filename
-        started.value.save_as(file)
-        return file
-
-
 @pytest.fixture
 def visitor(browser, page) -> Iterator[Callable[[], Visitor]]:
     visitors: list[Visitor] = []
@@ -141,19 +76,6 @@ def visitor(browser, page) -> Iterator[Callable[[], Visitor]]:
         person.context.close()
         hosts = {urlparse(url).hostname for url in person.asked if urlparse(url).scheme not in ("data", "blob")}
         assert hosts == {"127.0.0.1"}, "the browser asked elsewhere"
-
-
-def directly(artist, photo: Path, **options) -> np.ndarray:
-    """The picture of a call of the pipeline without any page."""
-    rgb = decode(photo.read_bytes(), full_size=True).rgb
-    return np.asarray(artist.pipeline(options.pop("prompt", ""), photo=rgb, **options).images[0])
-
-
-def pixels(file: Path) -> np.ndarray:
-    return np.asarray(Image.open(file))
-
-
-# -- the page ----------------------------------------------------------------------------------------------------
 
 
 def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(visitor, artist, portraits, tmp_path):
@@ -174,22 +96,6 @@ def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(vis
     record = read(file)
     assert record.seed == 42 and record.scales == PRESETS["realistic"]._asdict() and record.prompt is None
     assert (pixels(file) == directly(artist, portraits["obama"], prompt="a person in the snow")).all()
-
-
-def test_the_face_is_boxed_where_the_finder_found_it(artist, portraits):
-    sight = Eyes(artist).look(portraits["obama"], "only")
-    clean, shown = sight.rgb, sight.picture()
-    scale = shown.shape[0] / clean.shape[0]
-    left, top, right, bottom = (sight.face.box * scale).astype(int)
-    small = np.asarray(Image.fromarray(clean).resize(shown.shape[1::-1], Image.Resampling.BOX)).astype(int)
-    changed = np.abs(shown - small).max(axis=2) > 60
-    assert (
-        changed[(top + bottom) // 2, left - 2 : left + 3].any()
-        and changed[top - 2 : top + 3, (left + right) // 2].any()
-    )
-    margin = 12
-    changed[top - margin : bottom + margin, left - margin : right + margin] = False
-    assert changed.mean() < 0.01, "nothing is drawn elsewhere"
 
 
 def test_no_face_is_a_sentence_and_the_next_drawing_works(visitor, portraits, tmp_path):
@@ -247,7 +153,8 @@ def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(vi
     first.open("Settings")
     second.open("Settings")
     first.set(steps=24, count=4, ip=0.3, guidance=5, seed=7, alpha=0.25)
-    second.set(steps=4, count=1, ip=0.9, guidance=2, seed=11)
+    second.set(steps=4, count=1, ip=0.9, guidance=2, seed=11, prompt="by the sea")
+    second.tab.get_by_label("Write the prompt into the files' record").check()
     first.draw()
     first.progresses(re.compile(r"Step \d+ of 24"))
     second.draw()
@@ -265,8 +172,11 @@ def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(vi
     ).images
     for place, picture in enumerate(expected):
         assert (pixels(first.download(tmp_path, place)) == np.asarray(picture)).all()
-    alone = directly(artist, portraits["biden"], ip_scale=0.9, guidance_scale=2, seed=11, num_inference_steps=4)
-    assert (pixels(second.download(tmp_path)) == alone).all()
+    wanted = {"prompt": "by the sea", "ip_scale": 0.9, "guidance_scale": 2, "seed": 11, "num_inference_steps": 4}
+    alone = directly(artist, portraits["biden"], **wanted)
+    file = second.download(tmp_path)
+    assert (pixels(file) == alone).all()
+    assert (read(file).prompt, read(file).seed) == ("by the sea", 11)
 
 
 def test_a_stop_stops_for_one_and_frees_the_place_for_the_next(visitor, portraits):
@@ -335,114 +245,15 @@ def test_a_file_of_the_machine_is_not_read_for_a_page_that_names_it(visitor, por
     assert sent == [1] and not person.tab.get_by_text("One face was found").is_visible()
 
 
+def test_a_file_that_is_too_large_is_a_sentence(visitor, tmp_path):
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(21_000_000))
+    person = visitor()
+    person.tab.locator("input[type=file]").first.set_input_files(large)
+    person.tab.get_by_text("exceed the maximum allowed size of 20.0 Mb").wait_for()
+
+
 def test_the_server_itself_asks_nobody(page, visitor, portraits):
     visitor().bring(portraits["obama"], "One face was found")
     hosts = {address[0] for address in connected if isinstance(address, tuple)}
     assert hosts and all(ipaddress.ip_address(host).is_loopback for host in hosts)
-
-
-# -- its parts ---------------------------------------------------------------------------------------------------
-
-
-def bomb() -> bytes:
-    """A PNG of a hundred bytes that says to be 100,000 pixels wide and high."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-
-
-def encoded(file_format: str, size: tuple[int, int] = (64, 64)) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", size).save(out, file_format)
-    return out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (b"", "The file is empty: take another JPEG, PNG or WebP photo."),
-        (b"hello", "The file is no picture: take another JPEG, PNG or WebP photo."),
-        (bomb(), "The picture has more than 50 megapixels: take another JPEG, PNG or WebP photo."),
-        (encoded("GIF"), "Pictures of this kind are not read: take another JPEG, PNG or WebP photo."),
-        (encoded("PNG", (9, 9)), "The picture is smaller than 32 pixels: take another JPEG, PNG or WebP photo."),
-        (encoded("JPEG", (640, 640))[:1500], "The file ends in the middle of the picture: take another"),
-    ],
-)
-def test_a_file_that_is_no_photo_is_one_sentence(tmp_path, data, sentence):
-    (tmp_path / "photo.jpg").write_bytes(data)
-    with pytest.raises(PhotoError, match=re.escape(sentence)):
-        read_photo(tmp_path / "photo.jpg")
-
-
-def test_policies_choose_among_several(artist, group):
-    eyes = Eyes(artist)
-    with pytest.raises(SeveralFaces, match="6 faces were found: pick one") as raised:
-        eyes.look(group, "only")
-    faces = raised.value.sight.faces
-    assert [face.box[0] for face in faces] == sorted(face.box[0] for face in faces), "counted from the left"
-    largest, surest = eyes.look(group, "largest"), eyes.look(group, "highest_score")
-    assert largest.face.area == max(face.area for face in faces)
-    assert surest.face.score == max(face.score for face in faces)
-    assert eyes.look(group, "largest", picked=4).chosen == 4
-    centre = (faces[4].box[:2] + faces[4].box[2:]) / 2
-    assert largest.face_at(*centre * largest.picture().shape[1] / largest.rgb.shape[1]) == 4
-    assert largest.face_at(1, 1) is None
-
-
-@pytest.fixture
-def wishes() -> Wishes:
-    return Wishes("", "", PRESETS["realistic"], seed=5, steps=20, count=1)
-
-
-def test_progress_counts_the_steps_and_foresees_the_end(artist, portraits, tmp_path, wishes):
-    sight = Eyes(artist).look(portraits["obama"], "only")
-    heard: list[tuple[float, Step]] = []
-    for news in Easel(artist, tmp_path).draw(sight, None, wishes):
-        if isinstance(news, Step):
-            heard.append((time.monotonic(), news))
-    assert [step.done for _, step in heard] == list(range(21)) and news[0].path.is_file()
-    assert heard[0][1].seconds_left is heard[1][1].seconds_left is None, "nothing is known yet"
-    for moment, step in heard[2:]:
-        so_far = (moment - heard[1][0]) / (step.done - 1)
-        assert step.seconds_left == pytest.approx(so_far * (20 - step.done), rel=0.3, abs=0.1)
-
-
-def test_a_drawing_that_nobody_waits_for_ends(artist, portraits, tmp_path, wishes):
-    easel, sight = Easel(artist, tmp_path), Eyes(artist).look(portraits["obama"], "only")
-    drawing = easel.draw(sight, None, wishes)
-    assert [next(drawing).done for _ in range(3)] == [0, 1, 2]
-    drawing.close()
-    assert list(tmp_path.iterdir()) == [] and not easel._busy.locked()
-    *_, files = easel.draw(sight, None, wishes)
-    assert len(files) == 1
-
-
-def test_what_the_pipeline_refuses_is_raised_to_who_asked(artist, portraits, tmp_path):
-    sight = Eyes(artist).look(portraits["obama"], "only")
-    with pytest.raises(ValueError, match="identity: this model takes 128 numbers, the face has none"):
-        list(
-            Easel(artist, tmp_path).draw(
-                type(sight)(sight.rgb, sight.faces, 0, sight.faces[0]),
-                None,
-                Wishes("", "", PRESETS["realistic"], 1, 2, 1),
-            )
-        )
-
-
-def test_another_address_is_said_to_be_open():
-    assert not any("WARNING" in line for line in demo.greeting([], "http://127.0.0.1:7860/", "127.0.0.1"))
-    lines = demo.greeting(["a note"], "http://0.0.0.0:7860/", "0.0.0.0")
-    assert lines[0] == "a note" and "WARNING: --listen 0.0.0.0: no password" in lines[1]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--model", "no-such-model"], "no-such-model"),
-        (["--checkpoint", "model.bin"], "names no pretrained weights: a checkpoint needs the base"),
-    ],
-)
-def test_a_mistake_is_said_before_anything_is_served(capsys, arguments, sentence):
-    assert demo.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert sentence in said and "Traceback" not in said
