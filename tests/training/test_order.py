@@ -91,6 +91,7 @@ def test_a_lane_needs_its_window_and_the_one_that_follows(number):
         seen = [shard for t in range(2 * order.steps_per_epoch) for shard in lane_shards(order, t, lane)]
         for t in range(order.steps_per_epoch):
             now, then = order.shards_needed(t, lane)
+            assert now and then
             assert max(len(now), len(then)) <= order.window_shards
             assert set(lane_shards(order, t, lane)) <= {*now, *then}
             # in the order of first use, from here on
