@@ -84,9 +84,16 @@ def open_artist(
         ConfigError, CheckpointError, WeightError, ValueError, OSError: what is missing or does not fit, and the remedy.
     """
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: no GPU can be used here; take auto or cpu")
+    given_parts = {"checkpoint": checkpoint, "base": base, "image_encoder": image_encoder, "vae": vae}
     if dtype == "auto":
         dtype = "fp16" if device.startswith("cuda") else "fp32"
     if Path(model).is_dir():
+        if ignored := [name for name, given in given_parts.items() if given is not None]:
+            raise ValueError(
+                f"{model} is a whole model: it takes no {', '.join(ignored)}; name a configuration instead"
+            )
         artist = _from_folder(Path(model), DTYPES[dtype])
     elif load_config(model).pretrained is None and base is None:
         artist = _random(model, checkpoint, weights_folder)
@@ -145,6 +152,11 @@ def _pretrained(
         weights = {"checkpoint": sha256_of(Path(checkpoint))} if Path(checkpoint).is_file() else {}
         if trained.controlnet is None:
             notes.append("The checkpoint has no pose branch: the pose of the photo has no influence.")
+        if said := trained.said("conditions"):
+            conditions = Conditions.model_validate(said)
+        elif trained.metadata["layout"] == "ip-adapter" and "origin" not in trained.metadata:
+            conditions = conditions.model_copy(update={"align_size": 224})
+            notes.append("Faces are aligned at 224 pixels, as IP-Adapter-FaceID-Plus was trained.")
     pipeline = pretrained_pipeline(
         base,
         image_encoder or (named and named.image_encoder),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model import controlnet_layout
 from model.layouts import CheckpointError, Dimensions, listed, measure
@@ -39,6 +40,22 @@ class Checkpoint:
     def parts(self) -> dict[str, Tensors]:
         parts = {"image_proj": self.image_proj, "ip_adapter": self.ip_adapter}
         return parts if self.controlnet is None else parts | {"controlnet": self.controlnet}
+
+    def said(self, what: str) -> dict[str, Any]:
+        """A JSON object in the metadata (`conditions`: how faces were made into conditions in its training;
+        `controlnet_config`); empty where the file does not say it.
+
+        Raises:
+            CheckpointError: it is no such object.
+        """
+        text = self.metadata.get(what)
+        try:
+            said = json.loads(text) if text else {}
+        except ValueError as error:
+            raise CheckpointError(f"metadata `{what}` is no JSON ({error}); write the file again") from error
+        if not isinstance(said, dict):
+            raise CheckpointError(f"metadata `{what}` is a JSON {type(said).__name__}, not an object")
+        return said
 
     def dimensions(self) -> Dimensions:
         """Sizes that all parts agree on.

@@ -216,13 +216,12 @@ def _write_diffusers(checkpoint: Checkpoint, folder: Path, unet: dict | None) ->
     folder.mkdir()
     _write_safetensors(checkpoint, folder / ADAPTER_FILE, "ip-adapter")
     if checkpoint.controlnet is not None:
-        stored = checkpoint.metadata.get("controlnet_config")
         config = controlnet_layout.full_config(
-            shapes_of(checkpoint.controlnet), json.loads(stored) if stored else None, unet
+            shapes_of(checkpoint.controlnet), checkpoint.said("controlnet_config"), unet
         )
         controlnet_layout.save(checkpoint.controlnet, config, folder / "controlnet")
     dimensions = checkpoint.dimensions()
-    conditions = json.loads(checkpoint.metadata.get("conditions", "{}"))
+    conditions = checkpoint.said("conditions")
     card = CARD.read_text()
     for name, value in {
         "SHORTCUT": checkpoint.shortcut,

@@ -43,11 +43,9 @@ def write_pipeline(
 def conditions_of_checkpoint(checkpoint: Checkpoint, base: Path) -> tuple[Conditions, str | None]:
     """How faces were made into conditions in training: the checkpoint says so, or the base folder; else a guess."""
     index = base / "model_index.json"
-    for source in (checkpoint.metadata.get("conditions"), index.read_text() if index.is_file() else None):
-        said = json.loads(source) if source else {}
-        said = said.get("conditions", said)
-        if "align_size" in said:
-            return Conditions.model_validate(said), None
+    said = checkpoint.said("conditions") or (index.is_file() and json.loads(index.read_text()).get("conditions"))
+    if said:
+        return Conditions.model_validate(said), None
     return load_config("sd15").conditions, (
         "the checkpoint does not say how faces were cropped, aligned and embedded in its training: the folder assumes "
         "configs/sd15.yaml; correct `conditions` in model_index.json if you know better"
