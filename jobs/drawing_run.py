@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from rich.markup import escape
 
 from curation.progress import Steps, say
 from jobs.drawing import Artist
@@ -27,7 +28,7 @@ def draw_all(
     out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
     for note in artist.notes:
-        say("generate", f"[yellow]{note}[/]")
+        say("generate", f"[yellow]{escape(note)}[/]")
     total = min(source.count, asked.limit) if asked.limit else source.count
     mine = len(range(part, total, parts))
     log = out / ("drawn.jsonl" if parts == 1 else f"drawn-{part}-of-{parts}.jsonl")
@@ -49,9 +50,12 @@ def draw_all(
         f"{mine} faces, {len(rows)} pictures asked for = " + " + ".join(f"{n} {k}" for k, n in counts.items()),
     )
     for reason, number in Counter(row["reason"] for row in rows if row["status"] == "failed").most_common(5):
-        say("generate", f"[red]{number} failed:[/] {reason}")
+        say("generate", f"[red]{number} failed:[/] {escape(str(reason))}")
     marks = Counter(row["watermark"] for row in drawn if row["status"] == "drawn")
-    say("generate", f"{log}; watermark: " + (", ".join(f"{n} x {k}" for k, n in marks.items()) or "nothing new drawn"))
+    say(
+        "generate",
+        f"{escape(str(log))}; watermark: " + (", ".join(f"{n} x {k}" for k, n in marks.items()) or "nothing new drawn"),
+    )
     return int(counts["failed"] > 0)
 
 
@@ -100,14 +104,18 @@ def _draw(
             yield from ({**common, "file": file.name, "status": "failed", "reason": str(error)} for file in files)
             continue
         for index, (picture, file) in enumerate(zip(pictures, files, strict=True)):
-            saved = artist.save(
-                picture,
-                file,
-                seed=asked.seed + index,
-                scales=scales,
-                prompt=text if asked.record_prompt else None,
-                watermark=not asked.no_watermark,
-            )
+            try:
+                saved = artist.save(
+                    picture,
+                    file,
+                    seed=asked.seed + index,
+                    scales=scales,
+                    prompt=text if asked.record_prompt else None,
+                    watermark=not asked.no_watermark,
+                )
+            except ValueError as error:  # a caption too long for a record, say
+                yield {**common, "file": file.name, "status": "failed", "reason": str(error)}
+                continue
             yield {**common, "file": file.name, "status": "drawn", "seed": asked.seed + index,
                    "watermark": saved.record.watermark}  # fmt: skip
 

@@ -12,6 +12,7 @@ every picture that was asked for: drawn, or why not. Pictures that are there are
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -31,22 +32,22 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--prompt", action="append", default=[], help="may be given several times; default: captions")
     what.add_argument("--prompts", metavar="FILE", help="a prompt a line")
     what.add_argument("--negative-prompt", default="")
-    what.add_argument("--images", type=int, default=1, help="pictures for each face and prompt (%(default)s)")
-    what.add_argument("--limit", type=int, help="only so many faces")
+    what.add_argument("--images", type=_count, default=1, help="pictures for each face and prompt (%(default)s)")
+    what.add_argument("--limit", type=_count, help="only so many faces")
     what.add_argument(
         "--part", default="0/1", metavar="I/N", help="every N-th face, from I on: for N jobs side by side"
     )
-    what.add_argument("--seed", type=int, default=42, help="of every first picture; the next take the next numbers")
-    what.add_argument("--steps", type=int, default=50)
+    what.add_argument("--seed", type=_seed, default=42, help="of every first picture; the next take the next numbers")
+    what.add_argument("--steps", type=_count, default=50)
     what.add_argument("--policy", default="only", choices=["only", "largest", "highest_score"], help="of several faces")
     what.add_argument("--mix-with", metavar="PHOTO", help="a second face, mixed in")
-    what.add_argument("--alpha", type=float, default=0.5, help="share of the second face (%(default)s)")
+    what.add_argument("--alpha", type=_share, default=0.5, help="share of the second face (%(default)s)")
     scales = parser.add_argument_group("scales")
     scales.add_argument("--preset", default="realistic", choices=list(PRESETS), help="where the scales start")
-    scales.add_argument("--ip-scale", type=float)
-    scales.add_argument("--controlnet-scale", type=float)
-    scales.add_argument("--guidance-scale", type=float)
-    scales.add_argument("--shortcut-scale", type=float)
+    scales.add_argument("--ip-scale", type=_scale)
+    scales.add_argument("--controlnet-scale", type=_scale)
+    scales.add_argument("--guidance-scale", type=_scale)
+    scales.add_argument("--shortcut-scale", type=_scale)
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="tiny", help="an exported folder, or sd15, tiny, a YAML file (%(default)s)")
     model.add_argument("--checkpoint", help="authors' model.bin, IP-Adapter-FaceID-Plus, our own, ...")
@@ -59,6 +60,30 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-watermark", action="store_true", help="for training grids and evaluation only")
     parser.add_argument("--record-prompt", action="store_true", help="write the prompt into the picture's record")
     return parser
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return number
+
+
+def _seed(text: str) -> int:
+    if not 0 <= (number := int(text)) < 2**63 - 2**16:  # torch's range, with room for the pictures after the first
+        raise argparse.ArgumentTypeError(f"{text}: give 0 to 9e18")
+    return number
+
+
+def _scale(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise argparse.ArgumentTypeError(f"{text}: give a finite number")
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 <= (number := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 0 (all first) to 1 (all second)")
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
         prompts = prompts_of(asked.prompt, asked.prompts)
         source = open_source(Path(asked.source), prompts)
         asked.mix_with = read_photo(asked.mix_with) if asked.mix_with else None
+        if Path(asked.out).exists() and not Path(asked.out).is_dir():
+            raise SourceError(f"--out {asked.out} is a file; name a folder")
     except SourceError as error:
         print(error, file=sys.stderr)
         return 2

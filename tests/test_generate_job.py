@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -13,7 +14,10 @@ import pytest
 from PIL import Image
 
 from jobs import generate as job
+from model.checkpoints import write
+from model.config import Conditions
 from model.provenance import detect, read
+from tests.model import folders, foreign
 
 PROMPT = ["--prompt", "a person reading", "--steps", "2"]
 
@@ -77,6 +81,30 @@ def test_a_picture_large_enough_is_marked(tmp_path):
     assert read(tmp_path / "plain.png").watermark == "none: switched off"
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return folders.stock_base(tmp_path_factory.mktemp("base"))
+
+
+def test_a_face_is_made_into_conditions_as_in_the_checkpoints_training(base, photos, tmp_path):
+    """The checkpoint's own word counts more than the configuration's; IP-Adapter's framing is known."""
+    from jobs.drawing import open_artist
+
+    parts = {"base": str(base), "image_encoder": str(base / "image_encoder"), "vae": str(base / "vae")}
+    told = Conditions(crop="pad", align_size=224, identity_encoder="dlib").model_dump_json()
+    ours = replace(foreign.released(), metadata={"layout": "training", "shortcut": "true", "conditions": told})
+    write(ours, tmp_path / "ours.safetensors", "facemakeup")
+    artist = open_artist("sd15", str(tmp_path / "ours.safetensors"), **parts)
+    assert artist.pipeline.config.conditions == json.loads(told)
+
+    plus = foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "ip-adapter-faceid-plusv2_tiny.bin")
+    artist = open_artist("tiny", str(plus), **parts)
+    assert artist.pipeline.config.conditions["align_size"] == 224
+    assert "no pose branch" in artist.notes[0] and "224" in artist.notes[1]
+    arguments = ["--model", "tiny", "--checkpoint", str(plus), "--base", str(base)]
+    assert job.main([str(photos / "biden.jpg"), *PROMPT, *arguments, "--out", str(tmp_path / "out")]) == 0
+
+
 def test_what_is_there_is_not_drawn_again_and_parts_share_the_work(photos, tmp_path):
     arguments = [str(photos), *PROMPT, "--policy", "largest", "--out", str(tmp_path)]
     for part in (0, 1):
@@ -109,6 +137,8 @@ def test_samples_of_shards_are_drawn_with_their_own_face_and_caption(finished, t
         (["{photos}", *PROMPT, "--mix-with", "/nowhere.jpg"], "/nowhere.jpg"),
         (["{photos}", *PROMPT, "--model", "sd16"], "one of sd15, tiny"),
         (["{photos}", *PROMPT, "--checkpoint", "model.bin"], "a checkpoint needs the base"),
+        (["{photos}", *PROMPT, "--model", "{empty}", "--checkpoint", "model.bin"], "takes no checkpoint"),
+        (["{photos}", *PROMPT, "--device", "cuda:7"], "no GPU can be used"),
     ],
 )
 def test_what_cannot_be_begun_is_one_message(photos, tmp_path, capsys, arguments, words):
@@ -118,3 +148,25 @@ def test_what_cannot_be_begun_is_one_message(photos, tmp_path, capsys, arguments
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["--steps=0", "--images=0", "--limit=-1", "--seed=-1", f"--seed={2**64}", "--ip-scale=nan", "--alpha=2"]
+)
+def test_a_number_that_cannot_be_is_refused_by_its_option(photos, tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        job.main([str(photos), *PROMPT, option, "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2 and option.partition("=")[0] in capsys.readouterr().err
+
+
+def test_pictures_are_not_written_into_a_file(photos, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert job.main([str(photos), *PROMPT, "--out", str(tmp_path / "out")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_prompt_too_long_for_a_record_is_a_reason(photos, tmp_path):
+    arguments = [str(photos / "biden.jpg"), "--prompt", "very " * 1000, "--steps", "1", "--record-prompt"]
+    assert job.main([*arguments, "--out", str(tmp_path)]) == 1
+    (row,) = rows(tmp_path)
+    assert row["status"] == "failed" and "4000" in row["reason"]
