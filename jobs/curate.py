@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_BASE64"
-LEFT_OUT = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,24 +75,16 @@ def curate(options: argparse.Namespace) -> int:
 
 def submit(options: argparse.Namespace) -> int:
     """Send this command to a cluster as a Ray job, show its log, return its exit code."""
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
     from curation.cluster import passed_on
-    from curation.progress import console, say
     from curation.recipe import RecipeError, variables_of
     from curation.steps import explained
-
-    answer = {"code": 1}
+    from jobs.submission import NoCluster, client_of, follow
 
     def work() -> None:
         try:
-            client = JobSubmissionClient(options.cluster)
-            client.list_jobs()
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise RecipeError(
-                f"CLUSTER={options.cluster}: no Ray cluster answers there ({str(error).splitlines()[0]}). Give the "
-                "address of the head's dashboard, e.g. http://head:8265, and check that it can be reached from here"
-            ) from None
+            client = client_of(options.cluster)
+        except NoCluster as error:
+            raise RecipeError(str(error)) from None
         _check_before_sending(options)
         command = ["python", "jobs/curate.py", "--recipe", Path(options.recipe).name, "--run", options.run]
         command += ["--name", options.name] if options.name else []
@@ -105,24 +96,12 @@ def submit(options: argparse.Namespace) -> int:
             # in base64, since Ray would put values in the place of the ${NAMES} that are for us
             environment[RECIPE_IN_ENVIRONMENT] = base64.b64encode(text.encode()).decode()
             environment |= {name: os.environ[name] for name in variables_of(text) if name in os.environ}
-        job = _submit_when_ready(client, command, environment)
-        say("submit", f"job {job} on {options.cluster}")
-        shown = 0
-        while True:
-            status = client.get_job_status(job)
-            log = client.get_job_logs(job)
-            console.file.write(log[shown:])
-            console.file.flush()
-            shown = len(log)
-            if status.is_terminal():
-                break
-            time.sleep(1)
-        answer["code"] = 0 if status == JobStatus.SUCCEEDED else 1
-        if status != JobStatus.SUCCEEDED:
-            info = client.get_job_info(job)
-            raise RecipeError(f"job {job} ended as {status}: {info.message}")
+        try:
+            follow(client, options.cluster, command, environment)
+        except NoCluster as error:
+            raise RecipeError(str(error)) from None
 
-    return explained(work) or answer["code"]
+    return explained(work)
 
 
 def _check_before_sending(options: argparse.Namespace) -> None:
@@ -142,23 +121,6 @@ def _require_shared(run: str) -> None:
             f"RUN={run}: on a cluster the run directory must mean the same on every node: an absolute path on "
             "shared storage, or s3://bucket/..."
         )
-
-
-def _submit_when_ready(client: object, command: list[str], environment: dict[str, str]) -> str:
-    """A head that has just started answers before it can take a job: ask again for a while."""
-    import shlex
-
-    for attempt in range(20):
-        try:
-            return client.submit_job(
-                entrypoint=shlex.join(command),
-                runtime_env={"working_dir": str(ROOT), "excludes": LEFT_OUT, "env_vars": environment},
-            )
-        except RuntimeError as error:
-            if "No available agent" not in str(error) or attempt == 19:
-                raise
-            time.sleep(1)
-    raise AssertionError("unreachable")
 
 
 def main(arguments: list[str] | None = None) -> int:

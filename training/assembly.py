@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
     index, order, shards = open_data(recipe, world)
     config = load_config(recipe.model)
     index.expect(extensions=MEMBERS, identity_dim=config.identity_dim, encoder=config.conditions.identity_encoder)
-    pipeline = _pipeline(recipe, config)
+    pipeline = open_pipeline(recipe, config)
     model = trained_parts(pipeline).train()
     if recipe.engine.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
@@ -71,7 +72,10 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
         latent_channels=pipeline.vae.config.latent_channels,
         latent_factor=pipeline.vae_scale_factor,
     )
-    batches = MicroBatches(shards, order, ready, recipe.seed, rank, world, recipe.batch.micro)
+    here = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+    first = rank // here * here
+    node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
+    batches = MicroBatches(shards, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
     return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen_hash(model))
 
 
@@ -89,7 +93,8 @@ def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shard
     return index, order, Shards(index, data.cache, cache_bytes)
 
 
-def _pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:
+def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:
+    """The base with the recipe's starting weights of what is trained, on the CPU, in fp32."""
     named = config.pretrained
     base = recipe.base or (named and named.base)
     if base is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,11 +171,16 @@ class MicroBatches(Dataset):
 
     def __init__(self, shards: Shards, order: Order, ready: Preparation, seed: int, rank: int, world: int, micro: int):
         self.shards, self.order, self.ready, self.seed = shards, order, ready, seed
-        self.rank, self.world, self.micro = rank, world, micro
+        self.rank, self.world, self.micro, self.node_lanes = rank, world, micro, node_lanes
         self.accumulation = order.batch_size // (world * micro)
+        self._following: int | None = None
 
     def __getitem__(self, number: int) -> MicroBatch:
         t, accumulated = divmod(number, self.accumulation)
+        if self._following != os.getpid():  # what brings shards ahead does not survive a fork
+            self._following = os.getpid()
+            self.shards.follow(self.order, self.order.lanes_of(self.rank, self.world), self.node_lanes)
+        self.shards.advance(t)
         slots = self.order.slots_of(self.rank, self.world, self.micro, accumulated)
         samples = list(zip(*self.order.slots(t, slots), strict=True))
         return micro_batch(self.shards, self.ready, self.seed, t, slots.tolist(), samples)

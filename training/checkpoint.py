@@ -98,7 +98,7 @@ class Checkpoints:
             self._put_text(json.dumps(told), f"{folder}/{name}.json")
             if self.rank == 0:
                 self._finish(folder, step, facts)
-        except Exception as error:  # handed to the training thread, which raises it at the next checkpoint
+        except Exception as error:  # noqa: BLE001  handed to the training thread, which raises it
             self._fault = error
 
     def _finish(self, folder: str, step: int, facts: dict[str, Any]) -> None:

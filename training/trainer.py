@@ -14,6 +14,7 @@ from training.assembly import Parts, assemble, device_of, output
 from training.batches import MicroBatch, loader
 from training.checkpoint import Checkpoints
 from training.engine import Trained, wrap
+from training.export import export
 from training.objective import losses, min_snr_weights, share_of_step, target_of
 from training.recipe import TrainRecipe
 from training.records import Records
@@ -70,9 +71,7 @@ def train(
     records = Records(output(out), rank)
     panel = Panel(parts, recipe.seeing.panel) if recipe.seeing.panel else None
     facts = {"recipe": recipe.model_dump(mode="json"), "frozen": parts.frozen, "shards": parts.index.hash}
-    accumulation, clock, corrupt, saved_at = parts.batches.accumulation, Clock(), 0, step
-    parts.shards.follow(parts.order, parts.order.lanes_of(rank, world))
-    parts.shards.advance(step)
+    accumulation, clock, corrupt = parts.batches.accumulation, Clock(), 0
     feed = loader(
         parts.batches, step * accumulation, recipe.steps * accumulation, recipe.data.workers, recipe.data.prefetch,
         pin=device.type == "cuda",
@@ -83,7 +82,6 @@ def train(
         before = time.monotonic()
         micros = [next(feed) for _ in range(accumulation)]
         clock.waited += time.monotonic() - before
-        parts.shards.advance(step)
         loss = _step(recipe, parts, trained, micros, device, world, step, records, checkpoints)
         step += 1
         clock.steps += 1
@@ -96,17 +94,17 @@ def train(
         if step % recipe.saving.every == 0 or ends:
             stalled = checkpoints.save(trained, step, facts)
             records.write("checkpoint", step, stalled_seconds=stalled)
-            saved_at = step
         if panel and (step % recipe.seeing.validate_every == 0 or last):
             _validate(recipe, parts, trained, panel, records, step, rank)
         seen(Progress(step, recipe.steps, float(loss), [name for micro in micros for name in micro.ids]))
         if ends:
             break
     checkpoints.wait()
+    if step == recipe.steps:
+        export(recipe, parts, trained, output(out) if rank == 0 else None, step)
     dist.barrier()
     records.close()
     parts.shards.close()
-    assert saved_at == step or step == recipe.steps
     return step
 
 
