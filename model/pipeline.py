@@ -119,7 +119,10 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         options = (num_inference_steps, num_images_per_prompt, seed, output_type, callback)
         # scales and the scheduler's position are state of the modules: whoever draws holds them until it is done
         with _DRAWING.setdefault(self.unet, threading.Lock()):
-            images = self._draw(prompts * (count // len(prompts)), negatives, face, scales, *options)
+            try:
+                images = self._draw(prompts * (count // len(prompts)), negatives, face, scales, *options)
+            finally:
+                self.maybe_free_model_hooks()
         return FaceMakeUpOutput(images=images, conditions=face)
 
     def _draw(
@@ -164,9 +167,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
                 bar.update()
                 if self._interrupt:
                     break
-        images = latents if output_type == "latent" else self._decoded(latents, output_type)
-        self.maybe_free_model_hooks()
-        return images
+        return latents if output_type == "latent" else self._decoded(latents, output_type)
 
     def encode_faces(
         self,
