@@ -147,6 +147,9 @@ def _add_controlnet(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _json(file: Path) -> dict:
     try:
-        return json.loads(file.read_text())
+        said = json.loads(file.read_text())
+        if not isinstance(said, dict):
+            raise ValueError(f"a JSON {type(said).__name__}, not an object")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: {error}; the folder is incomplete, export or copy it again") from error
+    return said

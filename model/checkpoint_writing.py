@@ -58,7 +58,7 @@ def write(
         image_encoder, vae: folders or hub names for `pipeline`, where `base` has none or another one is wanted.
         dtype: `fp16`, `bf16` or `fp32`, for all parts. Lossy where it has fewer bits.
         fold_lora: `pipeline` only: add the LoRA to the UNet's weights. Lossy where the base is not fp32.
-        force: replace what is at `path`.
+        force: replace what is at `path`: a file, or a folder that was exported.
         allow_non_finite: write NaN and infinity too.
 
     Returns:
@@ -137,6 +137,9 @@ def _check_request(
         raise CheckpointError(
             f"{path} is a {'folder' if path.is_dir() else 'file'}, layout {layout} is not: not replaced"
         )
+    ours = ("model_index.json", ADAPTER_FILE)
+    if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in ours):
+        raise CheckpointError(f"{path} is no exported folder (it has none of {listed(ours)}): not replaced, even so")
 
 
 def _cast(checkpoint: Checkpoint, dtype: str) -> tuple[Checkpoint, float]:
@@ -150,9 +153,13 @@ def _cast(checkpoint: Checkpoint, dtype: str) -> tuple[Checkpoint, float]:
 def _unet_config(base: Path) -> dict:
     file = base / "unet" / "config.json"
     try:
-        return json.loads(file.read_text())
+        config = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--base {base}: {error}; a diffusers folder with unet/config.json is needed") from error
+    needed = {"block_out_channels", "down_block_types", "up_block_types", "cross_attention_dim"}
+    if not isinstance(config, dict) or not needed <= config.keys():
+        raise CheckpointError(f"--base {base}: unet/config.json is not of a UNet2DConditionModel; name another folder")
+    return config
 
 
 def _stock_notes(checkpoint: Checkpoint, layout: str) -> list[str]:

@@ -91,8 +91,11 @@ def convert(
         CheckpointError: before anything is written.
     """
     checkpoint = read(source, shortcut)
-    if Path(source).expanduser().resolve() == Path(target).expanduser().resolve():
+    taken, made = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
+    if taken == made:
         raise CheckpointError(f"{source} is both IN and OUT; write beside it, then move")
+    if made in taken.parents:
+        raise CheckpointError(f"{source} is inside {target}, which would be replaced; write beside it, then move")
     return checkpoint, write(checkpoint, target, layout, **options)
 
 
@@ -175,7 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
     change.add_argument(
         "--fold-lora", action="store_true", help="pipeline: add the LoRA to the UNet; the loss is measured"
     )
-    change.add_argument("--force", action="store_true", help="replace OUT")
+    change.add_argument("--force", action="store_true", help="replace OUT, if it is a file or an exported folder")
     change.add_argument("--allow-non-finite", action="store_true", help="write NaN and infinity too")
     for command in (look, change):
         command.add_argument(
@@ -218,7 +221,8 @@ def _convert(asked: argparse.Namespace) -> int:
         force=asked.force,
         allow_non_finite=asked.allow_non_finite,
     )
-    print(f"{asked.target}: {asked.to}, from {source.metadata['layout']}, sha256 {sha256_of(Path(asked.target))}")
+    digest = sha256_of(Path(asked.target).expanduser())
+    print(f"{asked.target}: {asked.to}, from {source.metadata['layout']}, sha256 {digest}")
     for note in notes:
         print(f"  {note}")
     return 0

@@ -131,6 +131,8 @@ def _open_sharded(index: Path) -> TensorFile:
         names = sorted(set(shards.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no shard index ({error!r})") from error
+    if nested := [name for name in names if name.endswith(".index.json")]:
+        raise CheckpointError(f"{index} names indices for shards: {listed(nested, 3)}")
     if outside := [name for name in names if Path(name).name != name]:
         raise CheckpointError(f"{index} names files outside its folder: {listed(outside, 3)}")
     if absent := [name for name in names if not (index.parent / name).is_file()]:

@@ -249,6 +249,9 @@ def test_sharded_folders_are_whole_or_refused(released, tmp_path):
     index_file.write_text(json.dumps({"weight_map": {"a": "../../elsewhere.safetensors"}}))
     with pytest.raises(CheckpointError, match="outside its folder"):
         read(folder)
+    index_file.write_text(json.dumps({"weight_map": {"a": index_file.name}}))  # itself, and again
+    with pytest.raises(CheckpointError, match="indices for shards"):
+        read(folder)
 
 
 def test_our_own_file_without_its_controlnet_is_refused(released, tmp_path):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from model.checkpoints import inspect, main, write
+from model.checkpoints import inspect, main, sha256_of, write
 from tests.model import foreign
 
 
@@ -73,6 +73,47 @@ def test_a_base_folder_without_its_parts_fails_in_words(released, tmp_path, caps
     asked += ["--image-encoder", str(tmp_path / "nowhere")]
     assert main(asked) == 2 and capsys.readouterr().err.startswith("failed: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "model.bin"]
+
+
+def test_force_replaces_what_was_exported_and_nothing_else(released, tmp_path, capsys):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(foreign.TINY_UNET))
+    source, home = foreign.authors_bin(released, tmp_path / "model.bin"), tmp_path / "home"
+    home.mkdir()
+    (home / "precious.txt").write_text("mine")
+    asked = ["--to", "diffusers", "--force", "--base", str(tmp_path)]
+    assert main(["convert", str(source), str(home), *asked]) == 2
+    assert "no exported folder" in capsys.readouterr().err and (home / "precious.txt").read_text() == "mine"
+    for _ in range(2):
+        assert main(["convert", str(source), str(tmp_path / "out"), *asked]) == 0
+    inside = tmp_path / "out" / "ip-adapter-facemakeup.safetensors"
+    assert main(["convert", str(inside), str(tmp_path / "out"), *asked]) == 2
+    assert "would be replaced" in capsys.readouterr().err and inside.is_file()
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", '{"cross_attention_dim": 8}', "no json"])
+def test_a_base_that_is_no_unet_is_refused_in_words(released, tmp_path, capsys, config):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(config)
+    source = foreign.authors_bin(released, tmp_path / "model.bin")
+    assert main(["convert", str(source), str(tmp_path / "out"), "--to", "diffusers", "--base", str(tmp_path)]) == 2
+    assert "refused: --base" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["conditions", "controlnet_config"])
+@pytest.mark.parametrize("text", ["no json", "[1]"])
+def test_metadata_that_cannot_be_read_is_refused_in_words(released, tmp_path, capsys, what, text):
+    released.metadata |= {"controlnet_config": json.dumps(foreign.TINY_UNET), what: text}
+    write(released, tmp_path / "a.safetensors", "facemakeup")
+    assert main(["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "out"), "--to", "diffusers"]) == 2
+    assert f"refused: metadata `{what}`" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_hash_that_is_printed_is_that_of_what_was_written(released, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = foreign.authors_bin(released, tmp_path / "model.bin")
+    assert main(["convert", str(source), "~/out.bin", "--to", "authors"]) == 0
+    assert sha256_of(tmp_path / "out.bin") in capsys.readouterr().out
 
 
 def test_help_does_not_wait_for_torch():
