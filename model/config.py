@@ -69,6 +69,9 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
+        for part in ("unet", "vae"):
+            if not isinstance(getattr(self, part).get("block_out_channels"), list):
+                raise ValueError(f"{part}.block_out_channels: a list of channels, one a block, is needed")
         width = self.unet.get("cross_attention_dim")
         if not isinstance(width, int) or width % HEAD_DIM:
             raise ValueError(

@@ -38,6 +38,8 @@ def test_a_file_of_ones_own_is_read(tmp_path):
         ({"unet__cross_attention_dim": 100}, "multiple of 64"),
         ({"text_encoder__hidden_size": 64}, "text_encoder.hidden_size"),
         ({"vae__block_out_channels": [16, 32, 64]}, "vae.block_out_channels: 4 blocks"),
+        ({"vae": {}}, "vae.block_out_channels: a list"),
+        ({"unet": {"cross_attention_dim": 128}}, "unet.block_out_channels: a list"),
         ({"resolution": 72}, "resolution 72"),
         ({"lora_rnak": 4}, "lora_rnak"),
         ({"conditions__crop": "squash"}, "conditions.crop"),
