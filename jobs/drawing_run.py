@@ -26,7 +26,6 @@ def draw_all(
 ) -> int:
     """Draw; 0 if everything that was asked for is there, else 1."""
     out = Path(asked.out)
-    out.mkdir(parents=True, exist_ok=True)
     for note in artist.notes:
         say("generate", f"[yellow]{escape(note)}[/]")
     total = min(source.count, asked.limit) if asked.limit else source.count

@@ -6,17 +6,24 @@ python jobs/generate.py runs/sample/shards/sample --model sd15 --checkpoint mode
 ray job submit --working-dir . -- python jobs/generate.py ... --part 0/4            a quarter of it
 
 A shard's samples bring their face, identity and caption; of a photo the face is found. OUT/drawn.jsonl has a line for
-every picture that was asked for: drawn, or why not. Pictures that are there are not drawn again.
+every picture that was asked for: drawn, or why not. Pictures that are there are not drawn again; OUT/settings.json says what
+decided them, and other settings need another folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
 from pathlib import Path
 
+SETTINGS = "settings.json"
+DECISIVE = (  # for a picture, besides its photo and prompt
+    "model", "checkpoint", "base", "image_encoder", "vae", "negative_prompt", "seed", "steps", "policy", "mix_with",
+    "alpha", "preset", "ip_scale", "controlnet_scale", "guidance_scale", "shortcut_scale",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or it explains at length that torchvision is not here
@@ -86,6 +93,15 @@ def _share(text: str) -> float:
     return number
 
 
+def _differing(out: Path, settings: dict[str, object]) -> list[str]:
+    """What pictures that are in `out` were drawn with otherwise."""
+    try:
+        there = json.loads((out / SETTINGS).read_text())
+    except (OSError, ValueError):
+        return []
+    return [name.replace("_", " ") for name, value in settings.items() if there.get(name) != value]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0: all drawn; 1: some could not be, see drawn.jsonl; 2: nothing was begun, and why."""
     asked = parser().parse_args(arguments)
@@ -101,6 +117,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         prompts = prompts_of(asked.prompt, asked.prompts)
         source = open_source(Path(asked.source), prompts)
+        settings = {name: getattr(asked, name) for name in DECISIVE} | {"prompts": prompts}
+        if other := _differing(Path(asked.out), settings):
+            raise SourceError(
+                f"--out {asked.out} has pictures of another {', '.join(other)} (its {SETTINGS}); name another folder"
+            )
         asked.mix_with = read_photo(asked.mix_with) if asked.mix_with else None
         if Path(asked.out).exists() and not Path(asked.out).is_dir():
             raise SourceError(f"--out {asked.out} is a file; name a folder")
@@ -118,6 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    Path(asked.out).mkdir(parents=True, exist_ok=True)
+    (Path(asked.out) / SETTINGS).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     return draw_all(artist, source, part, parts, prompts, asked)
 
 

@@ -118,6 +118,15 @@ def test_what_is_there_is_not_drawn_again_and_parts_share_the_work(photos, tmp_p
     assert stamps == {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.png")}
 
 
+def test_pictures_of_other_settings_are_not_taken_for_these(photos, tmp_path, capsys):
+    asked = [str(photos / "biden.jpg"), *PROMPT, "--out", str(tmp_path)]
+    assert job.main(asked) == 0 and job.main([*asked, "--images", "2"]) == 0
+    capsys.readouterr()
+    assert job.main([*asked, "--prompt", "another", "--seed", "3"]) == 2
+    assert "pictures of another seed, prompts" in capsys.readouterr().err
+    assert [row["prompt"] for row in rows(tmp_path)] == ["a person reading"] * 2
+
+
 def test_samples_of_shards_are_drawn_with_their_own_face_and_caption(finished, tmp_path):
     shards = finished / "shards" / "small"
     assert job.main([str(shards), "--steps", "2", "--limit", "3", "--out", str(tmp_path)]) == 0
