@@ -138,7 +138,7 @@ def tensors_of(ready: Preparation, members: dict[str, bytes]) -> dict[str, torch
         face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
         views = face_views(rgb, face, ready.how.model_dump(), ready.size)
         caption = members["txt"].decode()
-    except (Undecodable, ValueError, KeyError, TypeError) as error:
+    except (Undecodable, ValueError, KeyError, TypeError, EOFError) as error:
         raise BrokenSample(f"{type(error).__name__}: {error}") from error
     ids = ready.tokenizer(caption, padding="max_length", truncation=True, max_length=ready.tokenizer.model_max_length)
     return {
@@ -167,9 +167,22 @@ def _planes(rgb: np.ndarray) -> torch.Tensor:
 
 
 class MicroBatches(Dataset):
-    """Micro-batch number k of a rank, counted from the start of the run: step k // accumulation."""
+    """Micro-batch number k of a rank, counted from the start of the run: step k // accumulation.
 
-    def __init__(self, shards: Shards, order: Order, ready: Preparation, seed: int, rank: int, world: int, micro: int):
+    `node_lanes`: lanes of all ranks of this machine, which share a cache.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        order: Order,
+        ready: Preparation,
+        seed: int,
+        rank: int,
+        world: int,
+        micro: int,
+        node_lanes: Sequence[int] | None = None,
+    ):
         self.shards, self.order, self.ready, self.seed = shards, order, ready, seed
         self.rank, self.world, self.micro, self.node_lanes = rank, world, micro, node_lanes
         self.accumulation = order.batch_size // (world * micro)

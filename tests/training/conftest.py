@@ -1,0 +1,28 @@
+"""A random tiny base and small made shards, once."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import pytest
+
+from tests.training.made_shards import make_shards
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """56 samples in 4 shards of different sizes."""
+    return make_shards(tmp_path_factory.mktemp("train") / "shards", [13, 20, 7, 16])
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    from curation.weights import resolve
+    from model.build import random_pipeline
+    from model.config import load_config
+
+    folder = tmp_path_factory.mktemp("base")
+    random_pipeline(load_config("tiny"), resolve("clip-vocabulary").path).save_pretrained(folder)
+    return folder
