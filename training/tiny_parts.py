@@ -1,0 +1,188 @@
+"""The parts of a tiny base: trained, measured on pictures that they never saw, drawn for the eye, and saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from model.config import ModelConfig
+from model.tokenizer import clip_tokenizer
+from training.tiny_unet import drawn, loss_by_decile, new_unet, train_unet
+from training.tiny_vae import correlation, latents_of, pixels_of, reconstructed, train_vae
+
+if TYPE_CHECKING:
+    from training.tiny_base import Recipe, Report
+
+MEASURED = 64  # held-out pictures that the UNet is measured on: more cost more than they tell
+COLUMNS = 16  # of a grid
+RANDOM_PROMPTS = 8
+
+
+@dataclass
+class Parts:
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    image_encoder: CLIPVisionModelWithProjection
+    scheduler: DDIMScheduler
+    losses: dict[str, list[float]]
+    seconds: dict[str, float]
+
+    def save(self, folder: Path) -> None:
+        """As StableDiffusionPipeline does it, so that stock diffusers reads the folder too."""
+        StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            image_encoder=self.image_encoder,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(folder)
+
+    @torch.no_grad()
+    def states(self, prompt: str = "") -> torch.Tensor:
+        """Hidden states of a prompt: float32 (1, 77, d)."""
+        ids = self.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return self.text_encoder(ids)[0]
+
+
+def train(config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: Recipe, report: Report) -> Parts:
+    """VAE, then UNet on its latents. `pictures`: uint8 (N, h, w, 3)."""
+    begun = time.monotonic()
+    vae, vae_losses = train_vae(
+        config.vae,
+        pictures,
+        steps=recipe.vae_steps,
+        batch=recipe.vae_batch,
+        learning_rate=recipe.vae_learning_rate,
+        seed=recipe.seed,
+        progress=_naming("vae", recipe.vae_steps, report),
+    )
+    half = time.monotonic()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        text_encoder = CLIPTextModel(CLIPTextConfig(**config.text_encoder)).eval()
+        image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder)).eval()
+    parts = Parts(
+        vae,
+        new_unet(config.unet, recipe.seed),
+        text_encoder,
+        clip_tokenizer(vocabulary),
+        image_encoder,
+        DDIMScheduler.from_config(config.scheduler),
+        {"vae": vae_losses},
+        {"vae": round(half - begun, 1)},
+    )
+    parts.losses["unet"] = train_unet(
+        parts.unet,
+        vae,
+        config.scheduler,
+        pictures,
+        parts.states(),
+        steps=recipe.unet_steps,
+        batch=recipe.unet_batch,
+        learning_rate=recipe.unet_learning_rate,
+        seed=recipe.seed,
+        progress=_naming("unet", recipe.unet_steps, report),
+    )
+    parts.seconds["unet"] = round(time.monotonic() - half, 1)
+    return parts
+
+
+def measure(parts: Parts, config: ModelConfig, pictures: np.ndarray, seed: int, report: Report) -> dict[str, Any]:
+    """How good the parts are on `pictures`, uint8 (N, h, w, 3), that they were not trained on. See `tiny_base.readme`.
+
+    A picture of a single colour has no correlation: it counts as `flat`.
+    """
+    told = _naming("measure", 4, report)
+    alike = correlation(reconstructed(parts.vae, pictures), pixels_of(pictures))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        untrained_vae = AutoencoderKL.from_config(config.vae).eval()
+    untrained = correlation(reconstructed(untrained_vae, pictures), pixels_of(pictures))
+    told(1, "")
+    seen = ~alike.isnan()
+    vae = {
+        "mean": alike[seen].mean().item(),
+        "worst": alike[seen].min().item(),
+        "below_0.9": int((alike[seen] < 0.9).sum()),
+        "flat": int((~seen).sum()),
+        "untrained": untrained[seen].nanmean().item(),
+        "scaling_factor": parts.vae.config.scaling_factor,
+        "held_out_variance": latents_of(parts.vae, pictures, seed).var().item(),
+    }
+    some = pictures[np.linspace(0, len(pictures) - 1, min(MEASURED, len(pictures))).round().astype(int)]
+
+    def losses(unet: UNet2DConditionModel, text: torch.Tensor) -> list[float]:
+        return loss_by_decile(unet, parts.vae, config.scheduler, some, text, seed)
+
+    trained = losses(parts.unet, parts.states())
+    told(2, "")
+    other = losses(parts.unet, torch.cat([parts.states(prompt) for prompt in random_prompts(parts.tokenizer, seed)]))
+    told(3, "")
+    new = losses(new_unet(config.unet, seed).eval(), parts.states())
+    told(4, "")
+    unet = {
+        "trained": trained,
+        "untrained": new,
+        "random_prompts": other,
+        "mean": float(np.mean(trained)),
+        "random_prompt_mean": float(np.mean(other)),
+    }
+    return {"vae": vae, "unet": unet}
+
+
+def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
+    """Prompts of 8 words out of the vocabulary."""
+    words = sorted(word.removesuffix("</w>") for word in tokenizer.get_vocab() if word.endswith("</w>"))
+    chosen = np.random.default_rng(seed).choice(words, (RANDOM_PROMPTS, 8))
+    return [" ".join(row) for row in chosen]
+
+
+def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, seed: int, folder: Path) -> None:
+    """reconstructions.png and samples.png, to be looked at."""
+    some = pictures[np.linspace(0, len(pictures) - 1, min(2 * COLUMNS, len(pictures))).round().astype(int)]
+    pairs = [
+        row
+        for start in range(0, len(some), COLUMNS)
+        for row in (some[start : start + COLUMNS], _uint8(reconstructed(parts.vae, some[start : start + COLUMNS])))
+    ]
+    _grid(pairs).save(folder / "reconstructions.png")
+    samples = _uint8(drawn(parts.unet, parts.vae, config.scheduler, parts.states(), 2 * COLUMNS, seed))
+    _grid([samples[:COLUMNS], samples[COLUMNS:]]).save(folder / "samples.png")
+
+
+def _grid(rows: list[np.ndarray]) -> Image.Image:
+    height, width = rows[0].shape[1:3]
+    sheet = np.zeros((len(rows) * height, COLUMNS * width, 3), np.uint8)
+    for line, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            sheet[line * height : (line + 1) * height, column * width : (column + 1) * width] = picture
+    return Image.fromarray(sheet)
+
+
+def _uint8(pixels: torch.Tensor) -> np.ndarray:
+    return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _naming(step: str, total: int, report: Report) -> Callable[[int, str], None]:
+    return lambda done, note: report(step, done, total, note)
