@@ -127,9 +127,18 @@ class FaceUNet(UNet2DConditionModel):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, adapter: bool = True, **options: Any) -> "FaceUNet":
-        """A stock UNet folder (or hub name); with `adapter.safetensors` in it, adapted, unless `adapter` is False."""
-        unet = super().from_pretrained(folder, **options)
+        """A stock UNet folder (or hub name); with `adapter.safetensors` in it, adapted, unless `adapter` is False.
+
+        Raises:
+            OSError: the folder is of an exported pipeline, and its adapter is missing.
+        """
         file = Path(folder) / (options.get("subfolder") or "") / ADAPTER_FILE
+        # of a hub repository diffusers fetches this code, but not a file of that name
+        if adapter and not file.is_file() and file.with_name("face_unet.py").is_file():
+            raise OSError(
+                f"{file} is missing: copy the whole folder; from a hub with huggingface_hub.snapshot_download"
+            )
+        unet = super().from_pretrained(folder, **options)
         if adapter and file.is_file():
             state = {key.removeprefix("ip_adapter."): value for key, value in load_file(file).items()}
             unet.attach(rank=state["0.to_q_lora.down.weight"].shape[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -135,6 +136,13 @@ def test_how_faces_were_made_into_conditions_travels_or_is_said_to_be_unknown(pi
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not an exported Face-MakeUp pipeline"):
         load_pipeline(tmp_path)
+
+
+def test_a_folder_without_its_adapter_is_refused_and_not_drawn_with(folder, tmp_path):
+    """What diffusers fetches of a hub repository: files of the names that it knows."""
+    shutil.copytree(folder, tmp_path / "part", ignore=shutil.ignore_patterns("adapter.safetensors"))
+    with pytest.raises(OSError, match="adapter.safetensors is missing.*snapshot_download"):
+        load_pipeline(tmp_path / "part")
 
 
 def test_parts_of_a_base_without_an_image_encoder_are_asked_for(folder, tmp_path):
