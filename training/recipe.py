@@ -105,6 +105,7 @@ class Engine(Strict):
 class Saving(Strict):
     every: int = Field(2000, ge=1, description="steps between checkpoints")
     keep: int = Field(3, ge=1, description="of the latest; older ones are removed")
+    export: bool = Field(True, description="at the end, in the layouts that others load")
     ema: float | None = Field(0.9999, gt=0, lt=1, description="decay of the moving average of the masters; none: none")
 
 

@@ -100,7 +100,7 @@ def train(
         if ends:
             break
     checkpoints.wait()
-    if step == recipe.steps:
+    if step == recipe.steps and recipe.saving.export:
         export(recipe, parts, trained, output(out) if rank == 0 else None, step)
     dist.barrier()
     records.close()

@@ -27,7 +27,7 @@ def recipe_for(folder: Path, base: Path, **changes) -> TrainRecipe:
         "batch": {"size": 8, "micro": 4, "lanes": 2, "window": 2},
         "optimiser": {"rate": 1e-3, "warmup": 2, "eps": 1e-6},
         "engine": {"zero": 2, "dtype": "fp32", "device": "cpu", "channels_last": False},
-        "saving": {"every": 100, "keep": 2, "ema": 0.9},
+        "saving": {"every": 100, "keep": 2, "ema": 0.9, "export": False},
         "seeing": {"log_every": 1, "validate_every": 100, "panel": 0},
     }
     for dotted, value in changes.items():

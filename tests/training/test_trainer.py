@@ -1,0 +1,280 @@
+"""Training: the same under every engine and any number of ranks, and after every kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
+
+from model.build import trained_parts
+from model.config import load_config
+from tests.training.ranks import free_port, log_of, recipe_for, run_ranks, start_ranks
+from training.assembly import assemble, open_pipeline
+from training.checkpoint import Checkpoints
+from training.engine import EngineError, wrap
+from training.index import read_index
+from training.objective import losses, min_snr_weights, target_of
+
+STEPS = 6
+
+
+def weights_of(out):
+    """All tensors of the newest checkpoint, by name, whoever wrote which part."""
+    newest = sorted((out / "checkpoints").glob("step-*/manifest.json"))[-1].parent
+    tensors = {}
+    for part in newest.glob("*.safetensors"):
+        tensors |= load_file(part)
+    return newest.name, tensors
+
+
+def assert_same_run(one, other):
+    (name, first), (other_name, second) = weights_of(one), weights_of(other)
+    assert name == other_name and first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def losses_of(out):
+    """{step: loss}; of steps that were done twice, the later."""
+    return {row["step"]: row["loss"] for row in log_of(out, "train")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, base, tmp_path_factory):
+    """One rank, one run, nothing in its way; checkpoints every 2 steps."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    run_ranks(recipe_for(shards, base, saving__every=2, saving__export=True), out)
+    return out
+
+
+def plain(recipe):
+    """The same run in a bare loop of torch: losses of each step, and the weights at the end."""
+    parts = assemble(recipe, 0, 1, torch.device("cpu"))
+    trainable = dict(parts.model.trainable())
+    options = recipe.optimiser
+    optimiser = torch.optim.AdamW(
+        trainable.values(), lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
+    )
+    told = []
+    for step in range(recipe.steps):
+        micros = [parts.batches[step * parts.batches.accumulation + a] for a in range(parts.batches.accumulation)]
+        optimiser.zero_grad()
+        total = 0.0
+        for micro in micros:
+            inputs = parts.encoders(micro)
+            target = target_of(parts.encoders.scheduler, inputs.latents, inputs.noise, inputs.timesteps)
+            weights = min_snr_weights(parts.encoders.scheduler, inputs.timesteps, recipe.objective.min_snr_gamma)
+            loss = (losses(parts.model(*inputs.arguments()), target) * weights).sum() / recipe.batch.size
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(trainable.values(), options.clip)
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate_at(step, recipe.steps)
+        optimiser.step()
+        told.append(total)
+    return told, {name: parameter.detach() for name, parameter in trainable.items()}
+
+
+@pytest.fixture(scope="module")
+def reference(shards, base):
+    return plain(recipe_for(shards, base))
+
+
+@pytest.mark.parametrize(("zero", "world"), [(0, 1), (1, 2), (2, 2), (3, 2)])
+def test_every_engine_is_plain_torch(shards, base, tmp_path, reference, zero, world):
+    run_ranks(recipe_for(shards, base, engine__zero=zero), tmp_path, world)
+    expected_losses, expected = reference
+    found = losses_of(tmp_path)
+    assert [found[step] for step in range(1, STEPS + 1)] == pytest.approx(expected_losses, rel=1e-6)
+    _, tensors = weights_of(tmp_path)
+    worst = max(float((tensors[f"master/{name}"] - value).abs().max()) for name, value in expected.items())
+    assert worst < 1e-6
+
+
+def kill_at(point, times=1):
+    """A hook that ends the rank by SIGKILL when `point` is reached for the `times`-th time."""
+
+    def hook(rank):
+        import training.checkpoint as checkpoint
+        import training.trainer as trainer
+
+        count = [0]
+
+        def die(*_):
+            count[0] += 1
+            if count[0] == times:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def before(owner, name, found=lambda *arguments: True):
+            usual = getattr(owner, name)
+
+            def replaced(*arguments, **named):
+                if found(*arguments):
+                    die()
+                return usual(*arguments, **named)
+
+            setattr(owner, name, replaced)
+
+        if point == "step":
+            before(trainer, "share_of_step")
+        elif point == "snapshot":
+            from training.engine import Trained
+
+            before(Trained, "full", lambda _, name, key: key == "exp_avg_sq")
+        elif point == "write":
+            before(checkpoint, "save_file")
+        elif point == "data":
+            before(checkpoint.Checkpoints, "_put_file")
+        elif point == "part":
+            before(checkpoint.Checkpoints, "_put_text", lambda _, text, target: target.endswith("part-0-of-1.json"))
+        elif point == "manifest":
+            before(checkpoint.Checkpoints, "_put_text", lambda _, text, target: target.endswith("manifest.json"))
+        elif point == "rotation":
+            before(checkpoint.Checkpoints, "_remove")
+
+    return hook
+
+
+@pytest.mark.parametrize(
+    ("point", "times"),
+    [("step", 6), ("snapshot", 300), ("write", 2), ("data", 2), ("part", 2), ("manifest", 2), ("rotation", 1)],
+)
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(shards, base, tmp_path, undisturbed, point, times):
+    recipe = recipe_for(shards, base, saving__every=2, saving__keep=1 if point == "rotation" else 2)
+    (rank,), _ = start_ranks(recipe, tmp_path, hook=kill_at(point, times))
+    rank.join(timeout=300)
+    assert rank.exitcode == -signal.SIGKILL
+    run_ranks(recipe, tmp_path)
+    assert_same_run(tmp_path, undisturbed)
+    folders = list((tmp_path / "checkpoints").iterdir())
+    assert len(folders) == recipe.saving.keep and all((folder / "manifest.json").exists() for folder in folders)
+    assert not list(tmp_path.rglob(".writing-*")) and not list(tmp_path.rglob("*.part"))
+
+
+def test_the_number_of_ranks_may_change_on_the_way(shards, base, tmp_path, undisturbed):
+    """2 -> 1 -> 2: the same samples, the loss to rounding of the reduction."""
+    for steps, world in ((2, 2), (4, 1), (6, 2)):
+        recipe = recipe_for(shards, base, steps=steps, saving__every=2)
+        recipe = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"schedule": "constant"})})
+        run_ranks(recipe, tmp_path, world)
+    whole = tmp_path / "whole"
+    recipe = recipe_for(shards, base, saving__every=2, optimiser__schedule="constant")
+    run_ranks(recipe, whole, 1)
+    first, second = losses_of(tmp_path), losses_of(whole)
+    assert first.keys() == second.keys()
+    assert [first[step] for step in first] == pytest.approx([second[step] for step in first], rel=1e-6)
+    (_, one), (_, other) = weights_of(tmp_path), weights_of(whole)
+    assert max(float((one[key] - other[key]).abs().max()) for key in one) < 1e-6
+
+
+def test_another_run_does_not_go_on_in_the_same_folder(shards, base, tmp_path, undisturbed):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    with pytest.raises(AssertionError, match="begun with seed 0, now it is 1"):
+        run_ranks(recipe_for(shards, base, seed=1, steps=8), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(shards, base, tmp_path, undisturbed):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    part = newest / "part-0-of-1.safetensors"
+    data = bytearray(part.read_bytes())
+    data[-10] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(AssertionError, match=f"{part.name}: damaged"):
+        run_ranks(recipe_for(shards, base, steps=8), tmp_path / "run")
+
+
+def test_a_checkpoint_is_no_larger_than_what_training_needs(undisturbed):
+    """16 bytes a trained parameter with EMA: master, two moments, EMA in fp32; nothing frozen."""
+    newest = sorted((undisturbed / "checkpoints").iterdir())[-1]
+    held = sum(file.stat().st_size for file in newest.iterdir())
+    _, tensors = weights_of(undisturbed)
+    trained = sum(value.numel() for key, value in tensors.items() if key.startswith("master/"))
+    assert held / (16 * trained) < 1.02
+
+
+def test_what_was_trained_is_exported_in_layouts_that_load(undisturbed, shards, base):
+    from model.build import load_pipeline
+    from model.checkpoints import read
+
+    folder = undisturbed / "export"
+    checkpoint = read(folder / "face-makeup.safetensors")
+    assert checkpoint.metadata["steps"] == str(STEPS) and checkpoint.metadata["weights"] == "ema"
+    _, tensors = weights_of(undisturbed)
+    pipeline = load_pipeline(folder / "pipeline")
+    for name, parameter in trained_parts(pipeline).trainable():
+        assert torch.equal(parameter, tensors[f"ema/{name}"]), name
+    unet = UNet2DConditionModel.from_pretrained(base / "unet")
+    stock = StableDiffusionPipeline(
+        pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, unet, pipeline.scheduler, None, None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    stock.load_ip_adapter(
+        folder / "diffusers", subfolder="", weight_name="ip-adapter-facemakeup.safetensors", image_encoder_folder=None
+    )
+    assert "faceid_0" in stock.unet.peft_config
+
+
+def test_a_trained_part_without_an_fp32_master_is_refused(shards, base):
+    recipe = recipe_for(shards, base)
+    model = trained_parts(open_pipeline(recipe, load_config("tiny")))
+    model.projector.to(torch.bfloat16)
+    with pytest.raises(EngineError, match="trained parameters are not float32, e.g. projector"):
+        wrap(model, recipe, 1)
+
+
+def test_it_stops_when_asked_and_saves_first(shards, base, tmp_path, undisturbed):
+    def stop_after_3(rank):
+        import training.trainer as trainer
+
+        usual = trainer._anywhere
+        trainer._anywhere = lambda flag, device, count=[0]: usual(bool(count.append(1) or len(count) > 3), device)
+
+    run_ranks(recipe_for(shards, base, saving__every=100), tmp_path, hook=stop_after_3)
+    assert [saved.step for saved in Checkpoints(str(tmp_path), 0, 1, 2).all()] == [3]
+    run_ranks(recipe_for(shards, base, saving__every=100), tmp_path)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_samples(shards, base, tmp_path):
+    with pytest.raises(AssertionError, match=r"step \d+: loss (nan|inf).*Samples of this rank: [0-9a-f]{16}"):
+        run_ranks(recipe_for(shards, base, optimiser__rate=1e30, optimiser__warmup=0), tmp_path)
+    assert log_of(tmp_path, "diverged")[0]["ids"]
+
+
+def test_a_few_corrupt_samples_are_listed_and_many_stop_the_run(shards, base, tmp_path):
+    copy = tmp_path / "shards"
+    shutil.copytree(shards, copy)
+    index = read_index(copy, tmp_path / "cache")
+    tar = copy / index.names[1]
+    data = bytearray(tar.read_bytes())
+    for position in range(8):
+        offset, size = index.members(1, position)["identity.npy"]
+        data[offset : offset + size] = bytes(size)
+    tar.write_bytes(data)
+    sidecar = tar.with_suffix(".json")
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**told, "sha256": hashlib.sha256(data).hexdigest()}))
+    out = tmp_path / "tolerant"
+    run_ranks(recipe_for(copy, base, data__corrupt_share=0.5, steps=7), out)
+    assert 0 < len(log_of(out, "corrupt")) <= 8 and all(row["why"] for row in log_of(out, "corrupt"))
+    with pytest.raises(AssertionError, match="samples are corrupt, more than data.corrupt_share"):
+        run_ranks(recipe_for(copy, base, data__corrupt_share=0.001, steps=7), tmp_path / "strict")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_process_group():
+    """For what is tested in this process."""
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu"}
+    import deepspeed  # noqa: F401  ranks fork from a process that has it
+
+    yield
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)
