@@ -167,7 +167,8 @@ def _pretrained(
         rank=config.lora_rank,
         dtype=dtype,
     )
-    return Artist(pipeline, base, weights, notes)
+    # a record in a picture says no place of this machine
+    return Artist(pipeline, Path(base).resolve().name if Path(base).is_dir() else base, weights, notes)
 
 
 def known_models() -> str:

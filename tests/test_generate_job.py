@@ -96,6 +96,7 @@ def test_a_face_is_made_into_conditions_as_in_the_checkpoints_training(base, pho
     write(ours, tmp_path / "ours.safetensors", "facemakeup")
     artist = open_artist("sd15", str(tmp_path / "ours.safetensors"), **parts)
     assert artist.pipeline.config.conditions == json.loads(told)
+    assert artist.base == base.name
 
     plus = foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "ip-adapter-faceid-plusv2_tiny.bin")
     artist = open_artist("tiny", str(plus), **parts)
