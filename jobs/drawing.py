@@ -12,7 +12,7 @@ import torch
 
 from curation.face_finder import FaceFinder
 from curation.weights import resolve, sha256_of
-from model.build import load_pipeline, pretrained_pipeline, random_pipeline
+from model.build import base_parts, load_pipeline, pretrained_pipeline, random_pipeline
 from model.config import CONFIGS, Conditions, load_config
 from model.pipeline import FaceMakeUpPipeline
 from model.presets import Scales
@@ -142,8 +142,7 @@ def _pretrained(
     from model.checkpoint_reading import read
 
     config = load_config(model)
-    named = config.pretrained
-    base = base or named.base
+    places = base_parts(config, base, image_encoder, vae)
     conditions, weights, notes, trained = config.conditions, {}, [], None
     if checkpoint is None:
         notes.append("No checkpoint: the face adapter is untrained, the face has next to no influence.")
@@ -158,13 +157,12 @@ def _pretrained(
             conditions = conditions.model_copy(update={"align_size": 224})
             notes.append("Faces are aligned at 224 pixels, as IP-Adapter-FaceID-Plus was trained.")
     pipeline = pretrained_pipeline(
-        base,
-        image_encoder or (named and named.image_encoder),
-        vae or (named and named.vae),
+        **places,
         conditions=conditions,
         checkpoint=trained,
         identity_dim=config.identity_dim,
         rank=config.lora_rank,
+        shortcut=config.shortcut,
         dtype=dtype,
     )
     # a record in a picture says no place of this machine

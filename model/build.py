@@ -58,6 +58,7 @@ def pretrained_pipeline(
     checkpoint: Checkpoint | None = None,
     identity_dim: int = 512,
     rank: int = 128,
+    shortcut: bool = True,
     dtype: torch.dtype = torch.float32,
     keep_dtypes: bool = False,
 ) -> FaceMakeUpPipeline:
@@ -65,7 +66,7 @@ def pretrained_pipeline(
 
     Args:
         base: has unet, text_encoder, tokenizer, scheduler; and vae and image_encoder where they are not named.
-        checkpoint: None for an untrained adapter of `identity_dim` and `rank`.
+        checkpoint: None for an untrained adapter of `identity_dim`, `rank` and `shortcut`.
         keep_dtypes: each tensor of the checkpoint keeps its own instead of `dtype`: for writing it elsewhere. The
             authors' is of two, and a model of two dtypes cannot be drawn with.
 
@@ -83,7 +84,7 @@ def pretrained_pipeline(
     if checkpoint is not None:
         dimensions = checkpoint.dimensions()
         identity_dim, rank = dimensions.identity, dimensions.rank
-    trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank)
+    trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank, shortcut)
     if checkpoint is not None:
         trained.load(checkpoint, assign=keep_dtypes)
     return _pipeline(
@@ -95,6 +96,25 @@ def pretrained_pipeline(
         scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler", clip_sample=False, set_alpha_to_one=False),
         image_encoder=eyes,
     )
+
+
+def base_parts(
+    config: ModelConfig, base: str | None, image_encoder: str | None = None, vae: str | None = None
+) -> dict[str, str | None]:
+    """Where base, image encoder and VAE come from: what is named here, a local base's own, what the configuration names.
+
+    Raises:
+        ValueError: there is no base.
+    """
+    named = config.pretrained
+    base = base or (named and named.base)
+    if base is None:
+        raise ValueError(f"the model {config.name} names no base: name one (make tiny-base makes one for tiny)")
+    has = {part: (Path(base) / part).is_dir() for part in ("image_encoder", "vae")}
+    if named:
+        image_encoder = image_encoder or (None if has["image_encoder"] else named.image_encoder)
+        vae = vae or (None if has["vae"] else named.vae)
+    return {"base": base, "image_encoder": image_encoder, "vae": vae}
 
 
 def load_pipeline(folder: str | Path, dtype: torch.dtype = torch.float32) -> FaceMakeUpPipeline:

@@ -66,6 +66,20 @@ class FaceUNet(UNet2DConditionModel):
             if isinstance(processor, IPAdapterAttnProcessor2_0):
                 processor.scale = [scale]
 
+    def set_attention_slice(self, slice_size: Any) -> None:
+        """Refused: slicing, like xFormers below, would put processors in the place of the face's.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("the face tokens need their own attention (PyTorch's SDPA): slicing is not supported")
+
+    def set_use_memory_efficient_attention_xformers(self, valid: bool, attention_op: Any = None) -> None:
+        if valid:
+            raise NotImplementedError(
+                "the face tokens need their own attention (PyTorch's SDPA): xFormers is not supported"
+            )
+
     def adapter_parameters(self) -> Iterator[torch.nn.Parameter]:
         """What is trained of this UNet: LoRA and image-prompt K/V."""
         return (parameter for _, parameter in self._adapter_items())

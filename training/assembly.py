@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import DDPMScheduler
 
-from model.build import pretrained_pipeline, trained_parts
+from model.build import base_parts, pretrained_pipeline, trained_parts
 from model.config import ModelConfig, load_config
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
@@ -95,10 +95,6 @@ def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shard
 
 def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:
     """The base with the recipe's starting weights of what is trained, on the CPU, in fp32."""
-    named = config.pretrained
-    base = recipe.base or (named and named.base)
-    if base is None:
-        raise RecipeError(f"the model {recipe.model} names no base: set `base` (make tiny-base makes one for tiny)")
     start = None
     if recipe.start_from:
         from model.checkpoints import read
@@ -106,13 +102,12 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
         start = read(recipe.start_from)
     torch.manual_seed(recipe.seed)  # of fresh LoRA and projector weights; nothing else draws from it
     return pretrained_pipeline(
-        base,
-        named and named.image_encoder,
-        named and named.vae,
+        **base_parts(config, recipe.base),
         conditions=config.conditions,
         checkpoint=start,
         identity_dim=config.identity_dim,
         rank=config.lora_rank,
+        shortcut=config.shortcut,
     )
 
 

@@ -15,9 +15,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
-from model.build import load_pipeline, pretrained_pipeline, trained_parts
+from model.build import base_parts, load_pipeline, pretrained_pipeline, trained_parts
 from model.checkpoint_state import bit_equal
-from model.config import Conditions
+from model.config import Conditions, load_config
 from model.export import write_pipeline
 from tests.model.conftest import some_face, some_photo
 
@@ -152,3 +152,12 @@ def test_parts_of_a_base_without_an_image_encoder_are_asked_for(folder, tmp_path
         pretrained_pipeline(tmp_path, conditions=Conditions())
     ready = pretrained_pipeline(tmp_path, folder / "image_encoder", conditions=Conditions(), identity_dim=128, rank=4)
     assert ready.unet.adapted
+
+
+def test_a_local_base_gives_its_own_parts_before_the_hub_is_asked(folder, tmp_path):
+    sd15, tiny = load_config("sd15"), load_config("tiny")
+    assert base_parts(sd15, str(folder)) == {"base": str(folder), "image_encoder": None, "vae": None}
+    assert base_parts(sd15, str(tmp_path))["image_encoder"] == sd15.pretrained.image_encoder
+    assert base_parts(sd15, None, vae="mine")["vae"] == "mine"
+    with pytest.raises(ValueError, match="tiny names no base"):
+        base_parts(tiny, None)

@@ -226,3 +226,12 @@ def test_half_precision_draws_nearly_the_same(own_pipeline, seen, dtype):
     half = own_pipeline.to(dtype)("a person", face=seen, **FEW).images
     assert half.dtype == np.float32 and np.isfinite(half).all()
     assert np.abs(half - full).mean() < 0.05
+
+
+def test_what_would_replace_the_faces_attention_is_refused(own_pipeline, seen):
+    before = own_pipeline("a person", face=seen, **FEW).images
+    with pytest.raises(NotImplementedError, match="slicing is not supported"):
+        own_pipeline.enable_attention_slicing()
+    with pytest.raises(NotImplementedError, match="xFormers is not supported"):
+        own_pipeline.unet.enable_xformers_memory_efficient_attention()
+    assert np.array_equal(own_pipeline("a person", face=seen, **FEW).images, before)
