@@ -234,4 +234,4 @@ def test_what_would_replace_the_faces_attention_is_refused(own_pipeline, seen):
         own_pipeline.enable_attention_slicing()
     with pytest.raises(NotImplementedError, match="xFormers is not supported"):
         own_pipeline.unet.enable_xformers_memory_efficient_attention()
-    assert np.array_equal(own_pipeline("a person", face=seen, **FEW).images, before)
+    assert np.abs(own_pipeline("a person", face=seen, **FEW).images - before).max() < 1e-5
