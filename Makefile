@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate demo test lint bench weights paddle-env
+.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -34,6 +34,7 @@ help:  ## this list
 	@echo "make calibrate [LABELS=my.csv]                 thresholds from labelled photos, with their precision and recall"
 	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
 	@echo "make weights                                  which model files are used, where they were found, licences"
+	@echo "make train [RECIPE=default] [OUT=s3://b/out] [RANKS=8] [SET=\"engine.zero=3\"] [CLUSTER=...]   train on shards; alone: tiny, the sample's"
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make test | lint | bench                      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
@@ -87,6 +88,14 @@ calibrate: $(READY)
 
 weights: $(READY)
 	@$(BIN)/python -m curation.weights
+
+# RECIPE's own default is the curation's
+TRAINED := $(if $(filter file,$(origin RECIPE)),tiny,$(RECIPE))
+OUT     ?= $(if $(CLUSTER),$(CURDIR)/)runs/train/$(basename $(notdir $(TRAINED)))
+
+train: $(READY)
+	@$(BIN)/python jobs/train.py --recipe '$(TRAINED)' --out '$(OUT)' $(QUOTED_SET) \
+	  $(if $(RANKS),--ranks '$(RANKS)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \

@@ -45,12 +45,27 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = load_recipe(asked.recipe, asked.set)
         if asked.cluster:
             return _submit(asked)
+        recipe = _with_base(recipe)
         if "RANK" in os.environ:
             return _as_rank(recipe, asked.out)
         return _with_ray(recipe, asked)
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _with_base(recipe):
+    """The tiny model stands on a tiny base that has learnt: found in the cache, or trained now."""
+    from model.config import load_config
+
+    config = load_config(recipe.model)
+    if recipe.base or config.pretrained:
+        return recipe
+    from curation.progress import say
+    from jobs.tiny_base import tiny_base
+
+    say("train", f"{recipe.model} needs a base that has learnt: found in the cache, or trained now, in minutes")
+    return recipe.model_copy(update={"base": str(tiny_base(config))})
 
 
 def _submit(asked: argparse.Namespace) -> int:
