@@ -56,6 +56,10 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
         model.controlnet.enable_gradient_checkpointing()
     if recipe.engine.channels_last:
         model.to(memory_format=torch.channels_last)
+    if recipe.engine.compile:
+        for network in (model.unet, model.controlnet):
+            for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
+                block.compile()
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoders = Encoders(
         pipeline.vae, pipeline.text_encoder, pipeline.image_encoder, pipeline.tokenizer, scheduler, device,

@@ -28,10 +28,11 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
     """DeepSpeed's own configuration. What it would choose by itself and matters is written out."""
     engine, batch = recipe.engine, recipe.batch
     zero: dict[str, Any] = {"stage": engine.zero}
+    offload = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if engine.offload_optimiser:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": engine.device != "cpu"}
+        zero["offload_optimizer"] = offload
     if engine.offload_parameters:
-        zero["offload_param"] = {"device": "cpu", "pin_memory": engine.device != "cpu"}
+        zero["offload_param"] = offload
     config: dict[str, Any] = {
         "train_batch_size": batch.size,
         "train_micro_batch_size_per_gpu": batch.micro,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class Records:
         """A line `{"kind": ..., "step": ..., ...}`; numbers go to TensorBoard too. `step`: finished steps."""
         if self.out is None:
             return
+        # a number that is none has no place in JSON
+        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         with (self.out / "log.jsonl").open("a") as lines:
             lines.write(json.dumps({"kind": kind, "step": step, "time": round(time.time(), 3), **values}) + "\n")
         for name, value in values.items():

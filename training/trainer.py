@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Clock:
     waited: float = 0.0
     steps: int = 0
     losses: list[torch.Tensor] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
 
 
 def train(
@@ -82,14 +84,15 @@ def train(
         before = time.monotonic()
         micros = [next(feed) for _ in range(accumulation)]
         clock.waited += time.monotonic() - before
-        loss = _step(recipe, parts, trained, micros, device, world, step, records, checkpoints)
+        loss, norm = _step(recipe, parts, trained, micros, device, world, step, records, checkpoints)
         step += 1
         clock.steps += 1
         clock.losses.append(loss)
+        clock.norms.append(norm)
         corrupt += _report_corrupt(recipe, micros, records, step, world, device, corrupt)
         last = step == recipe.steps
         if step % recipe.seeing.log_every == 0 or last:
-            clock = _log(recipe, records, clock, step)
+            clock = _log(recipe, records, clock, step, device)
         ends = last or _anywhere(stop(step), device)
         if step % recipe.saving.every == 0 or ends:
             stalled = checkpoints.save(trained, step, facts)
@@ -145,8 +148,8 @@ def _step(
     step: int,
     records: Records,
     checkpoints: Checkpoints,
-) -> torch.Tensor:
-    """One step over all its micro-batches; its loss, the same on all ranks."""
+) -> tuple[torch.Tensor, float]:
+    """One step over all its micro-batches; its loss, and the gradient's norm before clipping, the same on all ranks."""
     valid = _summed(sum(float(micro.valid.sum()) for micro in micros), device)
     total = torch.zeros((), device=device)
     for micro in micros:
@@ -165,7 +168,7 @@ def _step(
     mean = _summed(total, device) / (len(micros) * world)
     if not torch.isfinite(mean):
         _diverged(micros, step, float(mean), norm, records, checkpoints)
-    return mean
+    return mean, norm
 
 
 def _diverged(
@@ -203,8 +206,10 @@ def _report_corrupt(
     return everywhere
 
 
-def _log(recipe: TrainRecipe, records: Records, clock: Clock, step: int) -> Clock:
+def _log(recipe: TrainRecipe, records: Records, clock: Clock, step: int, device: torch.device) -> Clock:
     seconds = time.monotonic() - clock.started
+    # of the device on a GPU, else of the process: the most so far
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_memory()
     records.write(
         "train",
         step,
@@ -212,8 +217,14 @@ def _log(recipe: TrainRecipe, records: Records, clock: Clock, step: int) -> Cloc
         rate=recipe.optimiser.rate_at(step - 1, recipe.steps),
         images_per_second=clock.steps * recipe.batch.size / seconds,
         data_wait=clock.waited / seconds,
+        grad_norm=sum(clock.norms) / len(clock.norms),
+        peak_memory_gb=peak / 1e9,
     )
     return Clock()
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _validate(
