@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env
+.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env tiny-base
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -36,6 +36,7 @@ help:  ## this list
 	@echo "make weights                                  which model files are used, where they were found, licences"
 	@echo "make train [RECIPE=default] [OUT=s3://b/out] [RANKS=8] [SET=\"engine.zero=3\"] [CLUSTER=...]   train on shards; alone: tiny, the sample's"
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
+	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
 	@echo "make test | lint | bench                      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
 	@echo "Each step alone: $(BIN)/python -m curation.STEP --help  (select fetch score cut annotate pack report ...)"
@@ -85,6 +86,9 @@ calibrate: $(READY)
 	@$(BIN)/python -m curation.calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
 	  $(if $(ANIME),--anime '$(ANIME)') \
 	  $(OPTIONS)
+
+tiny-base: sample  ## what tiny.yaml stands on, into the cache
+	@$(BIN)/python jobs/tiny_base.py $(if $(SEED),--seed $(SEED))
 
 weights: $(READY)
 	@$(BIN)/python -m curation.weights

@@ -32,15 +32,16 @@ Report = Callable[[str, int, int, str], None]  # step, done, of how many, note
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast. `held_out`: share of the photos that are only measured on."""
+    """How long and how fast. `held_out`: share of the photos that are only measured on; `samples`: pictures drawn."""
 
-    vae_steps: int = 600
-    vae_batch: int = 16
-    vae_learning_rate: float = 3e-3
+    vae_steps: int = 2000
+    vae_batch: int = 4
+    vae_learning_rate: float = 1e-3
     unet_steps: int = 600
     unet_batch: int = 32
     unet_learning_rate: float = 1e-3
     held_out: float = 0.15
+    samples: int = 32
     seed: int = 0
 
 
@@ -111,9 +112,9 @@ def make(
         scratch.chmod(0o755)
         begun = time.monotonic()
         parts = tiny_parts.train(config, trained_on.pixels, vocabulary, recipe, report)
-        measured = tiny_parts.measure(parts, config, held_out.pixels, recipe.seed, report)
+        measured = tiny_parts.measure(parts, config, held_out, recipe.seed, report)
         parts.save(scratch)
-        tiny_parts.draw(parts, config, held_out.pixels, recipe.seed, scratch)
+        tiny_parts.draw(parts, config, held_out.pixels[held_out.faces], recipe, scratch)
         facts = {
             "key": name,
             "config": _architecture(config),
@@ -148,10 +149,11 @@ def facts_of(folder: Path) -> dict[str, Any]:
 def readme(facts: dict[str, Any]) -> str:
     """What was trained, on what, and how good it is."""
     pictures, measured, recipe = facts["pictures"], facts["measured"], facts["recipe"]
-    vae, unet = measured["vae"], measured["unet"]
+    vae, faces, mean = measured["vae"], measured["vae"]["faces"], measured["unet_mean"]
+    columns = [measured["unet"][name] for name in ("empty_prompt", "random_prompts", "untrained")]
     rows = "\n".join(
-        f"| {number * 10}-{number * 10 + 10} % | {trained:.3f} | {untrained:.3f} |"
-        for number, (trained, untrained) in enumerate(zip(unet["trained"], unet["untrained"], strict=True))
+        f"| {number * 10}-{number * 10 + 10} % | " + " | ".join(f"{loss:.3f}" for loss in losses) + " |"
+        for number, losses in enumerate(zip(*columns, strict=True))
     )
     return f"""# A tiny base for Face-MakeUp
 
@@ -164,16 +166,17 @@ from photos of others: do not pass it on.
 - `text_encoder`, `image_encoder`: **random weights** (seed {recipe["seed"]}). A prompt means nothing; the image
   encoder's features are a fixed random function of the face.
 
-Measured on {pictures["held_out"]} pictures of {len(pictures["held_out_photos"])} other photos:
+Measured on {faces["pictures"]} faces of {len(pictures["held_out_photos"])} other photos:
 
-- VAE: Pearson correlation of pixels and their reconstruction {vae["mean"]:.3f} on average, {vae["worst"]:.3f} at worst
-  (an untrained one: {vae["untrained"]:.3f}); latents of the trained pictures have unit variance by `scaling_factor`
-  {vae["scaling_factor"]:.4f}, of the held-out ones {vae["held_out_variance"]:.2f}.
-- UNet: squared error of the noise by timestep, telling zero = 1, the same noise for both. With the states of random
-  prompts in place of the empty one: {unet["random_prompt_mean"]:.3f} on average, not {unet["mean"]:.3f}.
+- VAE: Pearson correlation of pixels and their reconstruction {faces["mean"]:.3f} on average, {faces["worst"]:.3f} at
+  worst, {faces["below_0.9"]} below 0.9 (an untrained one: {vae["untrained"]["mean"]:.3f}; {vae["all"]["pictures"]} pictures of
+  all kinds, drawings and textures among them: {vae["all"]["mean"]:.3f}, at worst {vae["all"]["worst"]:.3f}). `scaling_factor`
+  {vae["scaling_factor"]:.4f} gives the latents of the trained pictures unit variance, those held out {vae["held_out_variance"]:.2f}.
+- UNet: squared error of the noise by timestep, the same noise for all; telling zero would be 1. On average
+  {mean["empty_prompt"]:.3f}, with random words for a prompt {mean["random_prompts"]:.3f}, untrained {mean["untrained"]:.3f}.
 
-| timestep | trained | untrained |
-|---|---|---|
+| timestep | empty prompt | random prompts | untrained |
+|---|---|---|---|
 {rows}
 
 `reconstructions.png`: held-out pictures above what the VAE makes of them. `samples.png`: drawn out of nothing.

@@ -23,10 +23,11 @@ from transformers import (
 from model.config import ModelConfig
 from model.tokenizer import clip_tokenizer
 from training.tiny_unet import drawn, loss_by_decile, new_unet, train_unet
-from training.tiny_vae import correlation, latents_of, pixels_of, reconstructed, train_vae
+from training.tiny_vae import correlation, latents_of, new_vae, pixels_of, reconstructed, train_vae
 
 if TYPE_CHECKING:
     from training.tiny_base import Recipe, Report
+    from training.tiny_pictures import Pictures
 
 MEASURED = 64  # held-out pictures that the UNet is measured on: more cost more than they tell
 COLUMNS = 16  # of a grid
@@ -108,47 +109,47 @@ def train(config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: R
     return parts
 
 
-def measure(parts: Parts, config: ModelConfig, pictures: np.ndarray, seed: int, report: Report) -> dict[str, Any]:
-    """How good the parts are on `pictures`, uint8 (N, h, w, 3), that they were not trained on. See `tiny_base.readme`.
-
-    A picture of a single colour has no correlation: it counts as `flat`.
-    """
+def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, report: Report) -> dict[str, Any]:
+    """How good the parts are on pictures that they were not trained on. See `tiny_base.readme`."""
     told = _naming("measure", 4, report)
-    alike = correlation(reconstructed(parts.vae, pictures), pixels_of(pictures))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        untrained_vae = AutoencoderKL.from_config(config.vae).eval()
-    untrained = correlation(reconstructed(untrained_vae, pictures), pixels_of(pictures))
-    told(1, "")
-    seen = ~alike.isnan()
+    faces = held_out.pixels[held_out.faces]
     vae = {
-        "mean": alike[seen].mean().item(),
-        "worst": alike[seen].min().item(),
-        "below_0.9": int((alike[seen] < 0.9).sum()),
-        "flat": int((~seen).sum()),
-        "untrained": untrained[seen].nanmean().item(),
+        "faces": alikeness(parts.vae, faces),
+        "all": alikeness(parts.vae, held_out.pixels),
+        "untrained": alikeness(new_vae(config.vae, seed).eval(), faces),
         "scaling_factor": parts.vae.config.scaling_factor,
-        "held_out_variance": latents_of(parts.vae, pictures, seed).var().item(),
+        "held_out_variance": latents_of(parts.vae, held_out.pixels, seed).var().item(),
     }
-    some = pictures[np.linspace(0, len(pictures) - 1, min(MEASURED, len(pictures))).round().astype(int)]
+    told(1, "")
+    some = _spread(faces, MEASURED)
 
     def losses(unet: UNet2DConditionModel, text: torch.Tensor) -> list[float]:
         return loss_by_decile(unet, parts.vae, config.scheduler, some, text, seed)
 
-    trained = losses(parts.unet, parts.states())
+    prompts = torch.cat([parts.states(prompt) for prompt in random_prompts(parts.tokenizer, seed)])
+    unet = {"empty_prompt": losses(parts.unet, parts.states())}
     told(2, "")
-    other = losses(parts.unet, torch.cat([parts.states(prompt) for prompt in random_prompts(parts.tokenizer, seed)]))
+    unet["random_prompts"] = losses(parts.unet, prompts)
     told(3, "")
-    new = losses(new_unet(config.unet, seed).eval(), parts.states())
+    unet["untrained"] = losses(new_unet(config.unet, seed).eval(), parts.states())
     told(4, "")
-    unet = {
-        "trained": trained,
-        "untrained": new,
-        "random_prompts": other,
-        "mean": float(np.mean(trained)),
-        "random_prompt_mean": float(np.mean(other)),
+    return {"vae": vae, "unet": unet, "unet_mean": {name: float(np.mean(each)) for name, each in unet.items()}}
+
+
+def alikeness(vae: AutoencoderKL, pictures: np.ndarray) -> dict[str, float]:
+    """Correlation of `pictures`, uint8 (N, h, w, 3), with their reconstructions: mean, worst, how many below 0.9.
+
+    A picture of a single colour has no correlation: it counts as `flat`, and in nothing else.
+    """
+    alike = correlation(reconstructed(vae, pictures), pixels_of(pictures))
+    seen = alike[~alike.isnan()]
+    return {
+        "pictures": len(alike),
+        "mean": seen.mean().item(),
+        "worst": seen.min().item(),
+        "below_0.9": int((seen < 0.9).sum()),
+        "flat": len(alike) - len(seen),
     }
-    return {"vae": vae, "unet": unet}
 
 
 def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
@@ -158,17 +159,22 @@ def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
     return [" ".join(row) for row in chosen]
 
 
-def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, seed: int, folder: Path) -> None:
+def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, recipe: Recipe, folder: Path) -> None:
     """reconstructions.png and samples.png, to be looked at."""
-    some = pictures[np.linspace(0, len(pictures) - 1, min(2 * COLUMNS, len(pictures))).round().astype(int)]
+    some = _spread(pictures, 2 * COLUMNS)
     pairs = [
         row
         for start in range(0, len(some), COLUMNS)
         for row in (some[start : start + COLUMNS], _uint8(reconstructed(parts.vae, some[start : start + COLUMNS])))
     ]
     _grid(pairs).save(folder / "reconstructions.png")
-    samples = _uint8(drawn(parts.unet, parts.vae, config.scheduler, parts.states(), 2 * COLUMNS, seed))
-    _grid([samples[:COLUMNS], samples[COLUMNS:]]).save(folder / "samples.png")
+    samples = _uint8(drawn(parts.unet, parts.vae, config.scheduler, parts.states(), recipe.samples, recipe.seed))
+    rows = [samples[start : start + COLUMNS] for start in range(0, len(samples), COLUMNS)]
+    _grid(rows).save(folder / "samples.png")
+
+
+def _spread(pictures: np.ndarray, count: int) -> np.ndarray:
+    return pictures[np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)]
 
 
 def _grid(rows: list[np.ndarray]) -> Image.Image:

@@ -20,12 +20,15 @@ class PictureError(ValueError):
 class Pictures:
     """`pixels`: uint8 (N, size, size, 3), RGB; `photos`: for each the name (a hash) of the photo that it was cut from.
 
+    `faces`: bool (N,), those that are a face as the model is trained on it; the others are there to learn more from.
+
     Raises:
         PictureError: another shape or type, or not a name for each.
     """
 
     pixels: np.ndarray
     photos: Sequence[str]
+    faces: np.ndarray
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -33,6 +36,10 @@ class Pictures:
             raise PictureError(f"pixels: expected uint8 (N, size, size, 3), got {self.pixels.dtype} {shape}")
         if len(self.photos) != len(self.pixels):
             raise PictureError(f"photos: {len(self.photos)} names for {len(self.pixels)} pictures; give one for each")
+        if self.faces.dtype != bool or self.faces.shape != (len(self.pixels),):
+            raise PictureError(
+                f"faces: expected bool ({len(self.pixels)},), got {self.faces.dtype} {self.faces.shape}: one for each"
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -40,12 +47,12 @@ class Pictures:
     def of(self, chosen: np.ndarray) -> Pictures:
         """Those that `chosen`, bool (N,), marks."""
         names = [photo for photo, wanted in zip(self.photos, chosen, strict=True) if wanted]
-        return Pictures(self.pixels[chosen], names)
+        return Pictures(self.pixels[chosen], names, self.faces[chosen])
 
     def digest(self) -> str:
-        """sha256 over pixels and names, in their order."""
+        """sha256 over pixels, names and which are faces, in their order."""
         hasher = hashlib.sha256(repr(self.pixels.shape).encode() + "\n".join(self.photos).encode())
-        hasher.update(np.ascontiguousarray(self.pixels).tobytes())
+        hasher.update(np.ascontiguousarray(self.pixels).tobytes() + self.faces.tobytes())
         return hasher.hexdigest()
 
 
@@ -79,13 +86,13 @@ def split(pictures: Pictures, share: float = 0.1) -> tuple[Pictures, Pictures]:
     """(trained on, held out). Whole photos: the hash of a photo's name decides, whatever other photos there are.
 
     Raises:
-        PictureError: one of the two is empty.
+        PictureError: there is nothing to train on, or no face held out.
     """
     held = np.array([_unit(photo) < share for photo in pictures.photos], bool)
-    if held.all() or not held.any():
+    if held.all() or not (held & pictures.faces).any():
         raise PictureError(
-            f"of {len(set(pictures.photos))} photos {'all' if held.all() else 'none'} are held out at a share of "
-            f"{share}: more photos are needed, some 20 at the least"
+            f"of {len(set(pictures.photos))} photos {'all' if held.all() else 'none with a face'} are held out at a "
+            f"share of {share}: more photos of faces are needed, some 20 at the least"
         )
     return pictures.of(~held), pictures.of(held)
 

@@ -84,12 +84,12 @@ def loss_by_decile(
 ) -> list[float]:
     """Mean squared error of the noise in each tenth of the timesteps, low noise first; 1 is telling zero.
 
-    The noise and the timesteps hang on `seed` alone: two UNets are asked the same. `text`: (1, 77, d).
+    The noise and the timesteps hang on `seed` alone: two UNets are asked the same. `text`: (K, 77, d), taken in turn.
     """
     noise_schedule = DDPMScheduler.from_config(scheduler)
     generator = torch.Generator().manual_seed(seed)
     latents = latents_of(vae, pictures, seed)
-    text = text.expand(len(latents), -1, -1)
+    text = text[torch.arange(len(latents)) % len(text)]
     tenth = noise_schedule.config.num_train_timesteps // DECILES
     losses = []
     for decile in range(DECILES):

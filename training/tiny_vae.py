@@ -30,6 +30,22 @@ def correlation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
 
 
+def new_vae(config: dict[str, Any], seed: int) -> AutoencoderKL:
+    """Random weights, the same for the same seed, from which training gets going at once.
+
+    Convolutions keep the variance of what goes through them (He et al., 2015); PyTorch's default thirds it in each, and
+    the pictures stay grey for most of a short training.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        vae = AutoencoderKL.from_config(config)
+        for module in vae.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_uniform_(module.weight, nonlinearity="linear")
+        vae.quant_conv.bias[vae.config.latent_channels :] = FIRST_LOGVAR
+    return vae
+
+
 def train_vae(
     config: dict[str, Any],
     pictures: np.ndarray,
@@ -50,11 +66,7 @@ def train_vae(
         the VAE, whose `scaling_factor` gives the latents of `pictures` unit variance; and the loss of every step.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae = AutoencoderKL.from_config(config)
-    with torch.no_grad():
-        vae.quant_conv.bias[vae.config.latent_channels :] = FIRST_LOGVAR
+    vae = new_vae(config, seed)
     optimizer = torch.optim.AdamW(vae.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, max(1, steps // 20), steps)
     data, losses = pixels_of(pictures), []

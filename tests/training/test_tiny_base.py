@@ -24,7 +24,7 @@ from training.tiny_pictures import PictureError, Pictures, distinct, split
 from training.tiny_unet import loss_by_decile, new_unet
 from training.tiny_vae import batches, correlation, latents_of, pixels_of
 
-QUICK = Recipe(vae_steps=3, vae_batch=4, unet_steps=3, unet_batch=4, held_out=0.3)
+QUICK = Recipe(vae_steps=3, vae_batch=4, unet_steps=3, unet_batch=4, held_out=0.3, samples=2)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def motif(seed, size=64):
 
 def made_pictures(photos=12, each=2):
     pixels = np.stack([motif(photo * each + view) for photo in range(photos) for view in range(each)])
-    return Pictures(pixels, [f"photo-{photo}" for photo in range(photos) for _ in range(each)])
+    names = [f"photo-{photo}" for photo in range(photos) for _ in range(each)]
+    return Pictures(pixels, names, np.arange(len(pixels)) % each == 0)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_the_folder_is_a_base_for_the_pipeline(base, config):
 def test_the_folder_says_what_it_is(base):
     facts, text = facts_of(base), (base / "README.md").read_text()
     assert base.name == facts["key"]
-    assert "random weights" in text.lower() and f"{facts['measured']['vae']['mean']:.3f}" in text
+    assert "random weights" in text.lower() and f"{facts['measured']['vae']['faces']['mean']:.3f}" in text
     assert {len(facts["losses"][part]) for part in ("vae", "unet")} == {3}
     assert facts["sha256"]["unet"] == weights(base)["unet/diffusion_pytorch_model.safetensors"]
     assert (base / "reconstructions.png").is_file() and (base / "samples.png").is_file()
@@ -133,9 +134,10 @@ def test_a_half_written_folder_of_a_killed_run_is_not_taken_for_a_base(base, con
 
 def test_whatever_the_base_follows_from_is_in_its_name(config, vocabulary, tmp_path):
     pictures = made_pictures()
-    changed = Pictures(pictures.pixels.copy(), pictures.photos)
+    changed = replace(pictures, pixels=pictures.pixels.copy())
     changed.pixels[0, 0, 0, 0] ^= 1
-    renamed = Pictures(pictures.pixels, ["other", *pictures.photos[1:]])
+    renamed = replace(pictures, photos=["other", *pictures.photos[1:]])
+    faceless = replace(pictures, faces=~pictures.faces)
     wider = config.model_copy(update={"vae": config.vae | {"latent_channels": 8}})
     words = tmp_path / "words.gz"
     words.write_bytes(b"other words")
@@ -143,6 +145,7 @@ def test_whatever_the_base_follows_from_is_in_its_name(config, vocabulary, tmp_p
         key(config, pictures, QUICK, vocabulary),
         key(config, changed, QUICK, vocabulary),
         key(config, renamed, QUICK, vocabulary),
+        key(config, faceless, QUICK, vocabulary),
         key(wider, pictures, QUICK, vocabulary),
         key(config, pictures, replace(QUICK, seed=1), vocabulary),
         key(config, pictures, replace(QUICK, unet_steps=4), vocabulary),
@@ -177,32 +180,35 @@ def test_versions_of_one_photo_count_once():
     """Brighter, mirrored and re-sized versions are one motif: in training and held out at once they would cheat."""
     first, second = motif(1), motif(2)
     versions = [first, (first // 2 + 60).astype(np.uint8), first[:, ::-1].copy(), second]
-    pictures = Pictures(np.stack([*versions, motif(3)]), ["a", "b", "c", "d", "c"])
+    pictures = Pictures(np.stack([*versions, motif(3)]), ["a", "b", "c", "d", "c"], np.arange(5) < 4)
     kept = distinct(pictures)
     assert kept.photos == ["a", "d"]
-    assert (kept.pixels == np.stack([first, second])).all()
+    assert (kept.pixels == np.stack([first, second])).all() and kept.faces.all()
 
 
-def test_too_few_photos_are_refused_with_the_remedy():
-    with pytest.raises(PictureError, match="more photos are needed"):
-        split(made_pictures(photos=1), 0.1)
+@pytest.mark.parametrize("photos, faces", [(1, True), (40, False)])
+def test_too_few_photos_or_none_of_a_face_are_refused_with_the_remedy(photos, faces):
+    pictures = made_pictures(photos)
+    with pytest.raises(PictureError, match="more photos of faces are needed"):
+        split(replace(pictures, faces=pictures.faces & faces), 0.3)
 
 
 @pytest.mark.parametrize(
-    "pixels, photos, said",
+    "pixels, photos, faces, said",
     [
-        (np.zeros((2, 64, 64, 3), np.float32), ["a", "b"], "uint8"),
-        (np.zeros((2, 64, 32, 3), np.uint8), ["a", "b"], "size, size"),
-        (np.zeros((2, 64, 64, 3), np.uint8), ["a"], "one for each"),
+        (np.zeros((2, 64, 64, 3), np.float32), ["a", "b"], np.ones(2, bool), "uint8"),
+        (np.zeros((2, 64, 32, 3), np.uint8), ["a", "b"], np.ones(2, bool), "size, size"),
+        (np.zeros((2, 64, 64, 3), np.uint8), ["a"], np.ones(2, bool), "one for each"),
+        (np.zeros((2, 64, 64, 3), np.uint8), ["a", "b"], np.ones(3, bool), "faces"),
     ],
 )
-def test_what_are_no_pictures_is_refused(pixels, photos, said):
+def test_what_are_no_pictures_is_refused(pixels, photos, faces, said):
     with pytest.raises(PictureError, match=said):
-        Pictures(pixels, photos)
+        Pictures(pixels, photos, faces)
 
 
 def test_pictures_of_another_size_are_refused_before_anything_is_trained(config, vocabulary, tmp_path):
-    pictures = Pictures(made_pictures().pixels[:, ::2, ::2], made_pictures().photos)
+    pictures = replace(made_pictures(), pixels=made_pictures().pixels[:, ::2, ::2])
     with pytest.raises(PictureError, match=r"32 pixels.*64 \(resolution\)"):
         make(config, pictures, vocabulary, tmp_path, QUICK)
 
