@@ -71,10 +71,10 @@ def bucket(folder):
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()  # of the servers of other tests
         fs = s3fs.S3FileSystem()
-        fs.mkdir("faces")
+        fs.mkdir("faces-to-read")
         for path in folder.iterdir():
-            fs.put_file(str(path), f"faces/shards/{path.name}")
-        yield "s3://faces/shards"
+            fs.put_file(str(path), f"faces-to-read/shards/{path.name}")
+        yield "s3://faces-to-read/shards"
     server.stop()
 
 
@@ -237,14 +237,14 @@ def test_from_a_bucket(bucket, folder, tmp_path):
 
 def test_a_spoilt_bucket_is_refused_as_a_spoilt_folder_is(bucket, tmp_path):
     fs = s3fs.S3FileSystem()
-    fs.copy("faces/shards/00000.tar", "faces/part/00000.tar")
-    fs.copy("faces/shards/00000.json", "faces/part/00000.json")
-    fs.copy("faces/shards/00001.tar", "faces/part/00001.tar")
-    with pytest.raises(ShardError, match=re.escape("s3://faces/part: 00001.tar without its sidecar")):
-        read_index("s3://faces/part", tmp_path)
-    fs.pipe_file("faces/part/00001.tar.gz", b"x")
-    with pytest.raises(ShardError, match=re.escape("s3://faces/part: 00001.tar.gz is compressed")):
-        read_index("s3://faces/part", tmp_path)
+    fs.copy("faces-to-read/shards/00000.tar", "faces-to-read/part/00000.tar")
+    fs.copy("faces-to-read/shards/00000.json", "faces-to-read/part/00000.json")
+    fs.copy("faces-to-read/shards/00001.tar", "faces-to-read/part/00001.tar")
+    with pytest.raises(ShardError, match=re.escape("s3://faces-to-read/part: 00001.tar without its sidecar")):
+        read_index("s3://faces-to-read/part", tmp_path)
+    fs.pipe_file("faces-to-read/part/00001.tar.gz", b"x")
+    with pytest.raises(ShardError, match=re.escape("s3://faces-to-read/part: 00001.tar.gz is compressed")):
+        read_index("s3://faces-to-read/part", tmp_path)
 
 
 @pytest.mark.parametrize("lists", [True, False])
