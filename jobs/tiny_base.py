@@ -17,8 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or it explains at length that torchvision is not here
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait actively starve whoever shares the cores
+if __name__ == "__main__":  # and not for whoever imports `tiny_base`
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or it explains at length that torchvision is not here
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait actively starve whoever shares the cores
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which accelerate imports, says so on stdout
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
@@ -64,15 +66,16 @@ def pictures_in(folder: Path, config: ModelConfig, cache: Path) -> Pictures:
     with Steps("pictures", len(files), "photos") as steps:
         for file in files:
             data = file.read_bytes()
+            name = hashlib.sha256(data).hexdigest()[:16]
             try:
-                rgb = decode(data).rgb
+                rgb = None if name in photos else decode(data).rgb
             except Undecodable:
-                refused += 1
-            else:
+                rgb, refused = None, refused + 1
+            if rgb is not None:
                 views, are_faces = _views(rgb, finder, config)
                 pixels += views
                 faces += are_faces
-                photos += [hashlib.sha256(data).hexdigest()[:16]] * len(views)
+                photos += [name] * len(views)
             steps.advance(1)
     if not pixels:
         raise PictureError(f"{folder}: none of its {len(files)} files is a photo that can be decoded")
@@ -180,8 +183,13 @@ def tiny_base(
 def main(arguments: list[str] | None = None) -> int:
     """0: the base is there, its folder on stdout; 2: it cannot be made, and why."""
     asked = parser().parse_args(arguments)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
     from curation.sample.make import SampleError
 
+    diffusers_logging.disable_progress_bar()  # of files written in milliseconds
+    transformers_logging.disable_progress_bar()
     told = _Told()
     recipe = Recipe(vae_steps=asked.vae_steps, unet_steps=asked.unet_steps, seed=asked.seed)
     try:

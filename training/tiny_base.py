@@ -34,10 +34,10 @@ Report = Callable[[str, int, int, str], None]  # step, done, of how many, note
 class Recipe:
     """How long and how fast. `held_out`: share of the photos that are only measured on; `samples`: pictures drawn."""
 
-    vae_steps: int = 2000
+    vae_steps: int = 1200
     vae_batch: int = 4
     vae_learning_rate: float = 1e-3
-    unet_steps: int = 600
+    unet_steps: int = 500
     unet_batch: int = 32
     unet_learning_rate: float = 1e-3
     held_out: float = 0.15
@@ -198,7 +198,10 @@ def _sweep(root: Path) -> None:
     """Remove what a killed run left; one that is at work is younger than that."""
     for left in root.glob(".*.tmp"):
         if time.time() - left.stat().st_mtime > STALE:
-            shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _swap(scratch: Path, folder: Path) -> None:

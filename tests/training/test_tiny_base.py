@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -121,12 +122,18 @@ def test_a_run_that_dies_leaves_no_folder_under_the_name(dies_in, config, vocabu
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_half_written_folder_of_a_killed_run_is_not_taken_for_a_base(base, config, vocabulary, tmp_path):
+def test_what_a_killed_run_left_is_no_base_and_goes_after_an_hour(config, vocabulary, tmp_path):
     name = key(config, made_pictures(), QUICK, vocabulary)
-    left = tmp_path / f".{name}-abc.tmp"
-    left.mkdir()
-    (left / "training.json").write_text("{}")
+    old, young, note = (tmp_path / f".{name}-{end}.tmp" for end in ("old", "young", "file"))
+    old.mkdir()
+    young.mkdir()
+    note.touch()
+    (old / "training.json").write_text("{}")
+    for left in (old, note):
+        os.utime(left, (0, 0))
     assert not is_made(tmp_path / name)
+    made = make(config, made_pictures(), vocabulary, tmp_path, replace(QUICK, vae_steps=1, unet_steps=1))
+    assert sorted(tmp_path.iterdir()) == sorted([made, young])
 
 
 # -- its name --------------------------------------------------------------------------------------------------------
