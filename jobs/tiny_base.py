@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 if __name__ == "__main__":  # and not for whoever imports `tiny_base`
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # or it explains at length that torchvision is not here
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait actively starve whoever shares the cores
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which accelerate imports, says so on stdout
 
 import cv2  # noqa: E402

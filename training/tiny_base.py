@@ -34,7 +34,7 @@ Report = Callable[[str, int, int, str], None]  # step, done, of how many, note
 class Recipe:
     """How long and how fast. `held_out`: share of the photos that are only measured on; `samples`: pictures drawn."""
 
-    vae_steps: int = 1200
+    vae_steps: int = 1500
     vae_batch: int = 4
     vae_learning_rate: float = 1e-3
     unet_steps: int = 500
