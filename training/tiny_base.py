@@ -34,10 +34,10 @@ Report = Callable[[str, int, int, str], None]  # step, done, of how many, note
 class Recipe:
     """How long and how fast. `held_out`: share of the photos that are only measured on; `samples`: pictures drawn."""
 
-    vae_steps: int = 1500
+    vae_steps: int = 1200
     vae_batch: int = 4
     vae_learning_rate: float = 1e-3
-    unet_steps: int = 500
+    unet_steps: int = 400
     unet_batch: int = 32
     unet_learning_rate: float = 1e-3
     held_out: float = 0.15
