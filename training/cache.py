@@ -150,8 +150,8 @@ class ShardCache:
     def _evict_for(self, size: int) -> bool:
         """Remove the least recently used shards that nobody pinned, as many as needed; none if that is not enough."""
         for path in self._partials():
-            with open(self.root / "locks" / f"{path.name.split('.')[0]}.lock", "ab") as file:
-                if _is_free(file.fileno()):
+            with locked(self.root / "locks" / f"{path.name.split('.')[0]}.lock", wait=False) as abandoned:
+                if abandoned:
                     path.unlink(missing_ok=True)
         shards = self._held()
         needed = sum(held for _, held in shards) + sum(map(_set_aside, self._partials())) + size - self.limit

@@ -80,7 +80,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            try:
+                yield True
+            finally:
+                # closing is not enough: a process that was forked meanwhile holds the same open file, and the lock with it
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def verify_once(path: Path, sha256: str, notes: Path) -> None:

@@ -220,6 +220,22 @@ def test_threads_and_forks_read_what_they_asked_for(folder, tmp_path, monkeypatc
     assert not wrong and child.exitcode == 0
 
 
+def test_a_fork_does_not_keep_a_lock_that_its_parent_let_go(tmp_path):
+    """A loader's worker is forked while a thread hashes: it would wait for itself."""
+    lock = tmp_path / "lock"
+    with source.locked(lock):
+        child = FORK.Process(target=_lock_once, args=(lock,), daemon=True)
+        child.start()
+        assert child.is_alive()
+    child.join(20)
+    assert child.exitcode == 0
+
+
+def _lock_once(path: Path) -> None:
+    with source.locked(path):
+        pass
+
+
 # -- from elsewhere -------------------------------------------------------------------------------------------------
 
 
