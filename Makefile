@@ -105,8 +105,11 @@ demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
 	  $(if $(BASE),--base '$(BASE)') $(if $(LISTEN),--listen '$(LISTEN)') $(if $(PORT),--port '$(PORT)')
 
+# files side by side; JOBS=0 for one process, e.g. to debug
+JOBS ?= 2
+
 test: sample $(READY_DEMO)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

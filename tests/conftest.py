@@ -36,6 +36,13 @@ JOB_AGENT_PORT = 52365  # fixed by Ray for a head that `ray.init` starts: a seco
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side in processes (`make test`), a file stays together, and so does all that shares the one Ray."""
+    for item in items:
+        on_ray = "ray_cluster" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[dict[str, str]]:
     """The one Ray of the test session: `address` for drivers that join it, `dashboard` for jobs."""
