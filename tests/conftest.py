@@ -36,6 +36,7 @@ JOB_AGENT_PORT = 52365  # fixed by Ray for a head that `ray.init` starts: a seco
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side in processes (`make test`), a file stays together, and so does all that shares the one Ray."""
     for item in items:

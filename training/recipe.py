@@ -24,6 +24,11 @@ class Data(Strict):
     shards: str = Field(description="folder of NNNNN.tar with their sidecars; local, s3://, gs://, http(s)://")
     cache: str | None = Field(None, description="local folder for shards from elsewhere")
     cache_gb: float | None = Field(None, gt=0, description="how much of it shards may take; none: all of them")
+    cached: Literal["auto", "off", "require", "require-both"] = Field(
+        "auto",
+        description="what `make cache` computed: used where it is there and fits; never; stop without the VAE moments; "
+        "stop without them or the CLIP features",
+    )
     workers: int = Field(2, ge=0, description="loader processes a rank; 0: in the training process itself")
     prefetch: int = Field(4, ge=1, description="micro-batches made ahead by each worker")
     corrupt_share: float = Field(0.001, ge=0, le=1, description="more corrupt samples than this stop the run")
@@ -114,6 +119,8 @@ class Seeing(Strict):
     validate_every: int = Field(1000, ge=1, description="steps between fixed-noise losses and image grids")
     panel: int = Field(8, ge=0, description="samples of the fixed panel; 0: no validation")
     drawing_steps: int = Field(30, ge=1)
+    collapse: float = Field(3.0, gt=1, description="a mean loss this many times the lowest one so far stops the run")
+    profile: int = Field(0, ge=0, description="steps of each start that are traced into OUT/profile; --profile")
 
 
 class TrainRecipe(Strict):

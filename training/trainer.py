@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import resource
+import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
-from training.assembly import Parts, assemble, device_of, output
+from model.identity import IdentityEncoder
+from training.assembly import Parts, assemble, device_of
 from training.batches import MicroBatch, loader
 from training.checkpoint import Checkpoints
 from training.engine import Trained, wrap
 from training.export import export
+from training.launch import Ask, crew
+from training.meter import Collapse, Meter
 from training.objective import losses, min_snr_weights, share_of_step, target_of
+from training.profiling import profiled
 from training.recipe import TrainRecipe
 from training.records import Records
 from training.validation import Panel
 
 
 class Diverged(RuntimeError):
-    """The loss or a gradient is no number; the message has the step, the samples and the last good checkpoint."""
+    """The loss is no number, or has left where it was; the message has the step, the samples and what to go back to."""
 
 
 class TooManyCorrupt(RuntimeError):
@@ -40,15 +45,19 @@ class Progress:
     ids: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Clock:
-    """Seconds of a span of steps: waiting for data, and all."""
+class Slots(NamedTuple):
+    """Of one step, over all ranks: slots with a sound sample, and corrupt ones."""
 
-    started: float = field(default_factory=time.monotonic)
-    waited: float = 0.0
-    steps: int = 0
-    losses: list[torch.Tensor] = field(default_factory=list)
-    norms: list[float] = field(default_factory=list)
+    valid: int
+    corrupt: int
+
+
+class Done(NamedTuple):
+    """A step, over all ranks: its loss, the gradient's norm before clipping, and the most that any rank was asked."""
+
+    loss: float
+    norm: float
+    asked: Ask
 
 
 def train(
@@ -57,68 +66,81 @@ def train(
     rank: int,
     world: int,
     local_rank: int,
-    stop: Callable[[int], bool] = lambda step: False,
+    stop: Callable[[int], Ask] = lambda step: Ask.NOTHING,
     seen: Callable[[Progress], None] = lambda progress: None,
+    recogniser: IdentityEncoder | None = None,
 ) -> int:
-    """Train to the recipe's last step, or until `stop(finished steps)` is true on any rank; the finished steps.
+    """Train to the recipe's last step, or until `stop(finished steps)` is STOP on any rank; the finished steps.
 
-    torch.distributed is initialised. All ranks save at the same step before they return.
+    torch.distributed is initialised. All ranks save at the same step before they return. `recogniser`: of the
+    panel's drawn faces; rank 0's is used.
     """
     device = device_of(recipe, local_rank)
     parts = assemble(recipe, rank, world, device)
     parts.model.to(device)
     trained = wrap(parts.model, recipe, world)
     checkpoints = Checkpoints(out, rank, world, recipe.saving.keep)
-    step = _resume(recipe, parts, trained, checkpoints)
-    records = Records(output(out), rank)
-    panel = Panel(parts, recipe.seeing.panel) if recipe.seeing.panel else None
+    step, collapse = _resume(recipe, parts, trained, checkpoints)
+    records = Records(out, rank)
+    records.write("started", step, world=world, **crew(world), cached=parts.cached)
+    panel = Panel(parts, recipe.seeing.panel, recipe.batch.micro) if recipe.seeing.panel else None
     facts = {"recipe": recipe.model_dump(mode="json"), "frozen": parts.frozen, "shards": parts.index.hash}
-    accumulation, clock, corrupt = parts.batches.accumulation, Clock(), 0
+    accumulation, corrupt = parts.batches.accumulation, 0
     feed = loader(
         parts.batches, step * accumulation, recipe.steps * accumulation, recipe.data.workers, recipe.data.prefetch,
         pin=device.type == "cuda",
     )  # fmt: skip
     if step == 0 and panel:
-        _validate(recipe, parts, trained, panel, records, step, rank)
-    while step < recipe.steps:
-        before = time.monotonic()
-        micros = [next(feed) for _ in range(accumulation)]
-        clock.waited += time.monotonic() - before
-        loss, norm = _step(recipe, parts, trained, micros, device, world, step, records, checkpoints)
-        step += 1
-        clock.steps += 1
-        clock.losses.append(loss)
-        clock.norms.append(norm)
-        corrupt += _report_corrupt(recipe, micros, records, step, world, device, corrupt)
-        last = step == recipe.steps
-        if step % recipe.seeing.log_every == 0 or last:
-            clock = _log(recipe, records, clock, step, device)
-        ends = last or _anywhere(stop(step), device)
-        if step % recipe.saving.every == 0 or ends:
-            stalled = checkpoints.save(trained, step, facts)
-            records.write("checkpoint", step, stalled_seconds=stalled)
-        if panel and (step % recipe.seeing.validate_every == 0 or last):
-            _validate(recipe, parts, trained, panel, records, step, rank)
-        seen(Progress(step, recipe.steps, float(loss), [name for micro in micros for name in micro.ids]))
-        if ends:
-            break
+        _validate(recipe, parts, trained, panel, records, step, rank, recogniser)
+    meter = Meter(recipe, parts.config, device, world)
+    with profiled(records.folder, recipe.seeing.profile, device) if rank == 0 else nullcontext() as trace:
+        while step < recipe.steps:
+            before = time.monotonic()
+            micros = [next(feed) for _ in range(accumulation)]
+            waited = time.monotonic() - before
+            slots = _counted(micros, device)
+            done = _step(recipe, parts, trained, micros, slots.valid, device, world, step, stop)
+            step += 1
+            meter.step(waited, done.loss, done.norm)
+            if trace is not None:
+                trace.step()
+            if not math.isfinite(done.loss):
+                _diverged(micros, step, done, records, checkpoints)
+            corrupt += slots.corrupt
+            _report_corrupt(recipe, micros, records, step, slots.corrupt, corrupt)
+            last = step == recipe.steps
+            if step % recipe.seeing.log_every == 0 or last:
+                records.write("train", step, **meter.line(step))
+            if collapse.seen(step, done.loss):
+                _collapsed(micros, step, collapse, records, checkpoints)
+            ends = last or done.asked == Ask.STOP
+            if step % recipe.saving.every == 0 or ends or done.asked == Ask.SAVE:
+                stalled = checkpoints.save(trained, step, facts | collapse.facts())
+                records.write("checkpoint", step, stalled_seconds=stalled)
+            if panel and (step % recipe.seeing.validate_every == 0 or last):
+                _validate(recipe, parts, trained, panel, records, step, rank, recogniser)
+            seen(Progress(step, recipe.steps, done.loss, [name for micro in micros for name in micro.ids]))
+            if ends:
+                break
     checkpoints.wait()
-    if step == recipe.steps and recipe.saving.export:
-        export(recipe, parts, trained, output(out) if rank == 0 else None, step)
+    if step < recipe.steps:
+        records.write("stopped", step)
+    elif recipe.saving.export:
+        export(recipe, parts, trained, records.folder, step)
     dist.barrier()
     records.close()
-    parts.shards.close()
+    parts.batches.shards.close()
     return step
 
 
-def _resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Checkpoints) -> int:
-    """Go on from the newest checkpoint; its step, 0 without one."""
+def _resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Checkpoints) -> tuple[int, Collapse]:
+    """Go on from the newest checkpoint: its step, 0 without one, and what its losses were like."""
     if checkpoints.rank == 0:
         checkpoints.clear_unfinished()
     dist.barrier()
     whole = checkpoints.all()
     if not whole:
-        return 0
+        return 0, Collapse(recipe.seeing.collapse)
     newest = whole[-1]
     told = TrainRecipe.model_validate(newest.manifest["recipe"])
     for name, was, now in (
@@ -135,7 +157,15 @@ def _resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Ch
                 "Set it back, or train into another folder (with start_from, if you like)"
             )
     checkpoints.restore(trained, newest)
-    return newest.step
+    lowest, at = newest.manifest["lowest_loss"], newest.manifest["lowest_loss_at"]
+    return newest.step, Collapse(recipe.seeing.collapse, lowest, at)
+
+
+def _counted(micros: list[MicroBatch], device: torch.device) -> Slots:
+    """Before the step, whose loss is divided by it."""
+    valid = sum(float(micro.valid.sum()) for micro in micros)
+    corrupt = float(sum(len(micro.corrupt) for micro in micros))
+    return Slots(*map(int, _summed(torch.tensor([valid, corrupt]), device).tolist()))
 
 
 def _step(
@@ -143,107 +173,107 @@ def _step(
     parts: Parts,
     trained: Trained,
     micros: list[MicroBatch],
+    valid: int,
     device: torch.device,
     world: int,
     step: int,
-    records: Records,
-    checkpoints: Checkpoints,
-) -> tuple[torch.Tensor, float]:
-    """One step over all its micro-batches; its loss, and the gradient's norm before clipping, the same on all ranks."""
-    valid = _summed(sum(float(micro.valid.sum()) for micro in micros), device)
+    stop: Callable[[int], Ask],
+) -> Done:
+    """One step over all its micro-batches, `valid` of whose slots hold a sound sample."""
     total = torch.zeros((), device=device)
     for micro in micros:
         inputs = parts.encoders(micro)
         prediction = trained.engine(*inputs.arguments())
         target = target_of(parts.encoders.scheduler, inputs.latents, inputs.noise, inputs.timesteps)
         weights = min_snr_weights(parts.encoders.scheduler, inputs.timesteps, recipe.objective.min_snr_gamma)
-        loss = share_of_step(
-            losses(prediction, target), weights, micro.valid.to(device), int(valid), len(micros) * world
-        )
+        loss = share_of_step(losses(prediction, target), weights, micro.valid.to(device), valid, len(micros) * world)
         trained.engine.backward(loss)
         total += loss.detach()
         if len(micros) > 1 and micro is not micros[-1]:
             trained.engine.step()  # DeepSpeed counts micro-batches in it; it updates at the last one only
     norm = trained.step(recipe.optimiser.rate_at(step, recipe.steps))
-    mean = _summed(total, device) / (len(micros) * world)
-    if not torch.isfinite(mean):
-        _diverged(micros, step, float(mean), norm, records, checkpoints)
-    return mean, norm
+    # what is asked, last: who is asked during the step saves after it
+    asked = stop(step + 1)
+    told = torch.stack([total, total.new_tensor(asked == Ask.SAVE), total.new_tensor(asked == Ask.STOP)])
+    loss, saves, stops = _summed(told, device).tolist()
+    return Done(loss / (len(micros) * world), norm, Ask.STOP if stops else Ask.SAVE if saves else Ask.NOTHING)
 
 
-def _diverged(
-    micros: list[MicroBatch], step: int, loss: float, norm: float, records: Records, checkpoints: Checkpoints
-) -> None:
-    ids = [name for micro in micros for name in micro.ids]
-    records.write("diverged", step, loss=str(loss), grad_norm=str(norm), ids=ids)
+def _diverged(micros: list[MicroBatch], step: int, done: Done, records: Records, checkpoints: Checkpoints) -> None:
+    ids = _ids_of_all(micros)
+    records.write("diverged", step, loss=str(done.loss), grad_norm=str(done.norm), ids=ids)
+    checkpoints.wait()
     good = checkpoints.all()
     raise Diverged(
-        f"step {step}: loss {loss}, gradient norm {norm}. Samples of this rank: {', '.join(ids)}. Last good checkpoint: "
+        f"step {step}: loss {done.loss}, gradient norm {done.norm}. Its samples: {', '.join(ids)}. Last good checkpoint: "
         f"{good[-1].folder if good else 'none'}. Lower optimiser.rate, or set engine.dtype to fp32, and start again"
     )
 
 
+def _collapsed(
+    micros: list[MicroBatch], step: int, collapse: Collapse, records: Records, checkpoints: Checkpoints
+) -> None:
+    ids = _ids_of_all(micros)
+    records.write("diverged", step, **collapse.facts(), ids=ids)
+    checkpoints.wait()
+    good = [saved.folder for saved in checkpoints.all() if saved.step <= collapse.at]
+    raise Diverged(
+        f"step {step}: the mean loss of the last steps is more than {collapse.factor:g} times what it was at step "
+        f"{collapse.at} ({collapse.lowest:.4g}). Samples of the last step: {', '.join(ids)}. Last checkpoint from before: "
+        f"{good[-1] if good else 'none is left; keep more with saving.keep'}. Remove the later ones, lower optimiser.rate "
+        "and start again; or raise seeing.collapse, if this is as it should be"
+    )
+
+
+def _ids_of_all(micros: list[MicroBatch]) -> list[str]:
+    """The ids of a step's samples; a collective call, for which there is time: the run ends."""
+    everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everywhere, [name for micro in micros for name in micro.ids])
+    return [name for ids in everywhere for name in ids]
+
+
 def _report_corrupt(
-    recipe: TrainRecipe,
-    micros: list[MicroBatch],
-    records: Records,
-    step: int,
-    world: int,
-    device: torch.device,
-    before: int,
-) -> int:
-    """Write down what was corrupt on this rank and count it over all."""
+    recipe: TrainRecipe, micros: list[MicroBatch], records: Records, step: int, now: int, so_far: int
+) -> None:
+    """Write down what was corrupt on this rank; `now`, `so_far`: counted over all ranks."""
     mine = [problem for micro in micros for problem in micro.corrupt]
     for name, why in mine:
         records.write("corrupt", step, id=name, why=why)
-    everywhere = int(_summed(float(len(mine)), device))
-    share = (before + everywhere) / (step * recipe.batch.size)
-    if everywhere and before + everywhere > 1 and share > recipe.data.corrupt_share:
+    seen = step * recipe.batch.size
+    if now and so_far > 1 and so_far / seen > recipe.data.corrupt_share:
         raise TooManyCorrupt(
-            f"{before + everywhere} of {step * recipe.batch.size} samples are corrupt, more than data.corrupt_share "
-            f"({recipe.data.corrupt_share}): e.g. {mine[0] if mine else 'on another rank'}; see log.jsonl"
+            f"{so_far} of {seen} samples are corrupt, more than data.corrupt_share ({recipe.data.corrupt_share}): "
+            f"e.g. {mine[0] if mine else 'on another rank'}; see log.jsonl"
         )
-    return everywhere
-
-
-def _log(recipe: TrainRecipe, records: Records, clock: Clock, step: int, device: torch.device) -> Clock:
-    seconds = time.monotonic() - clock.started
-    # of the device on a GPU, else of the process: the most so far
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_memory()
-    records.write(
-        "train",
-        step,
-        loss=float(torch.stack(clock.losses).mean()),
-        rate=recipe.optimiser.rate_at(step - 1, recipe.steps),
-        images_per_second=clock.steps * recipe.batch.size / seconds,
-        data_wait=clock.waited / seconds,
-        grad_norm=sum(clock.norms) / len(clock.norms),
-        peak_memory_gb=peak / 1e9,
-    )
-    return Clock()
-
-
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _validate(
-    recipe: TrainRecipe, parts: Parts, trained: Trained, panel: Panel, records: Records, step: int, rank: int
+    recipe: TrainRecipe,
+    parts: Parts,
+    trained: Trained,
+    panel: Panel,
+    records: Records,
+    step: int,
+    rank: int,
+    recogniser: IdentityEncoder | None,
 ) -> None:
-    """Fixed-noise losses on every rank (stage 3 gathers in them); the grid on rank 0, where it has whole weights."""
+    """Fixed-noise losses, what each condition is worth, the grid and how alike its faces are."""
     model = trained.module.eval()
-    values = panel.losses(model)
-    records.write("validation", step, loss=sum(values) / len(values), by_timestep=values)
-    if rank == 0 and recipe.engine.zero < 3:
-        records.picture("panel", step, panel.picture(parts.pipeline, recipe.seeing.drawing_steps))
+    values, worth = panel.losses(model), panel.worth(model)
+    told = {f"worth_{name}": share for name, share in worth.items()}
+    # under stage 3 every forward is a collective call: all ranks draw, rank 0 keeps
+    if rank == 0 or recipe.engine.zero == 3:
+        drawn = panel.drawn(parts.pipeline, recipe.seeing.drawing_steps)
+        if rank == 0:
+            records.picture("panel", step, panel.picture(drawn))
+            if recogniser is not None:
+                told |= {f"likeness_{name}": value for name, value in panel.alikeness(drawn, recogniser).items()}
+    records.write("validation", step, loss=sum(values) / len(values), by_timestep=values, **told)
     model.train()
 
 
-def _summed(value: Any, device: torch.device) -> torch.Tensor:
-    tensor = torch.as_tensor(value, device=device, dtype=torch.float64 if device.type == "cpu" else torch.float32)
+def _summed(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Over all ranks."""
+    tensor = values.to(device, torch.float64 if device.type == "cpu" else torch.float32)
     dist.all_reduce(tensor)
     return tensor
-
-
-def _anywhere(flag: bool, device: torch.device) -> bool:
-    return bool(_summed(float(flag), device) > 0)

@@ -1,34 +1,61 @@
-"""What shows learning where the training loss is flat: losses at fixed noise by timestep, and pictures of fixed faces."""
+"""What shows learning where the training loss is flat: losses at fixed noise by timestep, what each condition is worth,
+pictures of fixed faces and how alike they are."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 from PIL import Image
 
+from model.conditions import crop_of
 from model.facemakeup import FaceMakeUp
 from model.features import FaceConditions
+from model.identity import IdentityEncoder
 from model.pipeline import FaceMakeUpPipeline
 from training.assembly import Parts
 from training.batches import MicroBatch, micro_batch
+from training.encoders import Inputs
 from training.objective import losses, target_of
+from training.recipe import Drop
 
 DECILES = 10
 FIXED_SEED = 20260101  # of noise and pictures; never the run's: two runs are compared by it
+CONDITIONS = {"text": "text", "identity": "identity", "clip": "clip_features", "pose": "pose_map"}
+
+
+def never_given(drop: Drop) -> set[str]:
+    """The conditions that a recipe always drops: what the model never saw says nothing about it."""
+    always = {
+        "text": max(drop.text, drop.everything),
+        "identity": max(drop.identity, drop.face, drop.everything),
+        "clip": max(drop.clip, drop.face, drop.everything),
+        "pose": drop.pose,
+    }
+    return {name for name, share in always.items() if share >= 1}
 
 
 class Panel:
-    """Some samples, spread over the shards and never dropped; the same whatever the ranks and the step."""
+    """Some samples, spread over the shards, with every condition that the recipe gives; the same whatever the step.
 
-    def __init__(self, parts: Parts, size: int):
-        self.parts = parts
+    Args:
+        size: how many samples.
+        chunk: how many go through the model at a time.
+    """
+
+    def __init__(self, parts: Parts, size: int, chunk: int = 8):
+        self.parts, self.chunk = parts, chunk
         total = parts.index.samples
         places = np.linspace(0, total - 1, min(size, total)).astype(int)
         ends = np.cumsum(parts.index.counts)
         shards = np.searchsorted(ends, places, side="right")
         positions = places - (ends - parts.index.counts)[shards]
         self.samples = list(zip(shards.tolist(), positions.tolist(), strict=True))
+        self.given = [name for name in CONDITIONS if name not in never_given(parts.batches.ready.drop)]
         self._batch: MicroBatch | None = None
+        self._inputs: Inputs | None = None
 
     @property
     def batch(self) -> MicroBatch:
@@ -36,41 +63,112 @@ class Panel:
         if self._batch is None:
             ready, slots = self.parts.batches.ready, list(range(len(self.samples)))
             batch = micro_batch(self.parts.shards, ready, FIXED_SEED, 0, slots, self.samples)
-            for name in ("keep_text", "keep_identity", "keep_clip", "keep_pose"):
-                getattr(batch, name).fill_(1.0)
+            for name in CONDITIONS:
+                getattr(batch, f"keep_{name}").fill_(float(name in self.given))
             self._batch = batch
         return self._batch
 
-    @torch.no_grad()
+    @property
+    def inputs(self) -> Inputs:
+        """Encoded once: the encoders are frozen."""
+        if self._inputs is None:
+            self._inputs = self.parts.encoders(self.batch)
+        return self._inputs
+
     def losses(self, model: FaceMakeUp) -> list[float]:
         """Mean loss of the panel in each tenth of the timesteps, at fixed noise: the network's own error, unweighted."""
-        scheduler, batch = self.parts.encoders.scheduler, self.batch
-        steps = scheduler.config.num_train_timesteps
-        result = []
+        return self._losses(model, self.inputs)
+
+    def worth(self, model: FaceMakeUp) -> dict[str, float]:
+        """By which share the fixed-noise loss grows when each sample gets the next one's text, identity, CLIP features
+        or pose: what the model has learnt to read from that condition. 0: nothing. Only of what the recipe gives."""
+        own, found = np.mean(self.losses(model)), {}
+        for name in self.given:
+            field = CONDITIONS[name]
+            strange = replace(self.inputs, **{field: getattr(self.inputs, field).roll(1, 0)})
+            found[name] = float(np.mean(self._losses(model, strange)) / own - 1)
+        return found
+
+    @torch.no_grad()
+    def _losses(self, model: FaceMakeUp, inputs: Inputs) -> list[float]:
+        scheduler, valid = self.parts.encoders.scheduler, self.batch.valid.to(inputs.latents.device)
+        total, result = scheduler.config.num_train_timesteps, []
         for decile in range(DECILES):
-            batch.timestep.fill_(int((decile + 0.5) * steps / DECILES))
-            inputs = self.parts.encoders(batch)
-            prediction = model(*inputs.arguments())
-            target = target_of(scheduler, inputs.latents, inputs.noise, inputs.timesteps)
-            result.append(
-                float((losses(prediction, target) * batch.valid.to(prediction.device)).sum() / batch.valid.sum())
+            timesteps = torch.full_like(inputs.timesteps, int((decile + 0.5) * total / DECILES))
+            noisy = scheduler.add_noise(inputs.latents, inputs.noise, timesteps).to(inputs.noisy_latents.dtype)
+            at = replace(inputs, noisy_latents=noisy, timesteps=timesteps)
+            errors = torch.cat(
+                [
+                    losses(model(*part.arguments()), target_of(scheduler, part.latents, part.noise, part.timesteps))
+                    for part in _chunks(at, self.chunk)
+                ]
             )
+            result.append(float((errors * valid).sum() / valid.sum().clamp(min=1)))
         return result
 
-    def picture(self, pipeline: FaceMakeUpPipeline, steps: int) -> Image.Image:
-        """Rows: the samples; columns: as they are, their pose map, drawn. Without a watermark, as all grids."""
-        batch, encoders = self.batch, self.parts.encoders
-        features = encoders._features(batch.clip_pixels.to(encoders.device), batch.keep_clip.bool())
-        face = FaceConditions(batch.identity, features, batch.pose_map, faces=[None] * len(batch.ids), views=[])
-        prompts = pipeline.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
-        drawn = pipeline(
+    def drawn(self, pipeline: FaceMakeUpPipeline, steps: int) -> np.ndarray:
+        """The panel's faces, drawn with the conditions that the recipe gives: float32 (B, H, W, 3) in 0..1."""
+        batch, inputs = self.batch, self.inputs
+        face = FaceConditions(
+            inputs.identity, inputs.clip_features, inputs.pose_map, faces=[None] * len(batch.ids), views=[]
+        )
+        prompts = [""] * len(batch.ids)
+        if "text" in self.given:
+            prompts = pipeline.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
+        return pipeline(
             prompts, face=face, num_inference_steps=steps, seed=FIXED_SEED, ip_scale=1.0, controlnet_scale=1.0,
             guidance_scale=2.0, output_type="np",
         ).images  # fmt: skip
+
+    def picture(self, drawn: np.ndarray) -> Image.Image:
+        """Rows: the samples; columns: as they are, their pose map, drawn. Without a watermark, as all grids."""
         columns = [
-            ((batch.image + 1) / 2).permute(0, 2, 3, 1).numpy(),
-            batch.pose_map.permute(0, 2, 3, 1).numpy(),
+            ((self.batch.image + 1) / 2).permute(0, 2, 3, 1).numpy(),
+            self.batch.pose_map.permute(0, 2, 3, 1).numpy(),
             drawn,
         ]
         rows = [np.concatenate(row, axis=1) for row in zip(*columns, strict=True)]
-        return Image.fromarray((np.concatenate(rows, axis=0) * 255).round().clip(0, 255).astype(np.uint8))
+        return Image.fromarray(_bytes(np.concatenate(rows, axis=0)))
+
+    def alikeness(self, drawn: np.ndarray, encoder: IdentityEncoder) -> dict[str, float]:
+        """Mean cosine of the identities of what was drawn with the identities that were asked for.
+
+        A drawn face is looked for where its pose was asked for, without a detector: what is no face gets a vector too,
+        so two yardsticks stand beside it: `photo`, the panel's own crops at this size (the most that can be had), and
+        `others`, what was drawn against the next sample's identity (what a face gets that is anybody's). `embedded`:
+        share of drawn pictures that the encoder took at all.
+        """
+        photos = _bytes(((self.batch.image + 1) / 2).permute(0, 2, 3, 1).numpy())
+        found: dict[str, list[float]] = {"drawn": [], "photo": [], "others": []}
+        wanted = self.batch.identity.numpy()
+        for place, (shard, position) in enumerate(self.samples):
+            if not self.batch.valid[place]:
+                continue
+            box, landmarks = self._face(shard, position)
+            one = encoder.embed(_bytes(drawn[place]), box, landmarks)
+            own = encoder.embed(photos[place], box, landmarks)
+            if one is not None:
+                found["drawn"].append(float(one @ wanted[place]))
+                found["others"].append(float(one @ wanted[(place + 1) % len(wanted)]))
+            if own is not None:
+                found["photo"].append(float(own @ wanted[place]))
+        share = len(found["drawn"]) / max(1.0, float(self.batch.valid.sum()))
+        return {name: float(np.mean(values)) for name, values in found.items() if values} | {"embedded": share}
+
+    def _face(self, shard: int, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Box (4,) and landmarks (5, 2) of a sample, in the pixels of its crop."""
+        facts = json.loads(self.parts.shards.read(shard, position)["json"])
+        how, size = self.parts.config.conditions, self.parts.config.resolution
+        crop = crop_of(facts["face_box"], facts["width"], facts["height"], how.crop, how.crop_factor)
+        box = crop.points(np.reshape(facts["face_box"], (2, 2)), size).ravel()
+        return box, crop.points(np.reshape(facts["face_landmarks"], (5, 2)), size)
+
+
+def _chunks(inputs: Inputs, size: int) -> list[Inputs]:
+    names = [field.name for field in fields(inputs)]
+    pieces = zip(*(getattr(inputs, name).split(size) for name in names), strict=True)
+    return [Inputs(*piece) for piece in pieces]
+
+
+def _bytes(pixels: np.ndarray) -> np.ndarray:
+    return (pixels * 255).round().clip(0, 255).astype(np.uint8)

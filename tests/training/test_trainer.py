@@ -220,21 +220,31 @@ def test_a_trained_part_without_an_fp32_master_is_refused(shards, base):
         wrap(model, recipe, 1)
 
 
-def test_it_stops_when_asked_and_saves_first(shards, base, tmp_path, undisturbed):
-    def stop_after_3(rank):
+def test_sigterm_to_one_rank_saves_on_all_and_ends(shards, base, tmp_path, undisturbed):
+    def sigterm_in_step_3(rank):
         import training.trainer as trainer
 
-        usual = trainer._anywhere
-        trainer._anywhere = lambda flag, device, count=[0]: usual(bool(count.append(1) or len(count) > 3), device)
+        usual, calls = trainer._step, []
 
-    run_ranks(recipe_for(shards, base, saving__every=100), tmp_path, hook=stop_after_3)
-    assert [saved.step for saved in Checkpoints(str(tmp_path), 0, 1, 2).all()] == [3]
+        def step(*arguments):
+            calls.append(1)
+            if rank == 1 and len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return usual(*arguments)
+
+        trainer._step = step
+
+    rows = run_ranks(recipe_for(shards, base, saving__every=100), tmp_path, world=2, hook=sigterm_in_step_3)
+    step = rows[-1]["step"]
+    assert rows[-1]["kind"] == "stopped" and 3 <= step < STEPS
+    assert [saved.step for saved in Checkpoints(str(tmp_path), 0, 1, 2).all()] == [step]
     run_ranks(recipe_for(shards, base, saving__every=100), tmp_path)
-    assert_same_run(tmp_path, undisturbed)
+    first, second = losses_of(tmp_path), losses_of(undisturbed)
+    assert [first[step] for step in first] == pytest.approx([second[step] for step in first], rel=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_samples(shards, base, tmp_path):
-    with pytest.raises(AssertionError, match=r"step \d+: loss (nan|inf).*Samples of this rank: [0-9a-f]{16}"):
+    with pytest.raises(AssertionError, match=r"step \d+: loss (nan|inf).*Its samples: [0-9a-f]{16}"):
         run_ranks(recipe_for(shards, base, optimiser__rate=1e30, optimiser__warmup=0), tmp_path)
     assert log_of(tmp_path, "diverged")[0]["ids"]
 
