@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env tiny-base
+.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env tiny-base plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -35,6 +35,8 @@ help:  ## this list
 	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
 	@echo "make weights                                  which model files are used, where they were found, licences"
 	@echo "make train [RECIPE=default] [OUT=s3://b/out] [RANKS=8] [SET=\"engine.zero=3\"] [CLUSTER=...]   train on shards; alone: tiny, the sample's"
+	@echo "make cache [RECIPE=default] [WHAT=vae,clip] [DTYPE=fp32] [CLUSTER=...]   what the frozen encoders compute, once, beside the shards"
+	@echo "make plan-train [RECIPE=default] [GPU=a100] [GPUS=8] [PRICE=2] [MEASURED=runs/train/my]   what to expect, what to cache; arithmetic"
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
 	@echo "make test | lint | bench                      everything tested; style; speed as ratios"
@@ -100,6 +102,16 @@ OUT     ?= $(if $(CLUSTER),$(CURDIR)/)runs/train/$(basename $(notdir $(TRAINED))
 train: $(READY)
 	@$(BIN)/python jobs/train.py --recipe '$(TRAINED)' --out '$(OUT)' $(QUOTED_SET) \
 	  $(if $(RANKS),--ranks '$(RANKS)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
+
+cache: $(READY)
+	@$(BIN)/python jobs/cache.py --recipe '$(TRAINED)' $(QUOTED_SET) $(if $(WHAT),--what '$(WHAT)') \
+	  $(if $(DTYPE),--dtype '$(DTYPE)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
+
+plan-train: $(READY)
+	@$(BIN)/python jobs/plan_train.py --recipe '$(if $(filter file,$(origin RECIPE)),default,$(RECIPE))' $(QUOTED_SET) \
+	  $(foreach name,GPU GPUS MFU PEAK_TFLOPS PRICE STORAGE_GBS STORAGE_PRICE MONTHS SAMPLES SAMPLE_BYTES DECODE_RATE \
+	  CORES NETWORK_GBITS CACHE_DTYPE MEASURED CACHED,$(if $($(name)),\
+	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) $(if $(JSON),--json)
 
 demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
