@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training.plan import Assumptions, Option, Plan, Speed
+from training.plan import NOTHING, VAE, VAE_CLIP, Assumptions, Option, Plan, Speed
 from training.recipe import TrainRecipe
 
 WIDTH = 110  # of the tables, in characters: into a file there is no terminal that has one
 
+MADE_BY = {NOTHING: "", VAE: "WHAT=vae", VAE_CLIP: "WHAT=vae,clip"}
 UNITS = {
     "utilisation": "of the peak, over all that is computed",
     "price": "$ an hour of a GPU",
@@ -59,7 +60,12 @@ def show(
         f"rest are dropped), text {saved['text']}: never, it is {planned.text_share:.1%} of all that is computed."
     )
     for share, verdict in zip(given.utilisation, planned.verdicts, strict=False):
-        console.print(f"[bold]At {share:.0%}: cache {verdict.cache}[/]. {verdict.reason}.")
+        how = MADE_BY[verdict.cache]
+        console.print(
+            f"[bold]At {share:.0%}: cache {verdict.cache}[/]"
+            + (f" (make cache {how} DTYPE={given.cache_dtype})" if how else "")
+            + f". {verdict.reason}."
+        )
     if measured:
         _compare(measured, console)
 
