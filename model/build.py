@@ -98,6 +98,21 @@ def pretrained_pipeline(
     )
 
 
+def pretrained_encoders(
+    base: str | Path, image_encoder: str | Path | None = None, vae: str | Path | None = None
+) -> tuple[AutoencoderKL, CLIPVisionModelWithProjection, CLIPTokenizer, CLIPImageProcessor]:
+    """What looks at pictures, and what prepares for it, in fp32, without the rest of the pipeline: for caching."""
+    eyes = CLIPVisionModelWithProjection.from_pretrained(
+        **_place(image_encoder, base, "image_encoder"), dtype=torch.float32
+    )
+    return (
+        AutoencoderKL.from_pretrained(**_place(vae, base, "vae"), torch_dtype=torch.float32).eval(),
+        eyes.eval(),
+        CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
+        _image_processor(eyes),
+    )
+
+
 def base_parts(
     config: ModelConfig, base: str | None, image_encoder: str | None = None, vae: str | None = None
 ) -> dict[str, str | None]:
@@ -148,7 +163,6 @@ def trained_parts(pipeline: FaceMakeUpPipeline) -> FaceMakeUp:
 
 
 def _pipeline(conditions: Conditions, trained: FaceMakeUp, **parts: Any) -> FaceMakeUpPipeline:
-    side = parts["image_encoder"].config.image_size
     for part in (trained, *(part for part in parts.values() if isinstance(part, torch.nn.Module))):
         part.eval()
     return FaceMakeUpPipeline(
@@ -156,9 +170,14 @@ def _pipeline(conditions: Conditions, trained: FaceMakeUp, **parts: Any) -> Face
         unet=trained.unet,
         controlnet=trained.controlnet,
         projector=trained.projector,
-        feature_extractor=CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
+        feature_extractor=_image_processor(parts["image_encoder"]),
         conditions=conditions.model_dump(),
     )
+
+
+def _image_processor(encoder: CLIPVisionModelWithProjection) -> CLIPImageProcessor:
+    side = encoder.config.image_size
+    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
 def _place(named: str | Path | None, base: str | Path, part: str) -> dict[str, Any]:

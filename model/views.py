@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from .conditions import Face, align, crop_of, pose_map
+from .conditions import Crop, Face, align, crop_of, pose_map
 
 Photo = PIL.Image.Image | np.ndarray
 
@@ -32,20 +32,41 @@ def face_views(rgb: np.ndarray, face: Face, how: Mapping[str, Any], size: int) -
         ValueError: the face's box lies outside the photo, or its points lie in one place.
     """
     height, width = rgb.shape[:2]
-    crop = crop_of(face.box, width, height, how["crop"], how["crop_factor"])
+    crop = crop_around(face, how, width, height)
     image = crop.image(rgb, size)
+    return FaceViews(image, pose_view(face, crop, how, size), clip_view(rgb, face, how, image))
+
+
+def crop_around(face: Face, how: Mapping[str, Any], width: int, height: int) -> Crop:
+    """The square that is trained on, of a photo of `width` x `height` pixels.
+
+    Raises:
+        ValueError: the face's box lies outside the photo.
+    """
+    return crop_of(face.box, width, height, how["crop"], how["crop_factor"])
+
+
+def pose_view(face: Face, crop: Crop, how: Mapping[str, Any], size: int) -> np.ndarray:
+    """The five points on black, uint8 RGB (size, size, 3): no pixel of the photo is needed for it."""
     if how["legacy_pose_map"]:
         # the authors drew on the crop before it was resized
         inside, side = face.landmarks - np.float32([crop.left, crop.top]), round(crop.side)
-        pose = pose_map(inside, size, legacy=True, source_size=(side, side))
-    else:
-        pose = pose_map(crop.points(face.landmarks, size), size)
+        return pose_map(inside, size, legacy=True, source_size=(side, side))
+    return pose_map(crop.points(face.landmarks, size), size)
+
+
+def clip_view(rgb: np.ndarray, face: Face, how: Mapping[str, Any], image: np.ndarray | None) -> np.ndarray:
+    """What the CLIP encoder sees, uint8 RGB (h, w, 3). `image`: the crop, where `how` says that it is that.
+
+    Raises:
+        ValueError: the face's points lie in one place.
+    """
     if how["clip_view"] != "aligned":
-        return FaceViews(image, pose, rgb if how["clip_view"] == "whole" else image)
+        return rgb if how["clip_view"] == "whole" else image
     aligned = align(rgb, face.landmarks, how["align_size"])
     if aligned is None:
         raise ValueError("landmarks: the five points lie in one place; the face cannot be aligned")
-    return FaceViews(image, pose, aligned)
+    return aligned
 
 
 def upright(photo: Photo) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from model.config import ModelConfig, load_config
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from training.batches import MicroBatches, Preparation
+from training.cached import KINDS, STORED, CachedShards, NotCached, Sources, folder_name, open_cached, weights_hash
 from training.encoders import Encoders
 from training.engine import DTYPES
 from training.index import ShardIndex, read_index
@@ -27,7 +27,8 @@ MEMBERS = ("jpg", "json", "txt", "identity.npy")
 
 @dataclass
 class Parts:
-    """Of one rank. `pipeline` shares the model's modules, for drawing."""
+    """Of one rank. `pipeline` shares the model's modules, for drawing; `cached`: what is read of what was computed
+    before, or why not, by kind."""
 
     config: ModelConfig
     model: FaceMakeUp
@@ -38,6 +39,7 @@ class Parts:
     order: Order
     batches: MicroBatches
     frozen: str
+    cached: dict[str, str]
 
 
 def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -> Parts:
@@ -60,6 +62,10 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
         for network in (model.unet, model.controlnet):
             for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
                 block.compile()
+    # asked for before the encoders are cast: a key names their weights in fp32
+    sources = Sources(config, pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor)
+    read, cached = open_caches(recipe, sources, shards)
+    shards = read.source if isinstance(read, CachedShards) else read
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoders = Encoders(
         pipeline.vae, pipeline.text_encoder, pipeline.image_encoder, pipeline.tokenizer, scheduler, device,
@@ -79,8 +85,8 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
     here = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     first = rank // here * here
     node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
-    batches = MicroBatches(shards, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
-    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen_hash(model))
+    batches = MicroBatches(read, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
+    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen_hash(model), cached)
 
 
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:
@@ -93,8 +99,47 @@ def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shard
         samples=index.samples,
     )  # fmt: skip
     order = Order(index.counts, seed=recipe.seed, lanes=batch.lanes, batch=batch.size, window=batch.window)
-    cache_bytes = None if data.cache_gb is None else int(data.cache_gb * 1e9)
-    return index, order, Shards(index, data.cache, cache_bytes)
+    return index, order, Shards(index, data.cache, cache_bytes(recipe))
+
+
+def cache_bytes(recipe: TrainRecipe) -> int | None:
+    return None if recipe.data.cache_gb is None else int(recipe.data.cache_gb * 1e9)
+
+
+def open_caches(recipe: TrainRecipe, sources: Sources, shards: Shards) -> tuple[Shards | CachedShards, dict[str, str]]:
+    """The shards with what is cached of them, and in words what is, by kind.
+
+    Raises:
+        RecipeError: the recipe requires what is not there, or not whole, or stale.
+    """
+    wanted = recipe.data.cached
+    if wanted == "off":
+        return shards, {kind: "off" for kind in KINDS}
+    found: dict[str, tuple[ShardIndex, str]] = {}
+    said: dict[str, str] = {}
+    for kind in KINDS:
+        facts, why = sources.facts(kind, recipe.engine.dtype), []
+        for stored in STORED:
+            name = folder_name(facts, stored)
+            try:
+                found[kind] = open_cached(shards.index, name, recipe.data.cache), stored
+            except NotCached as error:
+                why.append(error)
+                continue
+            said[kind] = f"read from cached/{name}, {stored}"
+            break
+        else:
+            said[kind] = "computed: " + str(next((error for error in why if not error.absent), why[0]))
+            if wanted == "require-both" or (wanted == "require" and kind == "vae"):
+                raise RecipeError(
+                    f"data.cached is {wanted}, but the {KINDS[kind].words} of this model and these shards cannot be had: "
+                    f"{said[kind].removeprefix('computed: ')}. `make cache RECIPE=... WHAT={kind}` with this recipe makes "
+                    "what is missing; data.cached=auto trains without"
+                )
+    if not found:
+        return shards, said
+    data, shapes = recipe.data, {kind: sources.shape(kind) for kind in found}
+    return CachedShards.beside(shards.index, found, shapes, data.cache, cache_bytes(recipe)), said
 
 
 def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:
@@ -117,11 +162,7 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
 
 def frozen_hash(model: FaceMakeUp) -> str:
     """sha256 of the UNet's own weights: checkpoints name them instead of holding them."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.unet.base_state().items()):
-        digest.update(name.encode())
-        digest.update(value.contiguous().view(-1).view(torch.uint8).cpu().numpy())
-    return digest.hexdigest()
+    return weights_hash(model.unet.base_state())
 
 
 def device_of(recipe: TrainRecipe, local_rank: int) -> torch.device:

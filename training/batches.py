@@ -22,7 +22,8 @@ from curation.image import ImageLimits, Undecodable, decode
 from model.conditions import Face
 from model.config import Conditions
 from model.features import clip_pixels
-from model.views import face_views
+from model.views import clip_view, crop_around, pose_view
+from training.cached import KINDS, CachedShards
 from training.draws import keyed_seed
 from training.order import Order
 from training.recipe import Drop
@@ -35,15 +36,15 @@ class MicroBatch:
     """B samples of step `t`, on the CPU.
 
     `image` (B, 3, H, W) in -1..1; `pose_map` (B, 3, H, W) in 0..1; `clip_pixels` (B, 3, S, S); `identity` (B, D);
+    where they are cached, in the place of `image` its `moments` (B, 8, H/8, W/8), means and standard deviations, and in
+    that of `clip_pixels` `clip_states` (B, 1 + patches, C);
     `input_ids` (B, 77); `noise`, `vae_noise` (B, 4, H/8, W/8) and `offset` (B, 4, 1, 1) standard normal; `timestep` (B,);
     `keep_text`, `keep_identity`, `keep_clip`, `keep_pose`, `valid` (B,) of 0 and 1. `corrupt`: (id, why).
     """
 
     t: int
     ids: list[str]
-    image: torch.Tensor
     pose_map: torch.Tensor
-    clip_pixels: torch.Tensor
     identity: torch.Tensor
     input_ids: torch.Tensor
     noise: torch.Tensor
@@ -55,6 +56,10 @@ class MicroBatch:
     keep_clip: torch.Tensor
     keep_pose: torch.Tensor
     valid: torch.Tensor
+    image: torch.Tensor | None = None
+    clip_pixels: torch.Tensor | None = None
+    moments: torch.Tensor | None = None
+    clip_states: torch.Tensor | None = None
     corrupt: list[tuple[str, str]] = field(default_factory=list)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -123,8 +128,11 @@ class BrokenSample(ValueError):
     """The bytes of a sample cannot be used."""
 
 
-def tensors_of(ready: Preparation, members: dict[str, bytes]) -> dict[str, torch.Tensor]:
-    """One sample's tensors, without randomness.
+def tensors_of(ready: Preparation, members: dict[str, bytes], clip: bool = True) -> dict[str, torch.Tensor]:
+    """One sample's tensors, without randomness. With "vae.npy" or "clip.npy" among its members (training/cached.py)
+    what they stand for is not made; the picture is decoded only for what is left.
+
+    `clip`: False: nobody will look at its CLIP features.
 
     Raises:
         BrokenSample: what is wrong with its bytes.
@@ -134,36 +142,70 @@ def tensors_of(ready: Preparation, members: dict[str, bytes]) -> dict[str, torch
         identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
         if identity.shape != (ready.identity_dim,) or not np.isfinite(identity).all():
             raise BrokenSample(f"identity of shape {identity.shape}, or not finite")
-        rgb = decode(members["jpg"], ImageLimits(), full_size=True).rgb
         face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
-        views = face_views(rgb, face, ready.how.model_dump(), ready.size)
+        made = _pictures(ready, members, facts, face, clip)
         caption = members["txt"].decode()
     except (Undecodable, ValueError, KeyError, TypeError, EOFError) as error:
         raise BrokenSample(f"{type(error).__name__}: {error}") from error
     ids = ready.tokenizer(caption, padding="max_length", truncation=True, max_length=ready.tokenizer.model_max_length)
     return {
-        "image": _planes(views.image) * 2 - 1,
-        "pose_map": _planes(views.pose_map),
-        "clip_pixels": clip_pixels(ready.processor, [views.clip_view])[0],
+        **made,
         "identity": torch.from_numpy(identity.astype(np.float32)),
         "input_ids": torch.tensor(ids.input_ids),
     }
 
 
-def nothing(ready: Preparation) -> dict[str, torch.Tensor]:
+def _pictures(
+    ready: Preparation, members: dict[str, bytes], facts: dict[str, Any], face: Face, clip: bool
+) -> dict[str, torch.Tensor]:
+    """What the picture gives, or what was made of it before."""
+    how, made = ready.how.model_dump(), {}
+    cached = {kind: _array(members[f"{kind}.npy"]) for kind in KINDS if f"{kind}.npy" in members}
+    clip = clip and "clip" not in cached
+    if "vae" in cached and not clip:
+        crop = crop_around(face, how, facts["width"], facts["height"])
+    else:
+        rgb = decode(members["jpg"], ImageLimits(), full_size=True).rgb
+        height, width = rgb.shape[:2]
+        crop = crop_around(face, how, width, height)
+        image = crop.image(rgb, ready.size) if "vae" not in cached or how["clip_view"] == "crop" else None
+        if "vae" not in cached:
+            made["image"] = _planes(image).mul_(2).sub_(1)
+        if clip:
+            made["clip_pixels"] = clip_pixels(ready.processor, [clip_view(rgb, face, how, image)])[0]
+    made["pose_map"] = _planes(pose_view(face, crop, how, ready.size))
+    return made | {KINDS[kind].field: value for kind, value in cached.items()}
+
+
+def nothing(ready: Preparation, shards: Shards | CachedShards) -> dict[str, torch.Tensor]:
     """What stands in a slot whose sample is broken."""
     side = ready.processor.crop_size["height"]
-    return {
-        "image": torch.zeros(3, ready.size, ready.size),
-        "pose_map": torch.zeros(3, ready.size, ready.size),
-        "clip_pixels": torch.zeros(3, side, side),
-        "identity": torch.zeros(ready.identity_dim),
+    cached = shards.blank() if isinstance(shards, CachedShards) else {}
+    blank = {
+        "pose_map": _zeros(3, ready.size, ready.size),
+        "identity": _zeros(ready.identity_dim),
         "input_ids": torch.full((ready.tokenizer.model_max_length,), ready.tokenizer.eos_token_id),
+        **cached,
     }
+    if "moments" not in cached:
+        blank["image"] = _zeros(3, ready.size, ready.size)
+    if "clip_states" not in cached:
+        blank["clip_pixels"] = _zeros(3, side, side)
+    return blank
+
+
+def _zeros(*shape: int) -> torch.Tensor:
+    # a view of one number: it is asked for with every micro-batch, and stacked only where a slot needs it
+    return torch.zeros(()).expand(shape)
+
+
+def _array(data: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
 
 
 def _planes(rgb: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float() / 255
+    # in place: a fresh tensor of this size costs more than the arithmetic
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float().div_(255)
 
 
 class MicroBatches(Dataset):
@@ -174,7 +216,7 @@ class MicroBatches(Dataset):
 
     def __init__(
         self,
-        shards: Shards,
+        shards: Shards | CachedShards,
         order: Order,
         ready: Preparation,
         seed: int,
@@ -200,20 +242,41 @@ class MicroBatches(Dataset):
 
 
 def micro_batch(
-    shards: Shards, ready: Preparation, seed: int, t: int, slots: list[int], samples: list[tuple[int, int]]
+    shards: Shards | CachedShards,
+    ready: Preparation,
+    seed: int,
+    t: int,
+    slots: list[int],
+    samples: list[tuple[int, int]],
 ) -> MicroBatch:
     """Samples (shard, position) in their slots of step `t`."""
-    rows, corrupt, ids = [], [], []
+    rows, corrupt, ids, blank = [], [], [], nothing(ready, shards)
     for slot, (shard, position) in zip(slots, samples, strict=True):
         ids.append(shards.index.id(int(shard), int(position)))
+        drawn = draws(ready, seed, t, slot)
         try:
-            row = {**tensors_of(ready, shards.read(int(shard), int(position))), "valid": torch.tensor(1.0)}
+            row = _made(ready, shards, int(shard), int(position), clip=bool(drawn["keep_clip"]))
+            row["valid"] = torch.tensor(1.0)
         except (CorruptSample, BrokenSample) as error:
             corrupt.append((ids[-1], str(error)))
-            row = {**nothing(ready), "valid": torch.tensor(0.0)}
-        rows.append({**row, **draws(ready, seed, t, slot)})
+            row = {"valid": torch.tensor(0.0)}
+        rows.append({**blank, **row, **drawn})
     stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return MicroBatch(t=t, ids=ids, corrupt=corrupt, **stacked)
+
+
+def _made(
+    ready: Preparation, shards: Shards | CachedShards, shard: int, position: int, clip: bool
+) -> dict[str, torch.Tensor]:
+    """A sample's tensors, but for CLIP's where `clip` says that nobody looks at them."""
+    if not isinstance(shards, CachedShards):
+        return tensors_of(ready, shards.read(shard, position), clip)
+    if shards.is_hole(shard, position):
+        tensors_of(ready, shards.source.read(shard, position))  # says what is wrong with it
+        raise BrokenSample(
+            "it could not be used when its shard was cached, and now it can: remove the cache, make it again"
+        )
+    return tensors_of(ready, shards.read(shard, position, clip), clip)
 
 
 def loader(

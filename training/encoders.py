@@ -57,10 +57,15 @@ class Encoders:
     def __call__(self, batch: MicroBatch) -> Inputs:
         """Encode, replace what is dropped by nobody's, add the noise."""
         batch = batch.to(self.device)
-        latents, noise = self.latents(batch.image, batch.vae_noise), batch.noise + self.noise_offset * batch.offset
+        if batch.moments is None:
+            latents = self.latents(batch.image, batch.vae_noise)
+        else:
+            latents = self._sampled(batch.moments.float(), batch.vae_noise)
+        noise = batch.noise + self.noise_offset * batch.offset
         noisy = self.scheduler.add_noise(latents, noise, batch.timestep)
         text = torch.where(_column(batch.keep_text), self._states(batch.input_ids), self._no_text)
-        features = self._features(batch.clip_pixels, batch.keep_clip.bool())
+        seen = batch.clip_pixels if batch.clip_states is None else batch.clip_states
+        features = self._features(seen, batch.keep_clip.bool())
         return Inputs(
             noisy_latents=noisy.to(self.dtype),
             timesteps=batch.timestep,
@@ -75,19 +80,33 @@ class Encoders:
     @torch.no_grad()
     def latents(self, image: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in -1..1 and standard normal (B, 4, H/8, W/8) -> a sample of the latents, fp32."""
-        moments = self.vae.encode(image.to(self.device, self.dtype)).latent_dist
-        return (moments.mean.float() + moments.std.float() * sampled) * self.vae.config.scaling_factor
+        return self._sampled(vae_moments(self.vae, image), sampled)
+
+    def _sampled(self, moments: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
+        mean, std = moments.chunk(2, dim=1)
+        return (mean + std * sampled) * self.vae.config.scaling_factor
 
     def _states(self, input_ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             return self.text_encoder(input_ids.to(self.device))[0]
 
-    def _features(self, pixels: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """Only what is kept goes through the encoder: the zero image's features are a constant."""
-        features = zero_image_features(self.image_encoder).repeat(len(pixels), 1, 1)
+    def _features(self, seen: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Only what is kept goes through the encoder: the zero image's features are a constant.
+
+        `seen`: pixels (B, 3, S, S), or features (B, 1 + patches, C) that were computed before.
+        """
+        features = zero_image_features(self.image_encoder).repeat(len(seen), 1, 1)
         if keep.any():
-            features[keep] = clip_features(self.image_encoder, pixels[keep])
+            kept = seen[keep]
+            features[keep] = kept.to(self.dtype) if seen.ndim == 3 else clip_features(self.image_encoder, kept)
         return features
+
+
+@torch.no_grad()
+def vae_moments(vae: AutoencoderKL, image: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) in -1..1 -> fp32 (B, 2 C, H/8, W/8): means and standard deviations of the latents."""
+    posterior = vae.encode(image.to(vae.device, vae.dtype)).latent_dist
+    return torch.cat([posterior.mean, posterior.std], dim=1).float()
 
 
 def _column(keep: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ class ShardIndex:
     tar; `sha256`: of each tar, "" where nobody wrote it down; `revisions`: int64 (shards,); `extensions`: of the members
     of every sample, in their order; `content_hash`: of the recipe that made the shards; `encoder`, `identity_dim`: who
     made the identities and how long they are, "" and 0 where there are none; `hash`: of all of it, machine-independent:
-    what a checkpoint remembers.
+    what a checkpoint remembers; `sources`: of each tar, what it was computed from, "" where it is no cache.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -48,6 +48,7 @@ class ShardIndex:
         self.identity_dim: int = meta["identity_dim"]
         self.hash: str = meta["hash"]
         self.foreign: bool = meta["foreign"]
+        self.sources: list[str] = meta["sources"]
         self.counts, self.bytes, self.revisions = (
             np.array(meta[key], dtype=np.int64) for key in ("counts", "bytes", "revisions")
         )
@@ -227,6 +228,7 @@ def _write(target: Path, folder: Folder, parts: list[Part], *, foreign: bool) ->
         "identity_dim": dim,
         "hash": total.hexdigest(),
         "foreign": foreign,
+        "sources": [part.source for part in parts],
     }
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from training.source import Folder, Listed, ShardError, locked, retrying
 
-FORMAT = 1  # of what is kept in the cache; another one is read afresh
+FORMAT = 2  # of what is kept in the cache; another one is read afresh
 HOLE = -1
 AT_ONCE = 256  # sidecars in flight, and in memory
 Member = dict[str, tuple[int, int]]
@@ -33,7 +33,7 @@ class Entry(BaseModel):
 
 
 class Sidecar(BaseModel):
-    """NNNNN.json, written after NNNNN.tar."""
+    """NNNNN.json, written after NNNNN.tar. `source`: of what was computed from another shard (training/cached.py)."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -43,6 +43,7 @@ class Sidecar(BaseModel):
     revision: NonNegativeInt
     content_hash: str
     plan: str
+    source: str = ""
     index: list[Entry]
 
 
@@ -59,6 +60,7 @@ class Part:
     sha256: str = ""
     revision: int = 0
     content_hash: str = ""
+    source: str = ""
 
     def columns(self, array: str, extensions: tuple[str, ...]) -> np.ndarray:
         """`offsets` or `sizes`, (n, len(extensions)), in the order of `extensions`; of a shard of holes too."""
@@ -147,6 +149,7 @@ def _of_sidecar(folder: Folder, name: str, text: bytes, tar_bytes: int | None) -
         sha256=sidecar.sha256,
         revision=sidecar.revision,
         content_hash=sidecar.content_hash,
+        source=sidecar.source,
     )
 
 

@@ -1,0 +1,201 @@
+"""Compute what the frozen encoders make of every sample, once, beside the shards; training then reads it.
+
+python jobs/cache.py                                              the tiny model's VAE moments of the sample's shards
+python jobs/cache.py --recipe my.yaml --what vae,clip             on a local Ray; CLIP features too
+python jobs/cache.py --recipe my.yaml --cluster http://head:8265  as a Ray job on that cluster, an encoder a GPU
+ray job submit --working-dir . -- python jobs/cache.py --recipe my.yaml
+
+VAE moments of a 512 pixel image take 64 kB (fp16) and save the largest part of what the encoders cost; CLIP features take
+658 kB and save a third as much. They are made for one recipe's encoders, resolution, crop and precision, and stand in
+SHARDS/cached/. Only what is missing, or was made from a shard that changed since, is made: killed, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--recipe", default="tiny", help="of the training: default, authors, tiny or a file (%(default)s)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. data.shards=s3://b/shards"
+    )
+    parser.add_argument("--what", default="vae", help="vae, clip or vae,clip (%(default)s)")
+    parser.add_argument(
+        "--dtype", choices=("fp16", "fp32"), help="of the stored values; default: fp16 with GPUs, else fp32"
+    )
+    parser.add_argument("--workers", type=int, help="encoders at work; default: one a GPU, or one a CPU")
+    parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: everything is there; 1: the cluster or the job failed; 2: it was not begun, or a shard stopped it, and why."""
+    asked = parser().parse_args(arguments)
+    from jobs.submission import NoCluster
+    from training.recipe import RecipeError, load_recipe
+    from training.source import ShardError
+
+    try:
+        kinds = _kinds(asked.what)
+        recipe = load_recipe(asked.recipe, asked.set)
+        if asked.cluster:
+            return _submit(asked)
+        from jobs.train import _with_base
+
+        return cache(_with_base(recipe), kinds, asked.dtype, asked.workers)
+    except NoCluster as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (RecipeError, ShardError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _kinds(what: str) -> list[str]:
+    from training.cached import KINDS
+    from training.recipe import RecipeError
+
+    asked = what.split(",")
+    if unknown := [kind for kind in asked if kind not in KINDS]:
+        raise RecipeError(f"--what {what}: {unknown[0] or 'nothing'} cannot be cached; give vae, clip or vae,clip")
+    return list(dict.fromkeys(asked))
+
+
+def _submit(asked: argparse.Namespace) -> int:
+    from curation.cluster import passed_on
+    from jobs.submission import client_of, follow
+
+    words = ["--recipe", asked.recipe, "--what", asked.what]
+    words += [word for change in asked.set for word in ("--set", change)]
+    words += ["--dtype", asked.dtype] if asked.dtype else []
+    words += ["--workers", str(asked.workers)] if asked.workers else []
+    follow(client_of(asked.cluster), asked.cluster, ["python", "jobs/cache.py", *words], passed_on())
+    return 0
+
+
+def cache(recipe, kinds: list[str], stored: str | None, workers: int | None) -> int:
+    """Make what is missing, a shard a row of a Ray Data pipeline.
+
+    Raises:
+        RecipeError, ShardError: what stands in the way, from a worker too.
+    """
+    import ray
+
+    from curation.cluster import connected, stage, worker_count
+    from curation.progress import Steps, say
+    from curation.run import Run
+    from training.cached_write import open_sources, plan
+    from training.index import read_index
+    from training.recipe import RecipeError
+
+    index = read_index(recipe.data.shards, recipe.data.cache)
+    if index.url.startswith("http"):
+        raise RecipeError(
+            f"{index.url}: nothing can be written beside shards on a web server; run this where they are kept"
+        )
+    sources, _ = open_sources(recipe)
+    with connected(None):
+        gpu = recipe.engine.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
+        stored = stored or ("fp16" if gpu else "fp32")
+        plans = [plan(sources, kind, stored, recipe.engine.dtype, index) for kind in kinds]
+        for each in plans:
+            store = Run(f"{index.url}/cached/{each.name}")
+            store.sweep()
+            store.write_json("cached.json", each.facts)
+            say("cache", f"{len(each.todo):,} of {len(index):,} shards to make in cached/{each.name} ({stored})")
+        rows = [
+            {"shard": shard, "kinds": [each.kind for each in plans if shard in set(each.todo)]}
+            for shard in sorted({shard for each in plans for shard in each.todo})
+        ]
+        holes = 0
+        if rows:
+            count = worker_count(workers, len(rows), gpu)
+            threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // count)
+            arguments = {
+                "recipe": _everywhere(recipe), "stored": stored, "threads": threads,
+                "names": {each.kind: each.name for each in plans},
+            }  # fmt: skip
+            dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+            with Steps("cache", sum(int(index.counts[row["shard"]]) for row in rows), "samples") as steps:
+                for row in _said(stage(dataset, CacheStage, arguments, count, gpu).iter_rows()):
+                    steps.advance(int(index.counts[row["shard"]]))
+                    holes += row["holes"]
+                say(
+                    "cache",
+                    f"{steps.done:,} samples in {steps.seconds:.0f} s; {holes:,} cannot be used and are left out",
+                )
+    for each in plans:
+        sizes = dict(zip(index.names, index.counts.tolist(), strict=True))
+        Run(f"{index.url}/cached/{each.name}").write_json("sizes.json", sizes)
+    return 0
+
+
+class CacheStage:
+    """An actor: holds the encoders, makes a shard's values."""
+
+    def __init__(self, recipe: dict[str, Any], stored: str, threads: int, names: dict[str, str]):
+        import torch
+
+        from training.cached_write import ShardEncoder
+        from training.index import read_index
+        from training.recipe import checked
+
+        recipe = checked(recipe, "the recipe")
+        cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
+        self.names = names
+        self.encoder = ShardEncoder(recipe, stored, torch.device("cuda" if cuda else "cpu"), threads)
+        self.index = read_index(recipe.data.shards, recipe.data.cache)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        import tempfile
+
+        from curation.run import Run
+        from training.shards import Shards
+
+        names = {kind: self.names[kind] for kind in row["kinds"]}
+        stores = {kind: Run(f"{self.index.url}/cached/{name}") for kind, name in names.items()}
+        # a shard from elsewhere is needed once: it goes with the folder
+        with tempfile.TemporaryDirectory() as scratch:
+            shards = Shards(self.index, scratch, int(self.index.bytes.max()))
+            try:
+                return {"shard": row["shard"], "holes": self.encoder.write(shards, row["shard"], names, stores)}
+            finally:
+                shards.close()
+
+
+def _everywhere(recipe) -> dict[str, Any]:
+    """The recipe as a tree; a worker's folder is another."""
+    tree = recipe.model_dump(mode="json")
+    for section, name in ((tree["data"], "shards"), (tree["data"], "cache"), (tree, "base")):
+        if section[name] and Path(section[name]).exists():
+            section[name] = str(Path(section[name]).resolve())
+    return tree
+
+
+def _said(rows):
+    """The rows; what a worker raised about a shard, as it raised it: Ray wraps it, more than once."""
+    from training.source import ShardError
+
+    try:
+        yield from rows
+    except Exception as error:  # noqa: BLE001  Ray's own are of many kinds
+        found: BaseException | None = error
+        while found is not None and type(found) is not ShardError:
+            found = getattr(found, "cause", None) or found.__cause__ or found.__context__
+        raise found or error from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
