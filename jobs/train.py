@@ -7,22 +7,25 @@ python jobs/train.py ... --cluster http://head:8265                     as a Ray
 ray job submit --working-dir . -- python jobs/train.py --recipe my.yaml --out s3://bucket/my --ranks 64
 
 Started again with the same --out it goes on where it was, with any number of ranks that divides batch.lanes.
-To stop: SIGTERM under torchrun; `touch OUT/stop` under Ray. The step that runs is finished and saved first.
+To stop: Ctrl-C, SIGTERM, `ray job stop` (docs/training.md: it wants more than its 3 seconds), or a file OUT/stop. The
+step that runs is finished and saved first.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
+import base64
 import os
+import shlex
 import sys
-import threading
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_TRAIN_RECIPE"  # base64; of a file that the cluster may not have
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,19 +42,62 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """0: trained to the end, or stopped as asked; 1: it failed; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
-    from training.recipe import RecipeError, load_recipe
+    from training.launch import Hopeless
+    from training.recipe import RecipeError
+    from training.source import ShardError
 
     try:
-        recipe = load_recipe(asked.recipe, asked.set)
+        recipe = _recipe(asked)
         if asked.cluster:
-            return _submit(asked)
-        recipe = _with_base(recipe)
+            return _submit(asked, recipe)
+        out = _place(asked.out)
         if "RANK" in os.environ:
-            return _as_rank(recipe, asked.out)
-        return _with_ray(recipe, asked)
-    except RecipeError as error:
+            step = _as_rank(_with_base(recipe), out)
+        else:
+            from jobs.train_on_ray import train_on_ray
+            from training.launch import check_layout_of
+
+            check_layout_of(recipe, asked.ranks or 1)  # before the minutes that a base may take
+            step = train_on_ray(_with_base(recipe), out, asked.ranks, asked.failures)
+    except (RecipeError, ShardError) as error:
         print(error, file=sys.stderr)
         return 2
+    except Hopeless as error:
+        print(error, file=sys.stderr)
+        return error.code
+    if step < recipe.steps and os.environ.get("RANK", "0") == "0":
+        _say_stopped(asked, step, recipe.steps)
+    return 0
+
+
+def _recipe(asked: argparse.Namespace):
+    from training.recipe import RecipeError, load_recipe
+
+    if asked.ranks is not None and asked.ranks < 1:
+        raise RecipeError(f"--ranks {asked.ranks}: at least 1")
+    if asked.failures < 0:
+        raise RecipeError(f"--failures {asked.failures}: 0 or more")
+    if sent := os.environ.get(RECIPE_IN_ENVIRONMENT):
+        with tempfile.TemporaryDirectory(prefix="facemakeup-recipe-") as folder:
+            file = Path(folder) / Path(asked.recipe).name
+            file.write_bytes(base64.b64decode(sent))
+            return load_recipe(file, asked.set)
+    return load_recipe(asked.recipe, asked.set)
+
+
+def _place(out: str, on_cluster: bool = False) -> str:
+    """A relative path of a Ray job is one inside its own copy of the code, and goes with it."""
+    from curation.cluster import INSIDE_A_JOB
+    from training.recipe import RecipeError
+
+    if "://" in out:
+        return out
+    if (on_cluster or INSIDE_A_JOB in os.environ) and not Path(out).is_absolute():
+        raise RecipeError(
+            f"--out {out}: on a cluster it must mean the same on every node: an absolute path on shared storage, or "
+            "s3://bucket/..."
+        )
+    return str(Path(out).resolve())
 
 
 def _with_base(recipe):
@@ -68,12 +114,21 @@ def _with_base(recipe):
     return recipe.model_copy(update={"base": str(tiny_base(config))})
 
 
-def _submit(asked: argparse.Namespace) -> int:
+def _submit(asked: argparse.Namespace, recipe) -> int:
     from curation.cluster import passed_on
     from jobs.submission import NoCluster, client_of, follow
+    from training.recipe import RECIPES, RecipeError
 
+    _place(asked.out, on_cluster=True)
     try:
-        follow(client_of(asked.cluster), asked.cluster, ["python", "jobs/train.py", *_again(asked)], passed_on())
+        client = client_of(asked.cluster)
+    except NoCluster as error:
+        raise RecipeError(str(error)) from None
+    environment = passed_on()
+    if not (RECIPES / f"{asked.recipe}.yaml").is_file():
+        environment[RECIPE_IN_ENVIRONMENT] = base64.b64encode(Path(asked.recipe).read_bytes()).decode()
+    try:
+        follow(client, asked.cluster, ["python", "jobs/train.py", *_again(asked)], environment)
     except NoCluster as error:
         print(error, file=sys.stderr)
         return 1
@@ -81,131 +136,23 @@ def _submit(asked: argparse.Namespace) -> int:
 
 
 def _as_rank(recipe, out: str) -> int:
-    """One rank of torchrun's."""
-    from training.launch import init_distributed, stop_on_signal
-    from training.trainer import train
+    """One rank of torchrun's; the finished steps."""
+    from jobs.train_view import shown
+    from training.launch import any_of, forget_stop, init_distributed, stop_on_file, stop_on_signal, train_or_say
 
-    stop = stop_on_signal()
-    init_distributed(recipe)
     rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    train(recipe, out, rank, world, local, stop, _shown(recipe.steps, rank))
-    return 0
-
-
-def _with_ray(recipe, asked: argparse.Namespace) -> int:
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from curation.cluster import connected
-    from training.recipe import RecipeError
-
-    out = asked.out if "://" in asked.out else str(Path(asked.out).resolve())
-    tree = recipe.model_dump(mode="json")
-    for section, name in ((tree["data"], "shards"), (tree, "base")):
-        if section[name] and Path(section[name]).exists():
-            section[name] = str(Path(section[name]).resolve())  # a worker's folder is another
-    with connected(None):
-        gpus = int(ray.cluster_resources().get("GPU", 0)) if recipe.engine.device != "cpu" else 0
-        ranks = asked.ranks or max(1, gpus)
-        if recipe.batch.lanes % ranks:
-            raise RecipeError(f"--ranks {ranks} does not divide batch.lanes, {recipe.batch.lanes}")
-        share = {"GPU": 1, "CPU": 1} if gpus else {"CPU": 1}
-        trainer = TorchTrainer(
-            _ray_rank,
-            train_loop_config={"recipe": tree, "out": out},
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            scaling_config=ScalingConfig(num_workers=ranks, use_gpu=bool(gpus), resources_per_worker=share),
-            run_config=RunConfig(
-                name=Path(out).name,
-                storage_path=str(Path(out) / "ray") if "://" not in out else f"{out}/ray",
-                failure_config=FailureConfig(max_failures=asked.failures),
-            ),
-        )
-        with _watched(Path(out), recipe.steps) if "://" not in out else contextlib.nullcontext():
-            trainer.fit()
-    return 0
-
-
-@contextlib.contextmanager
-def _watched(out: Path, steps: int):
-    """Shows the run's log while it is written: workers are other processes, maybe on other machines."""
-    from curation.progress import Steps, say
-
-    ended = threading.Event()
-    log = out / "log.jsonl"
-    offset = log.stat().st_size if log.exists() else 0
-
-    def watch() -> None:
-        at, shown = offset, None
-        while not ended.wait(1):
-            if not log.exists():
-                continue
-            with log.open() as lines:
-                lines.seek(at)
-                new = [json.loads(line) for line in lines.readlines() if line.endswith("\n")]
-                at = lines.tell()
-            for row in new:
-                if row["kind"] == "train":
-                    shown = shown or Steps("train", steps - row["step"], "steps").__enter__()
-                    done = row["step"] - (steps - shown.total) - shown.done
-                    note = f"step {row['step']} of {steps}, loss {row['loss']:.4f}, data wait {row['data_wait']:.1%}"
-                    shown.advance(done, note)
-                elif row["kind"] == "validation":
-                    say("train", f"step {row['step']}: fixed-noise loss {row['loss']:.4f}")
-                elif row["kind"] in ("corrupt", "diverged"):
-                    say("train", f"[red]{row['kind']}[/] at step {row['step']}: {row}")
-        if shown:
-            shown.__exit__(None, None, None)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(timeout=5)
-
-
-def _ray_rank(config: dict) -> None:
-    """In a worker's thread: it can take no signals, so a file asks it to stop."""
-    import ray.train
-
-    from training.launch import init_distributed, stop_on_file
-    from training.recipe import checked
-    from training.trainer import train
-
-    recipe, out = checked(config["recipe"], "the recipe"), config["out"]
-    context = ray.train.get_context()
-    rank, world, local = context.get_world_rank(), context.get_world_size(), context.get_local_rank()
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(local)}
+    if rank == 0:
+        forget_stop(out)
+    stop = any_of(stop_on_signal(), stop_on_file(out, rank))
     init_distributed(recipe)
-    show = _shown(recipe.steps, rank)
-
-    def seen(progress) -> None:
-        show(progress)
-        if progress.step % recipe.seeing.log_every == 0 or progress.step == progress.steps:
-            ray.train.report({"step": progress.step, "loss": progress.loss})
-
-    train(recipe, out, rank, world, local, stop_on_file(f"{out}/stop"), seen)
+    return train_or_say(recipe, out, rank, world, local, stop, shown(recipe.steps, rank))
 
 
-def _shown(steps: int, rank: int):
-    """A line now and then on rank 0: loss, rate, and the time that is left."""
-    from curation.progress import Steps
+def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:
+    from curation.progress import say
 
-    shown: list[Steps] = []
-
-    def seen(progress) -> None:
-        if rank:
-            return
-        if not shown:
-            shown.append(Steps("train", steps - progress.step + 1, "steps").__enter__())
-        shown[0].advance(1, f"step {progress.step} of {steps}, loss {progress.loss:.4f}")
-        if progress.step == steps:
-            shown[0].__exit__(None, None, None)
-
-    return seen
+    say("train", f"stopped as asked: step {step} of {steps} is saved in {asked.out}/checkpoints. To go on, the same")
+    say("train", f"again: {shlex.join(['python', 'jobs/train.py', *_again(asked)])}")
 
 
 def _again(asked: argparse.Namespace) -> list[str]:

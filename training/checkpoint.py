@@ -26,6 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from training.engine import Trained
+from training.launch import is_local
 
 PATIENCE = 1800  # seconds that rank 0 waits for the other ranks' parts
 
@@ -47,7 +48,7 @@ class Checkpoints:
     def __init__(self, out: str, rank: int, world: int, keep: int):
         self.fs, root = fsspec.core.url_to_fs(out)
         self.root = f"{root.rstrip('/')}/checkpoints"
-        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.local = is_local(self.fs)
         self.rank, self.world, self.keep = rank, world, keep
         self._thread: threading.Thread | None = None
         self._fault: Exception | None = None
@@ -68,7 +69,8 @@ class Checkpoints:
                 if number % self.world == self.rank:
                     mine[f"{key}/{name}"] = full.to("cpu", copy=True).contiguous()
         taken = time.monotonic() - started
-        self._thread = threading.Thread(target=self._write, args=(step, mine, facts), name="checkpoint")
+        # a daemon: when another rank has died, this one must end, not wait half an hour for its part
+        self._thread = threading.Thread(target=self._write, args=(step, mine, facts), name="checkpoint", daemon=True)
         self._thread.start()
         return taken
 
