@@ -62,6 +62,7 @@ def test_bytes_are_those_of_the_tensors(sd15):
 def test_making_the_moments_costs_ten_to_fourteen_hours_of_an_a100():
     hours = [speed.hours_making for speed in planned(replace(GIVEN, cores=64)).option(VAE).speeds]
     assert hours == pytest.approx([13.9, 10.4], abs=0.1)
+    assert planned(replace(GIVEN, gpus=8, price=3.0)).option(VAE).speeds[0].making == pytest.approx(13.9 * 3, rel=0.01)
     assert [speed.pays_back for speed in planned().option(VAE).speeds] == pytest.approx([1.2, 1.3], abs=0.1)
 
 
