@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env tiny-base plan-train cache
+.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env tiny-base drill plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -39,7 +39,8 @@ help:  ## this list
 	@echo "make plan-train [RECIPE=default] [GPU=a100] [GPUS=8] [PRICE=2] [MEASURED=runs/train/my]   what to expect, what to cache; arithmetic"
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
-	@echo "make test | lint | bench                      everything tested; style; speed as ratios"
+	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
+	@echo "make test | lint | bench [ONLY=training]      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
 	@echo "Each step alone: $(BIN)/python -m curation.STEP --help  (select fetch score cut annotate pack report ...)"
 
@@ -126,5 +127,8 @@ test: sample $(READY_DEMO)
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+drill: $(READY)
+	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+
 bench: $(READY)
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench $(ONLY)

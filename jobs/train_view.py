@@ -11,7 +11,10 @@ from typing import Any
 import fsspec
 
 from curation.progress import Steps, say
+from model.config import load_config
+from model.identity import IdentityEncoder
 from training.launch import is_local
+from training.recipe import TrainRecipe
 
 LOOK_EVERY = 1.0  # seconds, on a disk
 ASK_EVERY = 10.0  # in an object store, where each look is a request and the log comes every half minute
@@ -25,7 +28,6 @@ class View:
         self.steps = steps
         self.starts = 0
         self._shown: Steps | None = None
-        self._at = 0
 
     def row(self, row: dict[str, Any]) -> None:
         kind, step = row["kind"], row["step"]
@@ -36,12 +38,11 @@ class View:
             say("train", f"{row['world']} ranks on {len(set(row['hosts']))} hosts, from step {step}{again}")
         elif kind == "train":
             if self._shown is None:
-                self._shown, self._at = Steps("train", self.steps - step, "steps").__enter__(), step
-            note = f"step {step} of {self.steps}, loss {row['loss']:.4f}, data wait {row['data_wait']:.1%}"
-            self._shown.advance(step - self._at, note)
-            self._at = step
+                self._shown = Steps("train", self.steps, "steps").__enter__()
+            note = f"loss {row['loss']:.4f}, data wait {row['data_wait']:.1%}"
+            self._shown.advance(step - self._shown.done, note)
         elif kind == "validation":
-            say("train", f"step {step}: fixed-noise loss {row['loss']:.4f}")
+            say("train", f"step {step}: {validated(row)}")
         elif kind == "corrupt":
             say("train", f"[red]corrupt[/], step {step}: {row['id']}: {row['why']}")
 
@@ -49,6 +50,17 @@ class View:
         if self._shown is not None:
             self._shown.__exit__(None, None, None)
             self._shown = None
+
+
+def validated(row: dict[str, Any]) -> str:
+    """A row of kind "validation" in words."""
+    words = [f"fixed-noise loss {row['loss']:.4f}"]
+    if worth := {name: value for name, value in row.items() if name.startswith("worth_")}:
+        told = ", ".join(f"{name.removeprefix('worth_')} {value:+.1%}" for name, value in worth.items())
+        words.append(f"with another's {told}")
+    if "likeness_drawn" in row:
+        words.append(f"identity {row['likeness_drawn']:.3f} (another's {row['likeness_others']:.3f})")
+    return "; ".join(words)
 
 
 class Tail:
@@ -105,9 +117,26 @@ def shown(steps: int, rank: int) -> Callable[[Any], None]:
         if rank:
             return
         if not bar:
-            bar.append(Steps("train", steps - progress.step + 1, "steps").__enter__())
-        bar[0].advance(1, f"step {progress.step} of {steps}, loss {progress.loss:.4f}")
+            bar.append(Steps("train", steps, "steps").__enter__())
+        bar[0].advance(progress.step - bar[0].done, f"loss {progress.loss:.4f}")
         if progress.step == steps:
             bar[0].__exit__(None, None, None)
 
     return seen
+
+
+def recogniser(recipe: TrainRecipe, rank: int) -> IdentityEncoder | None:
+    """What says on rank 0 how alike drawn faces are: the encoder that the model is conditioned on. It judges its own
+    cause, so its figure tells that a run learns, not how good it is. None, and said, where its files are not to be had.
+    """
+    from curation.identity import encoder
+    from curation.weights import WeightError
+
+    if rank or not recipe.seeing.panel:
+        return None
+    how = load_config(recipe.model).conditions
+    try:
+        return encoder(how.identity_encoder, how.channel_order)
+    except WeightError as error:
+        say("train", f"how alike drawn faces are will not be measured: {error}")
+        return None
