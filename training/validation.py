@@ -61,7 +61,9 @@ class Panel:
     def batch(self) -> MicroBatch:
         """Made once, when it is first needed."""
         if self._batch is None:
-            ready, slots = self.parts.batches.ready, list(range(len(self.samples)))
+            # nothing is dropped: what is, is not made at all
+            ready = replace(self.parts.batches.ready, drop=Drop(text=0, face=0, everything=0))
+            slots = list(range(len(self.samples)))
             batch = micro_batch(self.parts.shards, ready, FIXED_SEED, 0, slots, self.samples)
             for name in CONDITIONS:
                 getattr(batch, f"keep_{name}").fill_(float(name in self.given))

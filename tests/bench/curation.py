@@ -1,27 +1,17 @@
-"""Speed, as ratios measured in one run: `make bench` (a minute or two). Never a test, since machines differ.
-
-Each line: what was measured, its figure, the figure of its limit or of a peer on the same input, and their ratio.
-Rounds of both sides alternate and medians are taken, so that a busy neighbour hits both alike.
-"""
+"""The curation beside the libraries that it stands on, on the sample's photos."""
 
 from __future__ import annotations
 
 import io
-import statistics
-import sys
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from curation import recipe as recipes
 from curation.calibrate import ROOT
@@ -33,33 +23,7 @@ from curation.run import Run
 from curation.sample.photos import photos
 from curation.select import ranks
 from curation.urls import url_ids
-
-ROUNDS = 5
-
-
-def seconds(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def duel(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Median seconds of both, rounds alternating, after one round of each that does not count."""
-    ours(), theirs()
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
-
-
-class Bench:
-    def __init__(self) -> None:
-        self.table = Table(title="curation, on this machine, one process", title_justify="left")
-        for heading in ("what", "ours", "beside", "theirs", "ours / theirs"):
-            self.table.add_column(heading)
-
-    def rate(self, what: str, beside: str, amount: float, unit: str, times: tuple[float, float]) -> None:
-        """Rates: above 1 is faster than the peer."""
-        ours, theirs = amount / times[0], amount / times[1]
-        self.table.add_row(what, f"{ours:,.0f} {unit}/s", beside, f"{theirs:,.0f} {unit}/s", f"{ours / theirs:.2f}")
+from tests.bench.duel import Bench, duel, seconds
 
 
 def sample_bytes(count: int = 120) -> list[bytes]:
@@ -206,20 +170,14 @@ def sample_recipe() -> recipes.Recipe:
     return recipes.load(ROOT / "curation" / "recipes" / "sample.yaml")
 
 
-def main() -> int:
-    bench = Bench()
+def bench() -> Bench:
+    found = Bench("curation, on this machine, one process")
     data = sample_bytes()
     pictures = [decode(item) for item in data]
-    bench_decode(bench, data)
-    bench_grayscale(bench, pictures)
-    bench_models(bench, pictures)
-    bench_tar(bench, data)
-    bench_select(bench)
-    bench_fetch(bench)
-    Console().print(bench.table)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    sys.exit(main())
+    bench_decode(found, data)
+    bench_grayscale(found, pictures)
+    bench_models(found, pictures)
+    bench_tar(found, data)
+    bench_select(found)
+    bench_fetch(found)
+    return found

@@ -1,0 +1,48 @@
+"""The benchmarks run and say what was reached; what the figures are is no matter of a test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.bench import __main__ as benches
+from tests.bench.curation import bench_tar
+from tests.bench.duel import Bench
+from tests.bench.loader import bench_loader, bench_reading, bench_seeking
+from tests.bench.training import Size, inputs
+
+TINY = Size(shards=(4, 4), side=64, size=64, micro=2)
+
+
+def rows_of(bench: Bench) -> list[list[str]]:
+    columns = [list(column.cells) for column in bench.table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "goal", "said"),
+    [(1.2, {"least": 1.0}, "at least 1: met"), (0.9, {"least": 1.0}, "at least 1: [bold]missed[/]"),
+     (1.2, {"most": 1.1}, "at most 1.1: [bold]missed[/]"), (1.0, {"least": 0.98, "most": 1.02}, "at least 0.98: met, at most 1.02: met"),
+     (3.0, {}, "")],
+)  # fmt: skip
+def test_a_goal_is_met_or_missed(ratio, goal, said):
+    bench = Bench("made")
+    bench.row("what", "1", "beside", "1", ratio, **goal)
+    assert rows_of(bench)[0][4:] == [f"{ratio:.2f}", said]
+
+
+def test_a_part_that_is_not_there_is_refused(capsys):
+    assert benches.main(["trainign"]) == 2
+    assert "the parts are curation, training" in capsys.readouterr().err
+
+
+def test_the_cheapest_rows_of_each_part_are_measured(tmp_path):
+    bench = Bench("made")
+    bench_tar(bench, [np.random.default_rng(0).bytes(2000)] * 8)
+    given, _ = inputs(tmp_path, TINY)
+    bench_loader(bench, given, rounds=1, workers=(0,))
+    bench_reading(bench, given, rounds=1)
+    bench_seeking(bench, shards=10, samples=100, rounds=1)
+    rows = rows_of(bench)
+    assert len(rows) == 1 + 1 + 3 + 2
+    assert all(float(row[4]) > 0 for row in rows if row[4] != "absent")
