@@ -13,6 +13,8 @@ SHARDS/cached/. Only what is missing, or was made from a shard that changed sinc
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import os
 import sys
 from pathlib import Path
@@ -21,6 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_CACHE_RECIPE"  # base64; as resolved here: the cluster may not have the file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,14 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
     """0: everything is there; 1: the cluster or the job failed; 2: it was not begun, or a shard stopped it, and why."""
     asked = parser().parse_args(arguments)
     from jobs.submission import NoCluster
-    from training.recipe import RecipeError, load_recipe
+    from training.recipe import RecipeError
     from training.source import ShardError
 
     try:
         kinds = _kinds(asked.what)
-        recipe = load_recipe(asked.recipe, asked.set)
+        recipe = _recipe(asked)
         if asked.cluster:
-            return _submit(asked)
+            return _submit(asked, recipe)
         from jobs.train import _with_base
 
         return cache(_with_base(recipe), kinds, asked.dtype, asked.workers)
@@ -61,6 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (RecipeError, ShardError) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _recipe(asked: argparse.Namespace):
+    from training.recipe import checked, load_recipe
+
+    if sent := os.environ.get(RECIPE_IN_ENVIRONMENT):
+        return checked(json.loads(base64.b64decode(sent)), asked.recipe)
+    return load_recipe(asked.recipe, asked.set)
 
 
 def _kinds(what: str) -> list[str]:
@@ -73,15 +86,23 @@ def _kinds(what: str) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def _submit(asked: argparse.Namespace) -> int:
+def _submit(asked: argparse.Namespace, recipe) -> int:
     from curation.cluster import passed_on
     from jobs.submission import client_of, follow
+    from training.recipe import RecipeError
 
+    place = recipe.data.shards
+    if "://" not in place and not Path(place).is_absolute():
+        raise RecipeError(
+            f"data.shards is {place}: on a cluster it must mean the same on every node: an absolute path on shared "
+            "storage, or s3://bucket/..."
+        )
     words = ["--recipe", asked.recipe, "--what", asked.what]
-    words += [word for change in asked.set for word in ("--set", change)]
     words += ["--dtype", asked.dtype] if asked.dtype else []
     words += ["--workers", str(asked.workers)] if asked.workers else []
-    follow(client_of(asked.cluster), asked.cluster, ["python", "jobs/cache.py", *words], passed_on())
+    sent = base64.b64encode(recipe.model_dump_json().encode()).decode()
+    environment = {**passed_on(), RECIPE_IN_ENVIRONMENT: sent}
+    follow(client_of(asked.cluster), asked.cluster, ["python", "jobs/cache.py", *words], environment)
     return 0
 
 
@@ -93,8 +114,8 @@ def cache(recipe, kinds: list[str], stored: str | None, workers: int | None) -> 
     """
     import ray
 
-    from curation.cluster import connected, stage, worker_count
-    from curation.progress import Steps, say
+    from curation.cluster import connected
+    from curation.progress import say
     from curation.run import Run
     from training.cached_write import open_sources, plan
     from training.index import read_index
@@ -115,31 +136,43 @@ def cache(recipe, kinds: list[str], stored: str | None, workers: int | None) -> 
             store.sweep()
             store.write_json("cached.json", each.facts)
             say("cache", f"{len(each.todo):,} of {len(index):,} shards to make in cached/{each.name} ({stored})")
-        rows = [
-            {"shard": shard, "kinds": [each.kind for each in plans if shard in set(each.todo)]}
-            for shard in sorted({shard for each in plans for shard in each.todo})
-        ]
-        holes = 0
-        if rows:
-            count = worker_count(workers, len(rows), gpu)
-            threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // count)
-            arguments = {
-                "recipe": _everywhere(recipe), "stored": stored, "threads": threads,
-                "names": {each.kind: each.name for each in plans},
-            }  # fmt: skip
-            dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-            with Steps("cache", sum(int(index.counts[row["shard"]]) for row in rows), "samples") as steps:
-                for row in _said(stage(dataset, CacheStage, arguments, count, gpu).iter_rows()):
-                    steps.advance(int(index.counts[row["shard"]]))
-                    holes += row["holes"]
-                say(
-                    "cache",
-                    f"{steps.done:,} samples in {steps.seconds:.0f} s; {holes:,} cannot be used and are left out",
-                )
+        if any(each.todo for each in plans):
+            _make(recipe, index, plans, stored, workers, gpu)
     for each in plans:
         sizes = dict(zip(index.names, index.counts.tolist(), strict=True))
         Run(f"{index.url}/cached/{each.name}").write_json("sizes.json", sizes)
     return 0
+
+
+def _make(recipe, index, plans: list, stored: str, workers: int | None, gpu: bool) -> None:
+    """What is to be made, a row a shard: a picture is decoded once for both kinds."""
+    import ray
+
+    from curation.cluster import stage, worker_count
+    from curation.progress import Steps, say
+    from training.source import ShardError
+
+    kinds: dict[int, list[str]] = {}
+    for each in plans:
+        for shard in each.todo:
+            kinds.setdefault(shard, []).append(each.kind)
+    rows = [{"shard": shard, "kinds": kinds[shard]} for shard in sorted(kinds)]
+    count = worker_count(workers, len(rows), gpu)
+    arguments = {
+        "recipe": _everywhere(recipe),
+        "stored": stored,
+        "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // count),
+        "names": {each.kind: each.name for each in plans},
+    }
+    dataset = stage(ray.data.from_items(rows, override_num_blocks=len(rows)), CacheStage, arguments, count, gpu)
+    holes = 0
+    with Steps("cache", sum(int(index.counts[shard]) for shard in kinds), "samples") as steps:
+        for row in dataset.iter_rows():
+            if row["error"]:
+                raise ShardError(row["error"])
+            holes += row["holes"]
+            steps.advance(int(index.counts[row["shard"]]))
+    say("cache", f"{steps.done:,} samples in {steps.seconds:.0f} s; {holes:,} cannot be used and are left out")
 
 
 class CacheStage:
@@ -163,6 +196,7 @@ class CacheStage:
 
         from curation.run import Run
         from training.shards import Shards
+        from training.source import ShardError
 
         names = {kind: self.names[kind] for kind in row["kinds"]}
         stores = {kind: Run(f"{self.index.url}/cached/{name}") for kind, name in names.items()}
@@ -170,9 +204,12 @@ class CacheStage:
         with tempfile.TemporaryDirectory() as scratch:
             shards = Shards(self.index, scratch, int(self.index.bytes.max()))
             try:
-                return {"shard": row["shard"], "holes": self.encoder.write(shards, row["shard"], names, stores)}
+                holes, error = self.encoder.write(shards, row["shard"], names, stores), ""
+            except ShardError as problem:  # as a row: what is raised here arrives wrapped, and its cause as text
+                holes, error = 0, str(problem)
             finally:
                 shards.close()
+        return {"shard": row["shard"], "holes": holes, "error": error}
 
 
 def _everywhere(recipe) -> dict[str, Any]:
@@ -182,19 +219,6 @@ def _everywhere(recipe) -> dict[str, Any]:
         if section[name] and Path(section[name]).exists():
             section[name] = str(Path(section[name]).resolve())
     return tree
-
-
-def _said(rows):
-    """The rows; what a worker raised about a shard, as it raised it: Ray wraps it, more than once."""
-    from training.source import ShardError
-
-    try:
-        yield from rows
-    except Exception as error:  # noqa: BLE001  Ray's own are of many kinds
-        found: BaseException | None = error
-        while found is not None and type(found) is not ShardError:
-            found = getattr(found, "cause", None) or found.__cause__ or found.__context__
-        raise found or error from None
 
 
 if __name__ == "__main__":

@@ -242,13 +242,9 @@ class MicroBatches(Dataset):
 
 
 def micro_batch(
-    shards: Shards | CachedShards,
-    ready: Preparation,
-    seed: int,
-    t: int,
-    slots: list[int],
+    shards: Shards | CachedShards, ready: Preparation, seed: int, t: int, slots: list[int],
     samples: list[tuple[int, int]],
-) -> MicroBatch:
+) -> MicroBatch:  # fmt: skip
     """Samples (shard, position) in their slots of step `t`."""
     rows, corrupt, ids, blank = [], [], [], nothing(ready, shards)
     for slot, (shard, position) in zip(slots, samples, strict=True):
@@ -273,9 +269,7 @@ def _made(
         return tensors_of(ready, shards.read(shard, position), clip)
     if shards.is_hole(shard, position):
         tensors_of(ready, shards.source.read(shard, position))  # says what is wrong with it
-        raise BrokenSample(
-            "it could not be used when its shard was cached, and now it can: remove the cache, make it again"
-        )
+        raise BrokenSample("it could not be used when it was cached, and now it can: remove the cache, make it again")
     return tensors_of(ready, shards.read(shard, position, clip), clip)
 
 
