@@ -93,6 +93,15 @@ def test_conditions_are_dropped_as_often_as_the_recipe_says(ready):
     assert 0 <= timesteps.min() < 20 and 980 < timesteps.max() <= 999
 
 
+def test_clip_pixels_are_made_only_where_they_are_looked_at(shards, tmp_path, ready):
+    mine = batches(shards, tmp_path, ready)
+    kept, made = [], []
+    for number in range(4):
+        kept += mine[number].keep_clip.bool().tolist()
+        made += [bool(seen.any()) for seen in mine[number].clip_pixels]
+    assert made == kept and {*kept} == {True, False}
+
+
 def test_draws_of_other_steps_slots_and_streams_differ(ready):
     first, other_slot, other_step = draws(ready, SEED, 0, 0), draws(ready, SEED, 0, 1), draws(ready, SEED, 1, 0)
     again = draws(ready, SEED, 0, 0)
