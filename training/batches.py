@@ -160,7 +160,7 @@ def _pictures(
 ) -> dict[str, torch.Tensor]:
     """What the picture gives, or what was made of it before."""
     how, made = ready.how.model_dump(), {}
-    cached = {kind: _array(members[f"{kind}.npy"]) for kind in KINDS if f"{kind}.npy" in members}
+    cached = {kind: np.load(io.BytesIO(members[f"{kind}.npy"])) for kind in KINDS if f"{kind}.npy" in members}
     clip = clip and "clip" not in cached
     if "vae" in cached and not clip:
         crop = crop_around(face, how, facts["width"], facts["height"])
@@ -174,7 +174,7 @@ def _pictures(
         if clip:
             made["clip_pixels"] = clip_pixels(ready.processor, [clip_view(rgb, face, how, image)])[0]
     made["pose_map"] = _planes(pose_view(face, crop, how, ready.size))
-    return made | {KINDS[kind].field: value for kind, value in cached.items()}
+    return made | {KINDS[kind].field: torch.from_numpy(value) for kind, value in cached.items()}
 
 
 def nothing(ready: Preparation, shards: Shards | CachedShards) -> dict[str, torch.Tensor]:
@@ -197,10 +197,6 @@ def nothing(ready: Preparation, shards: Shards | CachedShards) -> dict[str, torc
 def _zeros(*shape: int) -> torch.Tensor:
     # a view of one number: it is asked for with every micro-batch, and stacked only where a slot needs it
     return torch.zeros(()).expand(shape)
-
-
-def _array(data: bytes) -> torch.Tensor:
-    return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
 
 
 def _planes(rgb: np.ndarray) -> torch.Tensor:
@@ -251,8 +247,8 @@ def micro_batch(
         ids.append(shards.index.id(int(shard), int(position)))
         drawn = draws(ready, seed, t, slot)
         try:
-            row = _made(ready, shards, int(shard), int(position), clip=bool(drawn["keep_clip"]))
-            row["valid"] = torch.tensor(1.0)
+            made = _made(ready, shards, int(shard), int(position), clip=bool(drawn["keep_clip"]))
+            row = made | {"valid": torch.tensor(1.0)}
         except (CorruptSample, BrokenSample) as error:
             corrupt.append((ids[-1], str(error)))
             row = {"valid": torch.tensor(0.0)}
