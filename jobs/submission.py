@@ -11,7 +11,9 @@ LEFT_OUT = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_c
 
 
 class NoCluster(RuntimeError):
-    """Nothing answers at the address, or the job failed; the message says what to check."""
+    """Nothing answers at the address, or the job failed; the message says what to check. `code`: the job's own."""
+
+    code = 1
 
 
 def client_of(cluster: str):
@@ -56,7 +58,10 @@ def follow(client, cluster: str, command: list[str], environment: dict[str, str]
             break
         time.sleep(1)
     if status != JobStatus.SUCCEEDED:
-        raise NoCluster(f"job {job} ended as {status}: {client.get_job_info(job).message}")
+        told = client.get_job_info(job)
+        failed = NoCluster(f"job {job} ended as {status}: {told.message}")
+        failed.code = told.driver_exit_code or 1
+        raise failed
 
 
 def _submit_when_ready(client, command: list[str], environment: dict[str, str]) -> str:

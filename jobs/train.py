@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. engine.zero=3")
     parser.add_argument("--ranks", type=int, help="worker processes; default: one a GPU, 1 without")
     parser.add_argument("--failures", type=int, default=3, help="restarts after a worker died (%(default)s)")
+    parser.add_argument(
+        "--profile", type=int, nargs="?", const=3, metavar="STEPS", help="trace that many steps into OUT/profile (3)"
+    )
     parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
     return parser
 
@@ -81,8 +84,12 @@ def _recipe(asked: argparse.Namespace):
         with tempfile.TemporaryDirectory(prefix="facemakeup-recipe-") as folder:
             file = Path(folder) / Path(asked.recipe).name
             file.write_bytes(base64.b64decode(sent))
-            return load_recipe(file, asked.set)
-    return load_recipe(asked.recipe, asked.set)
+            return load_recipe(file, _changes(asked))
+    return load_recipe(asked.recipe, _changes(asked))
+
+
+def _changes(asked: argparse.Namespace) -> list[str]:
+    return [*asked.set, *([f"seeing.profile={asked.profile}"] if asked.profile else [])]
 
 
 def _place(out: str, on_cluster: bool = False) -> str:
@@ -131,13 +138,15 @@ def _submit(asked: argparse.Namespace, recipe) -> int:
         follow(client, asked.cluster, ["python", "jobs/train.py", *_again(asked)], environment)
     except NoCluster as error:
         print(error, file=sys.stderr)
-        return 1
+        return error.code
+    except KeyboardInterrupt:
+        print(f"no longer shown; the job goes on. `ray job stop` ends it, or a file {asked.out}/stop", file=sys.stderr)
     return 0
 
 
 def _as_rank(recipe, out: str) -> int:
     """One rank of torchrun's; the finished steps."""
-    from jobs.train_view import shown
+    from jobs.train_view import recogniser, shown
     from training.launch import any_of, forget_stop, init_distributed, stop_on_file, stop_on_signal, train_or_say
 
     rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
@@ -145,7 +154,8 @@ def _as_rank(recipe, out: str) -> int:
         forget_stop(out)
     stop = any_of(stop_on_signal(), stop_on_file(out, rank))
     init_distributed(recipe)
-    return train_or_say(recipe, out, rank, world, local, stop, shown(recipe.steps, rank))
+    show, judge = shown(recipe.steps, rank), recogniser(recipe, rank)
+    return train_or_say(recipe, out, rank, world, local, stop, show, judge)
 
 
 def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:
@@ -157,7 +167,7 @@ def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:
 
 def _again(asked: argparse.Namespace) -> list[str]:
     words = ["--recipe", asked.recipe, "--out", asked.out, "--failures", str(asked.failures)]
-    words += [word for change in asked.set for word in ("--set", change)]
+    words += [word for change in _changes(asked) for word in ("--set", change)]
     return words + (["--ranks", str(asked.ranks)] if asked.ranks else [])
 
 

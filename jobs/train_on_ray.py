@@ -12,7 +12,7 @@ from typing import Any
 
 from curation.cluster import connected
 from curation.progress import say
-from jobs.train_view import watched
+from jobs.train_view import recogniser, watched
 from training.launch import Ask, Hopeless, ask_to_stop, check_layout_of, forget_stop
 from training.recipe import RecipeError, TrainRecipe
 
@@ -176,7 +176,7 @@ def ray_rank(config: dict[str, Any]) -> int:
             ray.train.report({"step": progress.step, "loss": progress.loss})
 
     stop = any_of(stop_on_file(out, rank), save_on_preemption(every))
-    return train_or_say(recipe, out, rank, world, local, stop, seen)
+    return train_or_say(recipe, out, rank, world, local, stop, seen, recogniser(recipe, rank))
 
 
 def save_on_preemption(every: int) -> Any:

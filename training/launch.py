@@ -161,6 +161,7 @@ def train_or_say(
     local_rank: int,
     stop: Callable[[int], Ask],
     seen: Callable[[Any], None],
+    recogniser: Any = None,
 ) -> int:
     """`training.trainer.train`; its finished steps.
 
@@ -181,7 +182,7 @@ def train_or_say(
         seen(progress)
 
     try:
-        return train(recipe, out, rank, world, local_rank, stop, noted)
+        return train(recipe, out, rank, world, local_rank, stop, noted, recogniser)
     except (Diverged, TooManyCorrupt) as error:
         raise Hopeless(str(error), 1) from error
     except (ValueError, ShardError, EngineError, WeightError, CheckpointFault) as error:

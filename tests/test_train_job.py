@@ -1,0 +1,173 @@
+"""jobs/train.py as a user meets it: mistakes said before any work, a Ray job that is killed and stopped, a bucket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.job_submission import JobSubmissionClient
+
+from jobs import train as job
+from tests.training.conftest import base, shards  # noqa: F401  fixtures
+from tests.training.ranks import free_port, log_of, recipe_for, run_ranks
+from tests.training.test_trainer import assert_same_run
+
+ROOT = Path(__file__).resolve().parent.parent
+RAY = f"{Path(sys.executable).parent}/ray"
+PATIENCE = 400.0  # seconds
+STEPS = 30
+
+
+def written(recipe, folder):
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    return file
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--recipe", "tyni"], ["tyni", "neither a file nor one of", "tiny"]),
+        (["--set", "engine.zreo=3"], ["engine.zreo", "did you mean `zero`"]),
+        (["--set", "data.shards=/nowhere/shards"], ["/nowhere/shards"]),
+        (["--ranks", "3"], ["3 ranks", "does not divide 2 lanes", "allowed: 1, 2"]),
+        (["--ranks", "0"], ["--ranks 0"]),
+        (["--set", "batch.size=64", "--set", "batch.lanes=8"], ["56 samples do not fill one batch of 64"]),
+        (["--cluster", "http://127.0.0.1:9"], ["CLUSTER=http://127.0.0.1:9", "no Ray cluster answers there"]),
+        (["--cluster", "http://127.0.0.1:9", "--out", "runs/mine"], ["--out runs/mine", "absolute path"]),
+    ],
+)
+def test_what_is_wrong_is_one_message_before_ray_is_started(shards, base, tmp_path, capsys, options, words):  # noqa: F811
+    usual = ["--recipe", str(written(recipe_for(shards, base), tmp_path)), "--out", str(tmp_path / "run")]
+    started = time.monotonic()
+    assert job.main([*usual, *options]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said and not (tmp_path / "run").exists()
+    assert time.monotonic() - started < 30
+
+
+# -- a cluster --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A real head: its dashboard's address. What ends it is the end of its process."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))  # the path of a socket in it may have 107 bytes
+    dashboard = free_port()
+    names = ("port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
+             "ray-client-server-port")  # fmt: skip
+    with (folder / "head.txt").open("w") as told:
+        process = subprocess.Popen(
+            [
+                RAY, "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1",
+                "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--include-dashboard=true",
+                "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=3", f"--temp-dir={folder}",
+                *(f"--{name}={free_port()}" for name in names),
+            ],
+            # a busy machine starts its agents more slowly than Ray waits for them
+            env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000"},
+            stdout=told, stderr=told, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while "Ray runtime started" not in (folder / "head.txt").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "head.txt").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{dashboard}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _outside():
+    """The environment of somebody who joins no Ray yet, and whose Python does not know this project."""
+    mine = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
+    return {**mine, "RAY_AUTH_MODE": "disabled"}
+
+
+def submit(head, *words):
+    """`ray job submit`; the job's name. A head that has just started takes no jobs for a moment."""
+    for _ in range(30):
+        command = [RAY, "job", "submit", "--address", head, "--no-wait", "--", *words]
+        done = subprocess.run(command, env=_outside(), capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.partition("Job '")[2].partition("'")[0]
+        assert "No available agent" in done.stdout + done.stderr, done.stdout + done.stderr
+        time.sleep(1)
+    raise AssertionError("the head takes no jobs")
+
+
+def ended(head, name):
+    """The job's status once it has ended, and its log."""
+    client, deadline = JobSubmissionClient(head), time.monotonic() + PATIENCE
+    while not (status := client.get_job_status(name)).is_terminal():
+        assert time.monotonic() < deadline, client.get_job_logs(name)
+        time.sleep(0.3)
+    return status.value, client.get_job_logs(name)
+
+
+def rows_when(out, enough):
+    """The log's rows as soon as `enough(rows)`."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if (out / "log.jsonl").exists() and enough(rows := log_of(out)):
+            return rows
+        time.sleep(0.02)
+    raise AssertionError(log_of(out) if (out / "log.jsonl").exists() else "the run wrote nothing")
+
+
+def starts(rows):
+    return [row for row in rows if row["kind"] == "started"]
+
+
+def test_a_job_whose_worker_is_killed_and_that_is_stopped_ends_with_the_same_bits(head, shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, steps=STEPS, saving__every=8)
+    out = tmp_path / "run"
+    command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path)), "--out", str(out)]
+    command += ["--ranks", "2"]
+    first = submit(head, *command)
+    rows = rows_when(out, lambda rows: rows[-1]["kind"] == "train" and rows[-1]["step"] >= 10)
+    trained = [row for row in rows if row["kind"] == "train"]
+    time.sleep(0.4 * (trained[-1]["time"] - trained[-2]["time"]))  # in the middle of the next
+    os.kill(rows[0]["pids"][1], signal.SIGKILL)
+    rows = rows_when(out, lambda rows: len(starts(rows)) == 2 and rows[-1]["kind"] == "train" and rows[-1]["step"] > 9)
+    assert starts(rows)[1]["step"] == 8 and starts(rows)[1]["world"] == 2
+
+    JobSubmissionClient(head).stop_job(first)  # at once: `ray job stop` needs seconds to start
+    status, said = ended(head, first)
+    rows = log_of(out)
+    stopped = rows[-1]
+    assert status == "STOPPED" and stopped["kind"] == "stopped" and stopped["step"] < STEPS, said
+    assert "from step 8, again: a rank had ended" in said and f"step {stopped['step']} of {STEPS} is saved" in said
+    assert (out / "stop").exists()
+
+    status, said = ended(head, submit(head, *command))
+    assert status == "SUCCEEDED", said
+    assert starts(log_of(out))[-1]["step"] == stopped["step"] and not (out / "stop").exists()
+    undisturbed = tmp_path / "undisturbed"
+    run_ranks(recipe, undisturbed, world=2)
+    assert_same_run(out, undisturbed)
+
+
+def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, optimiser__rate=1e30, optimiser__warmup=0)
+    command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path))]
+    name = submit(head, *command, "--out", str(tmp_path / "run"))
+    status, said = ended(head, name)
+    assert status == "FAILED" and JobSubmissionClient(head).get_job_info(name).driver_exit_code == 1
+    assert len(starts(log_of(tmp_path / "run"))) == 1
+    assert "loss nan" in said or "loss inf" in said, said
+    assert "Last good checkpoint: none" in said and "Traceback" not in said
