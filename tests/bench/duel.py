@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 from rich.table import Table
 
+from curation.progress import say
+
 ROUNDS = 5
 
 Clock = Callable[[Callable[[], object]], float]
@@ -86,11 +88,15 @@ class Bench:
             wanted.append(f"at least {least:g}: {'met' if ratio >= least else '[bold]missed[/]'}")
         if most is not None:
             wanted.append(f"at most {most:g}: {'met' if ratio <= most else '[bold]missed[/]'}")
-        self.table.add_row(what, ours, beside, theirs, shown or f"{ratio:.2f}", ", ".join(wanted))
+        self._add(what, ours, beside, theirs, shown or f"{ratio:.2f}", ", ".join(wanted))
 
     def absent(self, what: str, beside: str, reason: str) -> None:
         """A row that could not be measured here, and why."""
-        self.table.add_row(what, "", beside, "", "absent", reason)
+        self._add(what, "", beside, "", "absent", reason)
+
+    def _add(self, what: str, ours: str, beside: str, theirs: str, ratio: str, goal: str) -> None:
+        say("bench", f"{what} / {beside}: {ratio}")  # the table comes minutes later
+        self.table.add_row(what, ours, beside, theirs, ratio, goal)
 
 
 def one_thread() -> None:
