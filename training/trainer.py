@@ -83,7 +83,7 @@ def train(
     step, collapse = _resume(recipe, parts, trained, checkpoints)
     records = Records(out, rank)
     records.write("started", step, world=world, **crew(world), cached=parts.cached)
-    panel = Panel(parts, recipe.seeing.panel, recipe.batch.micro) if recipe.seeing.panel else None
+    panel = Panel(parts, recipe.seeing.panel, 4 * recipe.batch.micro) if recipe.seeing.panel else None
     facts = {"recipe": recipe.model_dump(mode="json"), "frozen": parts.frozen, "shards": parts.index.hash}
     accumulation, corrupt = parts.batches.accumulation, 0
     feed = loader(

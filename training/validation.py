@@ -45,7 +45,7 @@ class Panel:
         chunk: how many go through the model at a time.
     """
 
-    def __init__(self, parts: Parts, size: int, chunk: int = 8):
+    def __init__(self, parts: Parts, size: int, chunk: int = 16):
         self.parts, self.chunk = parts, chunk
         total = parts.index.samples
         places = np.linspace(0, total - 1, min(size, total)).astype(int)
@@ -93,20 +93,19 @@ class Panel:
 
     @torch.no_grad()
     def _losses(self, model: FaceMakeUp, inputs: Inputs) -> list[float]:
+        """All timesteps of all samples in one long list, cut into chunks: under stage 3 each forward gathers the model."""
         scheduler, valid = self.parts.encoders.scheduler, self.batch.valid.to(inputs.latents.device)
-        total, result = scheduler.config.num_train_timesteps, []
-        for decile in range(DECILES):
-            timesteps = torch.full_like(inputs.timesteps, int((decile + 0.5) * total / DECILES))
-            noisy = scheduler.add_noise(inputs.latents, inputs.noise, timesteps).to(inputs.noisy_latents.dtype)
-            at = replace(inputs, noisy_latents=noisy, timesteps=timesteps)
-            errors = torch.cat(
-                [
-                    losses(model(*part.arguments()), target_of(scheduler, part.latents, part.noise, part.timesteps))
-                    for part in _chunks(at, self.chunk)
-                ]
-            )
-            result.append(float((errors * valid).sum() / valid.sum().clamp(min=1)))
-        return result
+        count, total = len(valid), scheduler.config.num_train_timesteps
+        errors = []
+        for rows in torch.arange(DECILES * count, device=valid.device).split(self.chunk):
+            part = Inputs(**{field.name: getattr(inputs, field.name)[rows % count] for field in fields(inputs)})
+            timesteps = ((rows // count + 0.5) * total / DECILES).to(part.timesteps.dtype)
+            noisy = scheduler.add_noise(part.latents, part.noise, timesteps).to(part.noisy_latents.dtype)
+            part = replace(part, noisy_latents=noisy, timesteps=timesteps)
+            target = target_of(scheduler, part.latents, part.noise, timesteps)
+            errors.append(losses(model(*part.arguments()), target))
+        by_timestep = torch.cat(errors).view(DECILES, count)
+        return ((by_timestep * valid).sum(1) / valid.sum().clamp(min=1)).tolist()
 
     def drawn(self, pipeline: FaceMakeUpPipeline, steps: int) -> np.ndarray:
         """The panel's faces, drawn with the conditions that the recipe gives: float32 (B, H, W, 3) in 0..1."""
@@ -164,12 +163,6 @@ class Panel:
         crop = crop_of(facts["face_box"], facts["width"], facts["height"], how.crop, how.crop_factor)
         box = crop.points(np.reshape(facts["face_box"], (2, 2)), size).ravel()
         return box, crop.points(np.reshape(facts["face_landmarks"], (5, 2)), size)
-
-
-def _chunks(inputs: Inputs, size: int) -> list[Inputs]:
-    names = [field.name for field in fields(inputs)]
-    pieces = zip(*(getattr(inputs, name).split(size) for name in names), strict=True)
-    return [Inputs(*piece) for piece in pieces]
 
 
 def _bytes(pixels: np.ndarray) -> np.ndarray:

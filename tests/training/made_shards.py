@@ -20,14 +20,20 @@ CONTENT_HASH = "0123456789abcdef"
 POINTS = np.array([[0.31, 0.40], [0.69, 0.40], [0.50, 0.60], [0.35, 0.78], [0.65, 0.78]])
 
 
-def face_picture(draw: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An oval with eyes, nose and mouth on a coloured ground: BGR uint8 (side, side, 3), box (4,), landmarks (5, 2)."""
+def face_picture(
+    draw: np.random.Generator, side: int, grimace: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An oval with eyes, nose and mouth on a coloured ground: BGR uint8 (side, side, 3), box (4,), landmarks (5, 2).
+
+    `grimace`: how far each landmark may stray, in face boxes; without, all faces have one pose.
+    """
     ground = draw.integers(0, 256, (2, 2, 3)).astype(np.uint8)
     picture = cv2.resize(ground, (side, side), interpolation=cv2.INTER_LINEAR)
     width = side * draw.uniform(0.4, 0.7)
     height = width * 1.25
     left, top = draw.uniform(0, side - width), draw.uniform(0, max(side - height, 1))
-    landmarks = np.array([left, top]) + POINTS * [width, height]
+    strayed = POINTS + draw.uniform(-grimace, grimace, POINTS.shape) if grimace else POINTS
+    landmarks = np.array([left, top]) + strayed * [width, height]
     skin = tuple(int(value) for value in draw.integers(90, 240, 3))
     centre = (int(left + width / 2), int(top + height / 2))
     cv2.ellipse(picture, centre, (int(width / 2), int(height / 2)), 0, 0, 360, skin, -1, cv2.LINE_AA)
@@ -38,11 +44,13 @@ def face_picture(draw: np.random.Generator, side: int) -> tuple[np.ndarray, np.n
     return picture, np.array([left, top, left + width, min(top + height, side)]), landmarks
 
 
-def sample(number: int, *, side: int = 64, identity_dim: int | None = 128) -> tuple[str, list[tuple[str, bytes]]]:
+def sample(
+    number: int, *, side: int = 64, identity_dim: int | None = 128, grimace: float = 0.0
+) -> tuple[str, list[tuple[str, bytes]]]:
     """(id, [(extension, bytes)]) of sample `number`: a function of the arguments alone."""
     draw = np.random.default_rng([number, side])
     sample_id = hashlib.sha1(f"http://made.test/{number}.jpg".encode()).hexdigest()[:16]
-    picture, box, landmarks = face_picture(draw, side)
+    picture, box, landmarks = face_picture(draw, side, grimace)
     jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
     caption = f"a made face, number {number}, {'smiling' if number % 2 else 'serious'}"
     record = {
@@ -121,12 +129,13 @@ def write_shard(
     (folder / f"{number:05d}.json").write_text(json.dumps(sidecar, separators=(",", ":")))
 
 
-def make_shards(folder: Path, counts: Sequence[int], *, side: int = 64, identity_dim: int | None = 128) -> Path:
-    """Shards with `counts` samples each, and sizes.json. Sample k of all has the number k: see `sample`."""
+def make_shards(folder: Path, counts: Sequence[int], **how: Any) -> Path:
+    """Shards with `counts` samples each, and sizes.json. Sample k of all has the number k: see `sample`, also for
+    `how`."""
     number = 0
     for shard, count in enumerate(counts):
         numbers = range(number, number + count)
-        write_shard(folder, shard, (sample(n, side=side, identity_dim=identity_dim) for n in numbers))
+        write_shard(folder, shard, (sample(n, **how) for n in numbers))
         number += count
     (folder / "sizes.json").write_text(json.dumps({f"{shard:05d}.tar": count for shard, count in enumerate(counts)}))
     return folder

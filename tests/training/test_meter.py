@@ -1,0 +1,80 @@
+"""What stands in a line of the log, and when a run's loss says that it has collapsed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.config import load_config
+from tests.training.ranks import log_of, recipe_for, run_ranks
+from training import meter as meter_module
+from training.flops import flops_of
+from training.meter import WINDOW, Collapse, Meter
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(meter_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_is_of_the_steps_since_the_last_one(tmp_path, clock):
+    recipe = recipe_for(tmp_path, tmp_path, batch__size=8)
+    meter = Meter(recipe, load_config("tiny"), torch.device("cpu"), 1)
+    for loss in (1.0, 3.0):
+        clock[0] += 2.0
+        meter.step(0.5, loss, 0.25)
+    line = meter.line(2)
+    assert line["loss"] == 2.0 and line["grad_norm"] == 0.25 and line["data_wait"] == 0.25
+    assert line["images_per_second"] == 4.0
+    assert line["tflops_per_second"] == pytest.approx(4 * flops_of(load_config("tiny")).step / 1e12)
+    assert line["mfu"] is None, "a CPU's peak is not known"
+    clock[0] += 1.0
+    meter.step(0.0, 5.0, 0.0)
+    assert meter.line(3)["loss"] == 5.0 and meter.losses == []
+
+
+def test_mfu_is_of_all_ranks_peaks(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(meter_module, "peak_flops", lambda device, dtype: 1e12)
+    meter = Meter(recipe_for(tmp_path, tmp_path, batch__size=8), load_config("tiny"), torch.device("cpu"), 4)
+    clock[0] += 1.0
+    meter.step(0.0, 1.0, 1.0)
+    line = meter.line(1)
+    assert line["mfu"] == pytest.approx(line["tflops_per_second"] / 4)
+
+
+def test_a_loss_that_leaves_where_it_was_is_a_collapse():
+    collapse = Collapse(3.0)
+    told = [collapse.seen(step, 1.0) for step in range(1, WINDOW + 5)]
+    told += [collapse.seen(step, 9.0) for step in range(WINDOW + 5, WINDOW + 12)]
+    assert told.index(True) == WINDOW + 4 + 5, "6 of 20 steps at 9 make a mean of more than 3"
+    assert collapse.lowest == 1.0 and collapse.at == WINDOW
+
+
+def test_a_noisy_loss_is_none_and_a_resumed_run_knows_what_it_was():
+    generator = torch.Generator().manual_seed(0)
+    noisy = Collapse(3.0)
+    assert not any(noisy.seen(step, float(torch.rand((), generator=generator))) for step in range(1, 500))
+    resumed = Collapse(3.0, lowest=0.1, at=40)
+    assert [resumed.seen(step, 1.0) for step in range(1, WINDOW + 1)] == [False] * (WINDOW - 1) + [True]
+    assert resumed.facts() == {"lowest_loss": 0.1, "lowest_loss_at": 40}
+
+
+def test_a_hundredfold_rate_is_flagged_within_two_hundred_steps(shards, base, tmp_path):
+    recipe = recipe_for(
+        shards, base, steps=200, optimiser__rate=0.1, optimiser__clip=0.0, saving__every=25, saving__keep=9,
+        batch__size=4, batch__micro=4,
+    )  # fmt: skip
+    with pytest.raises(AssertionError, match="Last checkpoint from before: .*(step-0000000|none is left)"):
+        run_ranks(recipe, tmp_path)
+    (told,) = log_of(tmp_path, "diverged")
+    assert told["step"] <= 200 and told["ids"] and told["lowest_loss_at"] < told["step"]
+
+
+def test_a_trace_of_the_steps_that_were_asked_for(shards, base, tmp_path):
+    run_ranks(recipe_for(shards, base, steps=8, seeing__profile=2), tmp_path)
+    (trace,) = (tmp_path / "profile").glob("trace-*.json")
+    text = trace.read_text()
+    assert "convolution" in text and text.count('"name": "ProfilerStep#') >= 2
+    assert "aten::" in (tmp_path / "profile" / "operators-000.txt").read_text()
