@@ -1,9 +1,10 @@
 """Kill training again and again, and ask whether it minded: `make drill [RUNS=20] [SEED=0]`.
 
 Each run is killed by SIGKILL at a random moment, is started again until it ends, and must then hold the same bits as the
-run that nobody touched, with as many ranks. Moments are drawn over the whole time that a run takes, so starts, restores,
-steps, snapshots and writes are all hit. Of two ranks one is killed: the other must end by itself, unless they have not
-met yet: then it cannot know, and is ended, as torchrun and Ray do.
+run that nobody touched, with as many ranks. The first moment is drawn over the whole time that a run takes, those of
+up to two more kills over half of it: starts, restores, steps, snapshots and writes are hit as often as they last. Of two
+ranks one is killed: the other must end by itself, unless they have not met yet: then it cannot know, and is ended, as
+torchrun and Ray do.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def attempt(recipe, out: Path, world: int, kill_after: float | None, draw: rando
 
 
 def drilled(recipe, out: Path, world: int, usual: float, draw: random.Random) -> Told:
-    """One run: killed at least once, half of them again on the way back, then left alone."""
+    """One run: killed once, then up to twice again on the way back, then left alone."""
     from tests.training.ranks import log_of
 
     told = Told(world)

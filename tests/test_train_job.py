@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from tests.training.test_trainer import assert_same_run
 ROOT = Path(__file__).resolve().parent.parent
 RAY = f"{Path(sys.executable).parent}/ray"
 PATIENCE = 400.0  # seconds
-STEPS = 30
+STEPS, EVERY = 30, 8
 
 
 def written(recipe, folder):
@@ -63,7 +64,7 @@ def test_what_is_wrong_is_one_message_before_ray_is_started(shards, base, tmp_pa
 
 @pytest.fixture(scope="module")
 def head():
-    """A real head: its dashboard's address. What ends it is the end of its process."""
+    """A real head: addresses of its dashboard and its GCS. What ends it is the end of its process."""
     folder = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))  # the path of a socket in it may have 107 bytes
     dashboard = free_port()
     names = ("port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
@@ -77,7 +78,8 @@ def head():
                 *(f"--{name}={free_port()}" for name in names),
             ],
             # a busy machine starts its agents more slowly than Ray waits for them
-            env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000"},
+            env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000",
+                 "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"},
             stdout=told, stderr=told, start_new_session=True,
         )  # fmt: skip
     try:
@@ -85,7 +87,8 @@ def head():
         while "Ray runtime started" not in (folder / "head.txt").read_text():
             assert process.poll() is None and time.monotonic() < deadline, (folder / "head.txt").read_text()
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{dashboard}"
+        gcs = re.search(r"address='([0-9.:]+)'", (folder / "head.txt").read_text()).group(1)
+        yield f"http://127.0.0.1:{dashboard}", gcs
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -101,7 +104,7 @@ def _outside():
 def submit(head, *words):
     """`ray job submit`; the job's name. A head that has just started takes no jobs for a moment."""
     for _ in range(30):
-        command = [RAY, "job", "submit", "--address", head, "--no-wait", "--", *words]
+        command = [RAY, "job", "submit", "--address", head[0], "--no-wait", "--", *words]
         done = subprocess.run(command, env=_outside(), capture_output=True, text=True)
         if done.returncode == 0:
             return done.stdout.partition("Job '")[2].partition("'")[0]
@@ -112,7 +115,7 @@ def submit(head, *words):
 
 def ended(head, name):
     """The job's status once it has ended, and its log."""
-    client, deadline = JobSubmissionClient(head), time.monotonic() + PATIENCE
+    client, deadline = JobSubmissionClient(head[0]), time.monotonic() + PATIENCE
     while not (status := client.get_job_status(name)).is_terminal():
         assert time.monotonic() < deadline, client.get_job_logs(name)
         time.sleep(0.3)
@@ -129,37 +132,22 @@ def rows_when(out, enough):
     raise AssertionError(log_of(out) if (out / "log.jsonl").exists() else "the run wrote nothing")
 
 
+def announce_its_end(head):
+    """What `ray drain-node` does, at once: the head's node is to be taken away in ten minutes."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+    from ray.util.state import list_nodes
+
+    dashboard, gcs = head
+    (node,) = list_nodes(address=dashboard)
+    deadline = int((time.time() + 600) * 1000)
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    taken, why = GcsClient(address=gcs).drain_node(node.node_id, reason, "spot", deadline)
+    assert taken, why
+
+
 def starts(rows):
     return [row for row in rows if row["kind"] == "started"]
-
-
-def test_a_job_whose_worker_is_killed_and_that_is_stopped_ends_with_the_same_bits(head, shards, base, tmp_path):  # noqa: F811
-    recipe = recipe_for(shards, base, steps=STEPS, saving__every=8)
-    out = tmp_path / "run"
-    command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path)), "--out", str(out)]
-    command += ["--ranks", "2"]
-    first = submit(head, *command)
-    rows = rows_when(out, lambda rows: rows[-1]["kind"] == "train" and rows[-1]["step"] >= 10)
-    trained = [row for row in rows if row["kind"] == "train"]
-    time.sleep(0.4 * (trained[-1]["time"] - trained[-2]["time"]))  # in the middle of the next
-    os.kill(rows[0]["pids"][1], signal.SIGKILL)
-    rows = rows_when(out, lambda rows: len(starts(rows)) == 2 and rows[-1]["kind"] == "train" and rows[-1]["step"] > 9)
-    assert starts(rows)[1]["step"] == 8 and starts(rows)[1]["world"] == 2
-
-    JobSubmissionClient(head).stop_job(first)  # at once: `ray job stop` needs seconds to start
-    status, said = ended(head, first)
-    rows = log_of(out)
-    stopped = rows[-1]
-    assert status == "STOPPED" and stopped["kind"] == "stopped" and stopped["step"] < STEPS, said
-    assert "from step 8, again: a rank had ended" in said and f"step {stopped['step']} of {STEPS} is saved" in said
-    assert (out / "stop").exists()
-
-    status, said = ended(head, submit(head, *command))
-    assert status == "SUCCEEDED", said
-    assert starts(log_of(out))[-1]["step"] == stopped["step"] and not (out / "stop").exists()
-    undisturbed = tmp_path / "undisturbed"
-    run_ranks(recipe, undisturbed, world=2)
-    assert_same_run(out, undisturbed)
 
 
 def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # noqa: F811
@@ -167,7 +155,45 @@ def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # no
     command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path))]
     name = submit(head, *command, "--out", str(tmp_path / "run"))
     status, said = ended(head, name)
-    assert status == "FAILED" and JobSubmissionClient(head).get_job_info(name).driver_exit_code == 1
+    assert status == "FAILED" and JobSubmissionClient(head[0]).get_job_info(name).driver_exit_code == 1
     assert len(starts(log_of(tmp_path / "run"))) == 1
     assert "loss nan" in said or "loss inf" in said, said
     assert "Last good checkpoint: none" in said and "Traceback" not in said
+
+
+def test_a_job_that_is_killed_and_stopped_and_whose_node_goes_ends_with_the_same_bits(head, shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, steps=STEPS, saving__every=EVERY)
+    out = tmp_path / "run"
+    command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path)), "--out", str(out)]
+    command += ["--ranks", "2"]
+    first = submit(head, *command)
+    saved = out / "checkpoints" / f"step-{EVERY:09d}" / "manifest.json"
+    rows = rows_when(out, lambda rows: saved.exists() and rows[-1]["kind"] == "train")
+    trained = [row for row in rows if row["kind"] == "train"]
+    time.sleep(0.4 * (trained[-1]["time"] - trained[-2]["time"]))  # in the middle of the next
+    os.kill(rows[0]["pids"][1], signal.SIGKILL)
+    rows = rows_when(out, lambda rows: len(starts(rows)) == 2 and rows[-1]["kind"] == "train" and rows[-1]["step"] > EVERY)
+    assert starts(rows)[1]["step"] == EVERY and starts(rows)[1]["world"] == 2
+
+    JobSubmissionClient(head[0]).stop_job(first)  # at once: `ray job stop` needs seconds to start
+    status, said = ended(head, first)
+    rows = log_of(out)
+    stopped = rows[-1]
+    assert status == "STOPPED" and stopped["kind"] == "stopped" and stopped["step"] < STEPS, said
+    assert (
+        f"from step {EVERY}, again: a rank had ended" in said and f"step {stopped['step']} of {STEPS} is saved" in said
+    )
+    assert (out / "stop").exists()
+
+    last = submit(head, *command, "--set", "saving.every=1000")
+    rows_when(out, lambda rows: len(starts(rows)) == 3 and rows[-1]["kind"] == "train")
+    announce_its_end(head)
+    status, said = ended(head, last)
+    assert status == "SUCCEEDED", said
+    rows = log_of(out)
+    assert starts(rows)[-1]["step"] == stopped["step"] and not (out / "stop").exists()
+    saved = [row["step"] for row in rows[rows.index(starts(rows)[-1]) :] if row["kind"] == "checkpoint"]
+    assert len(saved) == 2 and saved[1] == STEPS  # the first because of the announcement
+    undisturbed = tmp_path / "undisturbed"
+    run_ranks(recipe, undisturbed, world=2)
+    assert_same_run(out, undisturbed)
