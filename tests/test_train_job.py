@@ -172,7 +172,9 @@ def test_a_job_that_is_killed_and_stopped_and_whose_node_goes_ends_with_the_same
     trained = [row for row in rows if row["kind"] == "train"]
     time.sleep(0.4 * (trained[-1]["time"] - trained[-2]["time"]))  # in the middle of the next
     os.kill(rows[0]["pids"][1], signal.SIGKILL)
-    rows = rows_when(out, lambda rows: len(starts(rows)) == 2 and rows[-1]["kind"] == "train" and rows[-1]["step"] > EVERY)
+    rows = rows_when(
+        out, lambda rows: len(starts(rows)) == 2 and rows[-1]["kind"] == "train" and rows[-1]["step"] > EVERY
+    )
     assert starts(rows)[1]["step"] == EVERY and starts(rows)[1]["world"] == 2
 
     JobSubmissionClient(head[0]).stop_job(first)  # at once: `ray job stop` needs seconds to start
