@@ -25,6 +25,7 @@ from model.features import clip_pixels
 from model.views import clip_view, crop_around, pose_view
 from training.cached import KINDS, CachedShards
 from training.draws import keyed_seed
+from training.handover import received, reduced, stacked
 from training.order import Order
 from training.recipe import Drop
 from training.shards import Shards
@@ -61,6 +62,9 @@ class MicroBatch:
     moments: torch.Tensor | None = None
     clip_states: torch.Tensor | None = None
     corrupt: list[tuple[str, str]] = field(default_factory=list)
+
+    def __reduce__(self):
+        return reduced(MicroBatch, vars(self))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
@@ -253,8 +257,7 @@ def micro_batch(
             corrupt.append((ids[-1], str(error)))
             row = {"valid": torch.tensor(0.0)}
         rows.append({**blank, **row, **drawn})
-    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    return MicroBatch(t=t, ids=ids, corrupt=corrupt, **stacked)
+    return MicroBatch(t=t, ids=ids, corrupt=corrupt, **stacked(rows))
 
 
 def _made(
@@ -276,17 +279,14 @@ def loader(
     options: dict[str, Any] = {}
     if workers:
         options = {"prefetch_factor": prefetch, "multiprocessing_context": "fork", "worker_init_fn": _worker}
-    return iter(
+    made = iter(
         DataLoader(
-            batches,
-            sampler=range(start, stop),
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=pin,
-            collate_fn=_as_it_is,
-            **options,
-        )  # fmt: skip
-    )
+            batches, sampler=range(start, stop), batch_size=None, num_workers=workers, pin_memory=pin,
+            collate_fn=_as_it_is, **options,
+        )
+    )  # fmt: skip
+    # pinning has a thread of its own that receives
+    return received(made) if workers and not pin else made
 
 
 def _as_it_is(batch: MicroBatch) -> MicroBatch:
