@@ -15,12 +15,14 @@ import webdataset as wds
 from torch.utils.data import DataLoader
 
 from tests.bench.duel import Bench, core_seconds, duel
-from training.batches import MicroBatches, Preparation, loader, tensors_of
+from training.batches import MicroBatch, MicroBatches, Preparation, loader, tensors_of
 from training.index import ShardIndex, read_index
 from training.order import Order
 from training.shards import Shards
 
-WINDOW = 4
+WINDOW, ENDLESS = 4, 10**9
+BUFFER = 1000  # samples
+TURN, TURNS = 4, 5  # batches of a turn, turns of a round
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Ours:
         order = Order(self.shards.index.counts, seed=0, lanes=1, batch=given.micro, window=WINDOW)
         self.batches = MicroBatches(self.shards, order, given.ready, 0, 0, 1, given.micro)
         self.workers, self.epochs, self.length = workers, 0, order.steps_per_epoch
+
+    def endless(self) -> Iterator[object]:
+        return loader(self.batches, 0, ENDLESS, 0, prefetch=4, pin=False)
 
     def __call__(self) -> None:
         begin = self.epochs * self.length
@@ -90,11 +95,19 @@ class Webdataset:
     """webdataset on the same tars, as its users write it: shards shuffled, then a buffer of 1,000 samples."""
 
     def __init__(self, given: Input, workers: int):
-        tars = given.tars()
-        shuffled = wds.WebDataset(tars, shardshuffle=len(tars), seed=0, empty_check=False).shuffle(1000)
-        self.data = shuffled.map(Prepared(given.ready)).batched(given.micro, collation_fn=stacked)
-        self.workers = workers
+        self.given, self.workers, self.data = given, workers, self._pipeline(given, given.tars())
         self.options = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+
+    @staticmethod
+    def _pipeline(given: Input, tars: list[str], initial: int = 100) -> wds.WebDataset:
+        shuffled = wds.WebDataset(tars, shardshuffle=len(tars), seed=0, empty_check=False).shuffle(
+            BUFFER, initial=initial
+        )
+        return shuffled.map(Prepared(given.ready)).batched(given.micro, collation_fn=stacked)
+
+    def endless(self) -> Iterator[object]:
+        """In one long epoch with a buffer that is full: in a short one it reads at the beginning and then no more."""
+        return iter(DataLoader(self._pipeline(self.given, self.given.tars() * 100, BUFFER), batch_size=None))
 
     def __call__(self) -> None:
         feed = DataLoader(self.data, batch_size=None, num_workers=self.workers, **self.options)
@@ -102,11 +115,17 @@ class Webdataset:
 
 
 def bench_loader(bench: Bench, given: Input, rounds: int, workers: tuple[int, ...] = (0, 2)) -> None:
-    samples = given.index().samples
+    """Without workers both take turns every few batches; workers' core seconds are known when they end, so by epochs."""
     for count in workers:
-        times = duel(Ours(given, count), Webdataset(given, count), rounds, core_seconds)
+        ours, theirs = Ours(given, count), Webdataset(given, count)
+        if count:
+            samples, times = given.index().samples, duel(ours, theirs, rounds, core_seconds)
+        else:
+            mine, others = ours.endless(), theirs.endless()
+            samples = TURN * given.micro
+            times = duel(lambda: _drain(mine, TURN), lambda: _drain(others, TURN), TURNS * rounds, core_seconds)  # noqa: B023
         what = f"loader, exact shuffle, {count or 'no'} workers"
-        bench.rate(what, "webdataset, buffer of 1,000", samples, "samples", times, least=1.0, per="core s")
+        bench.rate(what, f"webdataset, buffer of {BUFFER:,}", samples, "samples", times, least=1.0, per="core s")
 
 
 def bench_reading(bench: Bench, given: Input, rounds: int) -> None:
@@ -149,33 +168,53 @@ def bench_reading(bench: Bench, given: Input, rounds: int) -> None:
         os.close(descriptor)
 
 
-def bench_waiting(bench: Bench, given: Input, steps: int, workers: int = 2, blocks: int = 4) -> None:
+class Paced(MicroBatches):
+    """Each takes as long as it is told: what a busy neighbour takes of the cores does not change the rate."""
+
+    pace = 0.0  # seconds
+
+    def __getitem__(self, number: int) -> MicroBatch:
+        started = time.perf_counter()
+        made = super().__getitem__(number)
+        time.sleep(max(0.0, started + self.pace - time.perf_counter()))
+        return made
+
+
+def bench_waiting(bench: Bench, given: Input, steps: int, workers: int = 2, micro: int = 2, blocks: int = 4) -> None:
     """The trainer's loader, 1.2 times faster than a step that sleeps: the share of the time that the step waits.
 
-    Rate and waiting are measured in turn, since a neighbour may come and go; a step that waits for the loader to start,
-    or to fill up after its rate was measured, does not count.
+    Once as fast as it is, and once paced by the clock. Rate and waiting are measured in turn, since a neighbour may come
+    and go; a step that waits for the loader to fill up after its rate was measured does not count.
     """
-    ours = Ours(given, workers)
-    prefetch, measured, skipped, each = 4, 24, 8, max(1, steps // blocks)
-    feed = loader(ours.batches, 0, 10**9, workers, prefetch, pin=False)
-    waits, whole = [], []
-    for _ in range(blocks):
-        _drain(feed, prefetch * workers + 1)  # what was made ahead says nothing about the rate
-        step = 1.2 * _drain(feed, measured) / measured
-        for number in range(skipped + each):
-            before = time.perf_counter()
-            next(feed)
-            waited = time.perf_counter() - before
-            time.sleep(max(0.0, step - waited) if number < skipped else step)
-            if number >= skipped:
-                waits.append(waited)
-                whole.append(time.perf_counter() - before)
-    del feed
-    share, last = sum(waits) / sum(whole), float(np.quantile(np.array(waits) / np.median(whole), 0.99))
-    bench.row(
-        f"data wait, {len(waits)} steps of sleep", f"{sum(waits) * 1000:.0f} ms, p99 {last:.1%} of a step",
-        "the steps, loader 1.2 x as fast", f"{sum(whole):.0f} s", share, most=0.01, shown=f"{share:.2%}",
-    )  # fmt: skip
+    shards = Shards(given.index(), given.cache)
+    order = Order(shards.index.counts, seed=0, lanes=1, batch=micro, window=WINDOW)
+    paced = Paced(shards, order, given.ready, 0, 0, 1, micro)
+    prefetch, each = 4, max(1, steps // blocks)
+    for name, factor in (("", 0.0), (", paced", 3.0)):
+        started = time.perf_counter()
+        paced.pace = 0.0
+        for number in range(8):
+            paced[number]
+        paced.pace = factor * (time.perf_counter() - started) / 8
+        feed = loader(paced, 0, ENDLESS, workers, prefetch, pin=False)
+        waits, whole = [], []
+        for _ in range(blocks):
+            _drain(feed, prefetch * workers + 1)  # what was made ahead says nothing about the rate
+            step = 1.2 * _drain(feed, 24) / 24
+            for number in range(-10, each):
+                before = time.perf_counter()
+                next(feed)
+                waited = time.perf_counter() - before
+                time.sleep(step)
+                if number >= 0:
+                    waits.append(waited)
+                    whole.append(time.perf_counter() - before)
+        del feed
+        share, worst = sum(waits) / sum(whole), float(np.quantile(waits, 0.99) / np.median(whole))
+        bench.row(
+            f"data wait, {len(waits)} steps of sleep", f"{sum(waits) * 1000:.0f} ms, p99 {worst:.1%} of a step",
+            f"the steps, loader 1.2 x as fast{name}", f"{sum(whole):.0f} s", share, most=0.01, shown=f"{share:.2%}",
+        )  # fmt: skip
 
 
 def _drain(feed: Iterator, count: int) -> float:

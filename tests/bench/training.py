@@ -33,7 +33,7 @@ class Size:
     rounds: int = 5
     waiting_steps: int = 200
     step_samples: int = 32
-    steps: int = 10
+    steps: int = 12
 
 
 def quiet() -> None:
