@@ -36,11 +36,21 @@ def stacked(rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def received(made: Iterator[T]) -> Iterator[T]:
-    """The same, each received while the one before is used: even one descriptor is a matter of milliseconds."""
+    """The same, each received while the one before is used: even one descriptor is a matter of milliseconds.
+
+    So is giving back the memory of one: 9 ms for 53 MB. It is done then, too, so the last two are kept alive.
+    """
+
+    def following(spent: list[T]) -> T | None:
+        spent.clear()
+        return next(made, None)
+
     with ThreadPoolExecutor(1, thread_name_prefix="received") as thread:
-        coming = thread.submit(next, made, None)
+        before: list[T] = []
+        coming = thread.submit(following, [])
         while (one := coming.result()) is not None:
-            coming = thread.submit(next, made, None)
+            coming = thread.submit(following, before)
+            before = [one]
             yield one
 
 

@@ -180,17 +180,17 @@ class Paced(MicroBatches):
         return made
 
 
-def bench_waiting(bench: Bench, given: Input, steps: int, workers: int = 2, micro: int = 2, blocks: int = 4) -> None:
+def bench_waiting(bench: Bench, given: Input, steps: int, workers: int = 2, blocks: int = 4) -> None:
     """The trainer's loader, 1.2 times faster than a step that sleeps: the share of the time that the step waits.
 
     Once as fast as it is, and once paced by the clock. Rate and waiting are measured in turn, since a neighbour may come
     and go; a step that waits for the loader to fill up after its rate was measured does not count.
     """
     shards = Shards(given.index(), given.cache)
-    order = Order(shards.index.counts, seed=0, lanes=1, batch=micro, window=WINDOW)
-    paced = Paced(shards, order, given.ready, 0, 0, 1, micro)
+    order = Order(shards.index.counts, seed=0, lanes=1, batch=given.micro, window=WINDOW)
+    paced = Paced(shards, order, given.ready, 0, 0, 1, given.micro)
     prefetch, each = 4, max(1, steps // blocks)
-    for name, factor in (("", 0.0), (", paced", 3.0)):
+    for name, factor in (("", 0.0), (", paced", 2.0)):
         started = time.perf_counter()
         paced.pace = 0.0
         for number in range(8):
