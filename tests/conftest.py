@@ -40,8 +40,9 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side in processes (`make test`), a file stays together, and so does all that shares the one Ray."""
     for item in items:
-        on_ray = "ray_cluster" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
+        if not item.get_closest_marker("xdist_group"):
+            on_ray = "ray_cluster" in item.fixturenames
+            item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
 
 
 @pytest.fixture(scope="session")
