@@ -56,8 +56,9 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
     if recipe.engine.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
         model.controlnet.enable_gradient_checkpointing()
-    if recipe.engine.channels_last:
-        model.to(memory_format=torch.channels_last)
+    if recipe.engine.channels_last:  # the model's own: training/engine.py
+        pipeline.vae.to(memory_format=torch.channels_last)
+        pipeline.image_encoder.to(memory_format=torch.channels_last)
     if recipe.engine.compile:
         for network in (model.unet, model.controlnet):
             for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):

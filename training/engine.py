@@ -53,8 +53,20 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
 class Trained:
     """The engine and what is trained in it, by name."""
 
-    def __init__(self, engine: Any, stage: int, names: dict[str, nn.Parameter], ema: float | None):
+    def __init__(
+        self, engine: Any, stage: int, names: dict[str, nn.Parameter], ema: float | None, channels_last: bool
+    ):
         self.engine, self.stage, self.parameters, self.decay = engine, stage, names, ema
+        self.channels_last = channels_last
+
+    def __call__(self, *arguments: torch.Tensor) -> torch.Tensor:
+        """`FaceMakeUp.forward`. Pictures go in with their channels last, where that was asked for, and stay so: a
+        convolution follows its input or its weights."""
+        if self.channels_last:
+            arguments = [
+                value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value for value in arguments
+            ]
+        return self.engine(*arguments)
 
     @property
     def module(self) -> FaceMakeUp:
@@ -163,10 +175,11 @@ def wrap(model: FaceMakeUp, recipe: TrainRecipe, world: int) -> Trained:
     values = {name: parameter.detach().clone() for name, parameter in names.items()}
     options = recipe.optimiser
     optimiser = torch.optim.AdamW(
-        list(names.values()), lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
-    )
+        list(names.values()), lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay,
+        fused=_fused(recipe),
+    )  # fmt: skip
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimiser, config=deepspeed_config(recipe, world))
-    trained = Trained(engine, recipe.engine.zero, names, recipe.saving.ema)
+    trained = Trained(engine, recipe.engine.zero, names, recipe.saving.ema, recipe.engine.channels_last)
     trained.prepare_state()
     # in half precision DeepSpeed made the masters out of the rounded copies
     for name, value in values.items():
@@ -174,7 +187,17 @@ def wrap(model: FaceMakeUp, recipe: TrainRecipe, world: int) -> Trained:
         if recipe.saving.ema:
             trained.set_full(name, "ema", value)
     require_masters(trained, model)
+    if recipe.engine.channels_last and recipe.engine.zero < 3:
+        # DeepSpeed keeps trained parameters (under stage 3 all of them) in flat pieces, and sends none that is not plain
+        for name, parameter in model.named_parameters():
+            if name not in names and parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return trained
+
+
+def _fused(recipe: TrainRecipe) -> bool:
+    """One kernel for all tensors where the masters are on a GPU; offloaded ones are stepped on the CPU."""
+    return torch.cuda.is_available() and recipe.engine.device != "cpu" and not recipe.engine.offload_optimiser
 
 
 def require_masters(trained: Trained, model: nn.Module) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -183,7 +183,7 @@ def _step(
     total = torch.zeros((), device=device)
     for micro in micros:
         inputs = parts.encoders(micro)
-        prediction = trained.engine(*inputs.arguments())
+        prediction = trained(*inputs.arguments())
         target = target_of(parts.encoders.scheduler, inputs.latents, inputs.noise, inputs.timesteps)
         weights = min_snr_weights(parts.encoders.scheduler, inputs.timesteps, recipe.objective.min_snr_gamma)
         loss = share_of_step(losses(prediction, target), weights, micro.valid.to(device), valid, len(micros) * world)
@@ -226,24 +226,30 @@ def _collapsed(
 
 
 def _ids_of_all(micros: list[MicroBatch]) -> list[str]:
-    """The ids of a step's samples; a collective call, for which there is time: the run ends."""
-    everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everywhere, [name for micro in micros for name in micro.ids])
-    return [name for ids in everywhere for name in ids]
+    return _of_all([name for micro in micros for name in micro.ids])
+
+
+def _of_all(mine: list[Any]) -> list[Any]:
+    """Every rank's, by rank; a collective call, for what is rare."""
+    everywhere: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everywhere, mine)
+    return [item for items in everywhere for item in items]
 
 
 def _report_corrupt(
     recipe: TrainRecipe, micros: list[MicroBatch], records: Records, step: int, now: int, so_far: int
 ) -> None:
-    """Write down what was corrupt on this rank; `now`, `so_far`: counted over all ranks."""
-    mine = [problem for micro in micros for problem in micro.corrupt]
-    for name, why in mine:
+    """Write down what was corrupt; `now`, `so_far`: counted over all ranks, so that all come here or none."""
+    if not now:
+        return
+    problems = _of_all([problem for micro in micros for problem in micro.corrupt])
+    for name, why in problems:
         records.write("corrupt", step, id=name, why=why)
     seen = step * recipe.batch.size
-    if now and so_far > 1 and so_far / seen > recipe.data.corrupt_share:
+    if so_far > 1 and so_far / seen > recipe.data.corrupt_share:
         raise TooManyCorrupt(
             f"{so_far} of {seen} samples are corrupt, more than data.corrupt_share ({recipe.data.corrupt_share}): "
-            f"e.g. {mine[0] if mine else 'on another rank'}; see log.jsonl"
+            f"e.g. {problems[0]}; see log.jsonl"
         )
 
 

@@ -263,8 +263,10 @@ def test_a_few_corrupt_samples_are_listed_and_many_stop_the_run(shards, base, tm
     told = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps({**told, "sha256": hashlib.sha256(data).hexdigest()}))
     out = tmp_path / "tolerant"
-    run_ranks(recipe_for(copy, base, data__corrupt_share=0.5, steps=7), out)
-    assert 0 < len(log_of(out, "corrupt")) <= 8 and all(row["why"] for row in log_of(out, "corrupt"))
+    run_ranks(recipe_for(copy, base, data__corrupt_share=0.5, steps=7), out, world=2)
+    listed = log_of(out, "corrupt")
+    assert {row["id"] for row in listed} == {index.id(1, position) for position in range(8)} and len(listed) == 8
+    assert all(row["why"] for row in listed), "of both ranks, in an epoch that sees all 56 samples"
     with pytest.raises(AssertionError, match="samples are corrupt, more than data.corrupt_share"):
         run_ranks(recipe_for(copy, base, data__corrupt_share=0.001, steps=7), tmp_path / "strict")
 

@@ -1,0 +1,61 @@
+"""What else the engine can be asked for: half precision over fp32 masters, state in main memory, less memory for more work."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.training.ranks import log_of, recipe_for, run_ranks
+from tests.training.test_trainer import weights_of
+from training.assembly import assemble
+
+STEPS = 3
+
+
+def run(recipe, out, world=1):
+    """Losses, and the masters at the end."""
+    run_ranks(recipe, out, world)
+    masters = {key: value for key, value in weights_of(out)[1].items() if key.startswith("master/")}
+    return [row["loss"] for row in log_of(out, "train")], masters
+
+
+@pytest.fixture(scope="module")
+def usual(shards, base, tmp_path_factory):
+    """ZeRO-2, fp32, everything where it is used."""
+    return run(recipe_for(shards, base, steps=STEPS), tmp_path_factory.mktemp("usual"))
+
+
+@pytest.mark.parametrize(("zero", "world"), [(1, 1), (2, 2), (3, 2)])
+def test_in_bf16_masters_move_by_less_than_bf16_can_tell(shards, base, tmp_path, usual, zero, world):
+    """At a small rate nearly every weight stays where it is in bf16 (the released checkpoint was trained so)."""
+    recipe = recipe_for(
+        shards, base, steps=STEPS, engine__zero=zero, engine__dtype="bf16",
+        optimiser={"rate": 1e-6, "warmup": 0, "eps": 1e-8, "weight_decay": 0.0, "schedule": "constant"},
+    )  # fmt: skip
+    losses, masters = run(recipe, tmp_path, world)
+    assert losses[0] == pytest.approx(usual[0][0], rel=0.02)
+    assert all(value.dtype == torch.float32 for value in masters.values())
+    # each tensor by what it started from; what starts at zero moves in any precision
+    started = dict(assemble(recipe, 0, 1, torch.device("cpu")).model.trainable())
+    pairs = [(started[name], masters[f"master/{name}"]) for name in started if started[name].abs().min() > 0]
+    moved = sum(int((now != then).sum()) for then, now in pairs)
+    moved_in_bf16 = sum(int((now.bfloat16() != then.bfloat16()).sum()) for then, now in pairs)
+    total = sum(then.numel() for then, _ in pairs)
+    assert moved > 0.8 * total and moved_in_bf16 < 0.1 * total, (moved / total, moved_in_bf16 / total)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"zero": 2, "offload_optimiser": True},
+        {"zero": 3, "offload_optimiser": True, "offload_parameters": True},
+        {"zero": 2, "gradient_checkpointing": True},
+        {"zero": 2, "channels_last": True},
+    ],
+    ids=lambda engine: "-".join(name for name in engine if name != "zero"),
+)
+def test_what_saves_memory_changes_no_step(shards, base, tmp_path, usual, engine):
+    recipe = recipe_for(shards, base, steps=STEPS, **{f"engine__{name}": value for name, value in engine.items()})
+    losses, masters = run(recipe, tmp_path)
+    assert losses == pytest.approx(usual[0], rel=1e-5)
+    assert max(float((masters[key] - value).abs().max()) for key, value in usual[1].items()) < 1e-5
