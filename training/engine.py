@@ -53,9 +53,7 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
 class Trained:
     """The engine and what is trained in it, by name."""
 
-    def __init__(
-        self, engine: Any, stage: int, names: dict[str, nn.Parameter], ema: float | None, channels_last: bool
-    ):
+    def __init__(self, engine: Any, stage: int, names: dict[str, nn.Parameter], ema: float | None, channels_last: bool):
         self.engine, self.stage, self.parameters, self.decay = engine, stage, names, ema
         self.channels_last = channels_last
 
