@@ -122,7 +122,7 @@ demo: $(READY_DEMO)
 JOBS ?= 2
 
 test: sample $(READY_DEMO)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

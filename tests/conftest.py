@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,13 +39,33 @@ JOB_AGENT_PORT = 52365  # fixed by Ray for a head that `ray.init` starts: a seco
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+# what takes minutes begins first, or one process would wait for the other at the end
+LONG = ("test_conditions_learnt.py", "test_trainer.py", "test_train_job.py", "test_engine.py", "test_validation.py")
+
+
+@lru_cache
+def shares_ray(file: str) -> bool:
+    return bool(re.search(r"\b(ray_cluster|finished)\b", (ROOT / file).read_text()))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side in processes (`make test`), a file stays together, and so does all that shares the one Ray."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            on_ray = "ray_cluster" in item.fixturenames
-            item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return 0 if shares_ray(file) else 1 if file.endswith(LONG) else 2
+
+    items.sort(key=place)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`make test` runs files side by side in processes; all that share the one Ray stay in one of them."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if shares_ray(file) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -120,10 +120,10 @@ def nearest_own(parts: Parts, panel: Panel, draws: int) -> float:
 @pytest.mark.parametrize(
     ("path", "steps", "own"),
     [
-        pytest.param("identity", 220, 0.9, marks=pytest.mark.xdist_group("learnt-1")),
-        pytest.param("pose", 300, 0.9, marks=pytest.mark.xdist_group("learnt-2")),
-        pytest.param("text", 240, 0.3, marks=pytest.mark.xdist_group("learnt-1")),
-        pytest.param("clip", 240, 0.06, marks=pytest.mark.xdist_group("learnt-2")),
+        ("identity", 220, 0.9),
+        ("pose", 300, 0.9),
+        ("text", 240, 0.3),
+        ("clip", 240, 0.06),
     ],
 )
 def test_a_condition_is_learnt(world, tmp_path, path, steps, own):
