@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-import s3fs
 import yaml
 
 from curation.run import Run
 from jobs import curate as job
+from tests.bucket import s3_bucket
 from tests.world import fork, shard_hashes, start_driver
 
 
@@ -80,33 +80,15 @@ def test_the_same_command_as_a_ray_job(finished, small_world, ray_cluster, tmp_p
 
 def test_a_run_directory_in_a_bucket(finished, small_world, ray_cluster, tmp_path):
     """From nothing to shards through a real S3 server: the same bytes as on a disk."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        keys = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in keys.items():
-                patch.setenv(name, value)
-            s3fs.S3FileSystem.clear_instance_cache()  # of the servers of other tests
-            root = "s3://faces/runs/small"
-            run = Run(root)
-            run.fs.mkdir("faces")
-            driver = start_driver(root, small_world / "recipe.yaml", ray_cluster["address"], **keys)
-            said, _ = driver.communicate(timeout=400)
-            assert driver.returncode == 0, said
-            hashes = {os.path.basename(path): sha(run, path) for path in run.glob("shards/small/*")}
-            assert hashes == shard_hashes(finished)
-            assert run.exists("report.html")
-    finally:
-        server.stop()
+    with s3_bucket("faces") as keys:
+        root = "s3://faces/runs/small"
+        run = Run(root)
+        driver = start_driver(root, small_world / "recipe.yaml", ray_cluster["address"], **keys)
+        said, _ = driver.communicate(timeout=400)
+        assert driver.returncode == 0, said
+        hashes = {os.path.basename(path): sha(run, path) for path in run.glob("shards/small/*")}
+        assert hashes == shard_hashes(finished)
+        assert run.exists("report.html")
 
 
 def sha(run: Run, path: str) -> str:

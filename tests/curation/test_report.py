@@ -12,13 +12,13 @@ from pathlib import Path
 import fake_run
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from curation import figures, ledger
 from curation.report import main
 from curation.report_html import build
 from curation.run import Run
+from tests.bucket import s3_bucket
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,24 +118,14 @@ def test_the_file_itself_can_be_run(run: Run, tmp_path: Path):
     assert "40 kept of 80 candidates" in done.stdout
 
 
-def test_in_a_bucket(monkeypatch, capsys):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(key, "testing")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def test_in_a_bucket(capsys):
+    with s3_bucket("runs"):
         run = Run("s3://runs/fake")
-        run.fs.mkdir("runs")
         fake_run.build(run.root)
         assert main([run.root]) == 0
         assert "s3://runs/fake/report.html" in capsys.readouterr().out
         page = run.read_bytes("report.html").decode()
         assert "40 kept of 80 candidates" in page and page.count("data:image/jpeg") > 60
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize("scale", ["log", "linear", "count"])

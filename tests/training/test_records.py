@@ -7,11 +7,11 @@ import time
 
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 import training.launch
 from jobs.train_view import Tail, View
+from tests.bucket import s3_bucket
 from tests.training.ranks import recipe_for, start_ranks
 from training import records
 from training.checkpoint import Checkpoints
@@ -21,24 +21,8 @@ from training.records import Records
 
 @pytest.fixture(scope="module")
 def bucket():
-    """On a real S3 server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "nobody",
-        "AWS_SECRET_ACCESS_KEY": "nothing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in keys.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()  # of the servers of other tests
-        s3fs.S3FileSystem().mkdir("trained")
+    with s3_bucket("trained"):
         yield "s3://trained"
-    server.stop()
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def lines(place):

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
+from tests.bucket import s3_bucket
 from tests.training.loopback import serving
 from tests.training.made_shards import make_shards, sample
 from training import shards as shards_module
@@ -57,25 +57,11 @@ def web(folder):
 @pytest.fixture(scope="module")
 def bucket(folder):
     """The shards on a real S3 server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "nobody",
-        "AWS_SECRET_ACCESS_KEY": "nothing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in keys.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()  # of the servers of other tests
+    with s3_bucket("faces-to-read"):
         fs = s3fs.S3FileSystem()
-        fs.mkdir("faces-to-read")
         for path in folder.iterdir():
             fs.put_file(str(path), f"faces-to-read/shards/{path.name}")
         yield "s3://faces-to-read/shards"
-    server.stop()
 
 
 def expected(shard: int, position: int) -> dict[str, bytes]:
