@@ -15,6 +15,7 @@ from training.flops import flops_of, peak_flops
 from training.recipe import TrainRecipe
 
 WINDOW = 20  # steps of a mean that is compared: one batch's loss says little
+FIRST = 5  # steps whose mean is the first to be beaten: before the rate has grown
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Meter:
     config: ModelConfig
     device: torch.device
     world: int
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     waited: float = 0.0
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -83,12 +84,11 @@ class Collapse:
     def seen(self, step: int, loss: float) -> bool:
         """`step`: finished steps; True: it has collapsed."""
         self._last.append(loss)
-        if len(self._last) < WINDOW:
-            return False
-        mean = sum(self._last) / WINDOW
-        if self.lowest is None or mean < self.lowest:
+        mean = sum(self._last) / len(self._last)
+        full = len(self._last) == WINDOW
+        if (self.lowest is None and len(self._last) == FIRST) or (full and mean < self.lowest):
             self.lowest, self.at = mean, step
-        return mean > self.factor * self.lowest
+        return full and mean > self.factor * self.lowest
 
     def facts(self) -> dict[str, Any]:
         """For the manifest of a checkpoint."""

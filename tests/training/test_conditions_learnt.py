@@ -18,7 +18,7 @@ from model.config import load_config
 from model.features import FaceConditions
 from model.pipeline import FaceMakeUpPipeline
 from tests.training.coded_faces import COUNT, coded_base, coded_shards, small_config
-from tests.training.ranks import recipe_for, run_ranks
+from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_cached import make_cache
 from tests.training.test_trainer import weights_of
 from training.assembly import Parts, assemble
@@ -139,6 +139,17 @@ def test_with_the_condition_cut_nothing_is_learnt(world, tmp_path):
     found = measured(world, "identity", tmp_path, 60, never=True)
     print(found)
     assert found.after < 0.1 and found.own < 0.1
+
+
+def test_a_hundredfold_rate_is_flagged_within_two_hundred_steps(world, tmp_path):
+    """Here, since only from a base that has learnt can the loss rise to three times what it was."""
+    usual = recipe(world, {}, 200)
+    wild = usual.optimiser.model_copy(update={"rate": 0.6, "clip": 0.0, "warmup": 200})
+    saving = usual.saving.model_copy(update={"every": 5, "keep": 40})
+    with pytest.raises(AssertionError, match="Last checkpoint from before: .*step-0000000"):
+        run_ranks(usual.model_copy(update={"optimiser": wild, "saving": saving}), tmp_path)
+    (told,) = log_of(tmp_path, "diverged")
+    assert told["step"] <= 200 and len(told["ids"]) == 32 and told["lowest_loss_at"] < told["step"]
 
 
 def test_the_pose_encoder_hands_on_what_it_sees(world):
