@@ -122,7 +122,7 @@ def nearest_own(parts: Parts, panel: Panel, draws: int) -> float:
     [
         ("identity", 220, 0.9),
         ("pose", 300, 0.9),
-        ("text", 240, 0.3),
+        ("text", 320, 0.5),
         ("clip", 240, 0.06),
     ],
 )

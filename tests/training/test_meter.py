@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.config import load_config
-from tests.training.ranks import log_of, recipe_for, run_ranks
+from tests.training.ranks import recipe_for, run_ranks
 from training import meter as meter_module
 from training.flops import flops_of
 from training.meter import FIRST, WINDOW, Collapse, Meter
