@@ -40,9 +40,9 @@ class _OpenFile:
     def __init__(self, path: Path | str):
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def __del__(self) -> None:
+    def __del__(self, close=os.close) -> None:  # bound: at the interpreter's end modules are gone
         if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+            close(self.descriptor)
 
 
 class Shards:
