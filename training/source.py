@@ -95,7 +95,8 @@ def verify_once(path: Path, sha256: str, notes: Path) -> None:
     """
     status = retrying(str(path), lambda: os.stat(path))
     facts = json.dumps([str(path), status.st_size, status.st_mtime_ns, sha256])
-    note = notes / hashlib.sha256(facts.encode()).hexdigest()[:24]
+    # Python's own hash: OpenSSL's takes a lock, which a process that is forked meanwhile would wait for for ever
+    note = notes / hashlib.blake2b(facts.encode(), digest_size=12).hexdigest()
     if note.exists():
         return
     with locked(notes / f"{note.name}.lock"):
