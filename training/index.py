@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import uuid
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,11 @@ class ShardIndex:
             np.array(meta[key], dtype=np.int64) for key in ("counts", "bytes", "revisions")
         )
         self._starts = np.append(0, np.cumsum(self.counts))
+        # here, not when first read: functools.cached_property has a lock, which a process that is forked meanwhile
+        # would wait for for ever
+        self._ids, self._offsets, self._sizes = (
+            np.load(self.path / f"{name}.npy", mmap_mode="r") for name in ("ids", "offsets", "sizes")
+        )
 
     def __reduce__(self):
         return ShardIndex, (str(self.path),)
@@ -63,18 +67,6 @@ class ShardIndex:
     @property
     def samples(self) -> int:
         return int(self._starts[-1])
-
-    @cached_property
-    def _ids(self) -> np.ndarray:
-        return np.load(self.path / "ids.npy", mmap_mode="r")
-
-    @cached_property
-    def _offsets(self) -> np.ndarray:
-        return np.load(self.path / "offsets.npy", mmap_mode="r")
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        return np.load(self.path / "sizes.npy", mmap_mode="r")
 
     def _row(self, shard: int, position: int) -> int:
         if not 0 <= position < self.counts[shard]:

@@ -198,11 +198,10 @@ def test_threads_and_forks_read_what_they_asked_for(folder, tmp_path, monkeypatc
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(60)
-    # after them: forked in the middle of their reading a child may hang in a lock that is not ours (seen twice)
     child = FORK.Process(target=all_read, args=(shards,), daemon=True)
     child.start()
+    for thread in threads:
+        thread.join(60)
     child.join(60)
     assert not wrong and child.exitcode == 0
 
