@@ -6,6 +6,7 @@ fixed-noise loss does when samples are given each other's condition, and whether
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_cached import make_cache
 from tests.training.test_trainer import weights_of
 from training.assembly import Parts, assemble
+from training.recipe import TrainRecipe
 from training.source import locked
 from training.validation import FIXED_SEED, Panel
 
@@ -44,8 +46,24 @@ class Learnt(NamedTuple):
 
 class World(NamedTuple):
     config: str
-    shards: str
-    base: str
+    wide: str  # the same with four times the LoRA: what reads the text
+    shards: Path
+    base: Path
+
+
+class Course(NamedTuple):
+    steps: int
+    rate: float = 6e-3
+    wide: bool = False
+
+
+# the resampler of the CLIP features is the deepest of the four, and falls over at a rate that the others like
+COURSES = {
+    "identity": Course(220),
+    "clip": Course(280, rate=4e-3),
+    "pose": Course(300),
+    "text": Course(400, wide=True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,34 +74,34 @@ def world(tmp_path_factory):
     with locked(root / "coded.lock"):  # tests side by side want the same one
         base = coded_base(load_config(config), resolve("clip-vocabulary").path, root)
     shards = coded_shards(folder / "shards")
-    world = World(str(config), shards, base)
-    make_cache(recipe(world, {}, 1))  # pictures are looked at once
+    world = World(str(config), str(small_config(folder, rank=32)), shards, base)
+    make_cache(recipe(world, {}, Course(1)))  # pictures are looked at once
     return world
 
 
-def recipe(world, drop, steps):
+def recipe(world: World, drop: dict, course: Course) -> TrainRecipe:
     return recipe_for(
         world.shards,
         world.base,
-        model=world.config,
-        steps=steps,
+        model=world.wide if course.wide else world.config,
+        steps=course.steps,
         batch__size=32,
         batch__micro=32,
         batch__lanes=1,
         objective={"min_snr_gamma": 0.2, "drop": CUT | drop},  # what is drawn is decided where the noise is strong
-        optimiser={"rate": 6e-3, "betas": (0.9, 0.98), "weight_decay": 0.0, "warmup": 20, "schedule": "cosine"},
+        optimiser={"rate": course.rate, "betas": (0.9, 0.98), "weight_decay": 0.0, "warmup": 20, "schedule": "cosine"},
         engine__zero=0,
-        saving={"every": steps, "keep": 1, "ema": None, "export": False},
+        saving={"every": course.steps, "keep": 1, "ema": None, "export": False},
         seeing={"panel": 0, "log_every": 50},
     )
 
 
-def measured(world, path, out, steps, never=False) -> Learnt:
+def measured(world: World, path: str, out: Path, course: Course, never: bool = False) -> Learnt:
     """`never`: the condition is dropped from every sample of training."""
     # now and then it is dropped, so that guidance has something to guide away from; the pose stays in both halves
     drop = OTHERS[path] | {path: 1.0 if never else 0.0 if path == "pose" else 0.1}
-    run_ranks(recipe(world, drop, steps), out)
-    given = assemble(recipe(world, OTHERS[path], steps), 0, 1, torch.device("cpu"))
+    run_ranks(recipe(world, drop, course), out)
+    given = assemble(recipe(world, OTHERS[path], course), 0, 1, torch.device("cpu"))
     given.model.eval()
     panel = Panel(given, COUNT, chunk=160)
     assert panel.given == [path]
@@ -115,35 +133,25 @@ def nearest_own(parts: Parts, panel: Panel, draws: int) -> float:
     return float((distances.argmin(1) == torch.arange(COUNT)).float().mean())
 
 
-# of the two slow ones a short run shows that they are read, and that much more than chance (1/64) comes back: the rest
-# takes minutes
-@pytest.mark.parametrize(
-    ("path", "steps", "own"),
-    [
-        ("identity", 220, 0.9),
-        ("pose", 300, 0.9),
-        ("text", 320, 0.5),
-        ("clip", 240, 0.06),
-    ],
-)
-def test_a_condition_is_learnt(world, tmp_path, path, steps, own):
-    found = measured(world, path, tmp_path, steps)
+@pytest.mark.parametrize("path", COURSES)
+def test_a_condition_is_learnt(world, tmp_path, path):
+    found = measured(world, path, tmp_path, COURSES[path])
     print(path, found)
     assert found.before < 0.001, "nothing is read before training"
     assert found.after >= 0.1, "with another's condition the loss must grow"
-    assert found.own >= own, "what is drawn must be one's own"
+    assert found.own >= 0.9, "what is drawn must be one's own"
 
 
 def test_with_the_condition_cut_nothing_is_learnt(world, tmp_path):
     """The same, with the condition never given in training: the loss falls all the same, and the proof fails."""
-    found = measured(world, "identity", tmp_path, 60, never=True)
+    found = measured(world, "identity", tmp_path, Course(60), never=True)
     print(found)
     assert found.after < 0.1 and found.own < 0.1
 
 
 def test_a_hundredfold_rate_is_flagged_within_two_hundred_steps(world, tmp_path):
     """Here, since only from a base that has learnt can the loss rise to three times what it was."""
-    usual = recipe(world, {}, 200)
+    usual = recipe(world, {}, Course(200))
     wild = usual.optimiser.model_copy(update={"rate": 0.6, "clip": 0.0, "warmup": 200})
     saving = usual.saving.model_copy(update={"every": 5, "keep": 40})
     with pytest.raises(AssertionError, match="Last checkpoint from before: .*step-0000000"):
@@ -154,7 +162,7 @@ def test_a_hundredfold_rate_is_flagged_within_two_hundred_steps(world, tmp_path)
 
 def test_the_pose_encoder_hands_on_what_it_sees(world):
     """A fresh one: of 64 poses, features in front of its last layer that differ. torch's default: 5e-6."""
-    parts = assemble(recipe(world, OTHERS["pose"], 1), 0, 1, torch.device("cpu"))
+    parts = assemble(recipe(world, OTHERS["pose"], Course(1)), 0, 1, torch.device("cpu"))
     encoder, seen = parts.model.controlnet.controlnet_cond_embedding, []
     encoder.conv_out.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     encoder(Panel(parts, COUNT).inputs.pose_map)
