@@ -1,4 +1,4 @@
-"""A random tiny base and small made shards, once."""
+"""A random tiny base and small made shards, once; smaller ones in a folder and on a web server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import pytest
 
+from tests.training.loopback import serving
 from tests.training.made_shards import make_shards
+from tests.training.small_shards import small_shards
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,21 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
     random_pipeline(load_config("tiny"), resolve("clip-vocabulary").path).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """26 samples of 32 pixels in 8 shards."""
+    return small_shards(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture
+def web(folder):
+    """The same on 127.0.0.1."""
+    with serving(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def no_long_waits(monkeypatch):
+    monkeypatch.setattr("training.source.FIRST_WAIT", 0.01)

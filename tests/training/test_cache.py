@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from training import source
 from training.cache import ShardCache
 from training.source import ShardError
 
@@ -21,9 +20,7 @@ FORK = multiprocessing.get_context("fork")
 SIZE = 1000
 
 
-@pytest.fixture(autouse=True)
-def no_long_waits(monkeypatch):
-    monkeypatch.setattr(source, "FIRST_WAIT", 0.01)
+pytestmark = pytest.mark.usefixtures("no_long_waits")
 
 
 def content(number: int) -> bytes:
