@@ -163,6 +163,7 @@ def _pretrained(
         identity_dim=config.identity_dim,
         rank=config.lora_rank,
         shortcut=config.shortcut,
+        pose_channels=config.pose_channels,
         dtype=dtype,
     )
     # a record in a picture says no place of this machine

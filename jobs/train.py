@@ -7,6 +7,7 @@ python jobs/train.py ... --cluster http://head:8265                     as a Ray
 ray job submit --working-dir . -- python jobs/train.py --recipe my.yaml --out s3://bucket/my --ranks 64
 
 Started again with the same --out it goes on where it was, with any number of ranks that divides batch.lanes.
+--export writes the newest checkpoint's weights for others to load, whether the run is at its end or not.
 To stop: Ctrl-C, SIGTERM, `ray job stop` (docs/training.md: it wants more than its 3 seconds), or a file OUT/stop. The
 step that runs is finished and saved first.
 """
@@ -38,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", type=int, nargs="?", const=3, metavar="STEPS", help="trace that many steps into OUT/profile (3)"
     )
+    parser.add_argument(
+        "--export", action="store_true", help="only write OUT/export of the newest checkpoint, as at the end of a run"
+    )
     parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
     return parser
 
@@ -54,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.cluster:
             return _submit(asked, recipe)
         out = _place(asked.out)
+        if asked.export:
+            recipe = _up_to_newest(recipe, out)
         if "RANK" in os.environ:
             step = _as_rank(_with_base(recipe), out)
         else:
@@ -105,6 +111,21 @@ def _place(out: str, on_cluster: bool = False) -> str:
             "s3://bucket/..."
         )
     return str(Path(out).resolve())
+
+
+def _up_to_newest(recipe, out: str):
+    """The recipe of a run that is at its end: no step is left, the export is."""
+    from training.checkpoint import CheckpointFault, Checkpoints
+    from training.recipe import RecipeError
+
+    try:
+        saved = Checkpoints(out, rank=0, world=1, keep=1).all()
+    except CheckpointFault as error:
+        raise RecipeError(str(error)) from error
+    if not saved:
+        raise RecipeError(f"--export: no checkpoint in {out}/checkpoints; is --out the folder of a run?")
+    saving = recipe.saving.model_copy(update={"export": True})
+    return recipe.model_copy(update={"steps": saved[-1].step, "saving": saving})
 
 
 def _with_base(recipe):
@@ -168,6 +189,7 @@ def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:
 def _again(asked: argparse.Namespace) -> list[str]:
     words = ["--recipe", asked.recipe, "--out", asked.out, "--failures", str(asked.failures)]
     words += [word for change in _changes(asked) for word in ("--set", change)]
+    words += ["--export"] if asked.export else []
     return words + (["--ranks", str(asked.ranks)] if asked.ranks else [])
 
 

@@ -35,18 +35,31 @@ def train_on_ray(recipe: TrainRecipe, out: str, ranks: int | None, failures: int
     # ranks of a Ray of our own may be more than the cores: they share
     with connected(None if joining else max(ranks or 1, os.cpu_count() or 1)):
         have = ray.cluster_resources()
-        gpus = int(have.get("GPU", 0)) if recipe.engine.device != "cpu" else 0
-        ranks = ranks or max(1, gpus)
+        ranks, kind = _crew(recipe, ranks, have, joining)
         check_layout_of(recipe, ranks)
-        room = gpus or int(have.get("CPU", 0))
+        room = int(have.get(kind, 0))
         if ranks > room:
-            kind = "GPUs" if gpus else "CPUs"
             if not joining:
-                raise RecipeError(f"--ranks {ranks}: this machine has {room} {kind}")
-            say("train", f"{ranks} ranks want {ranks} {kind}, the cluster has {room}: waiting until it has grown")
+                raise RecipeError(f"--ranks {ranks}: this machine has {room} {kind}s")
+            say("train", f"{ranks} ranks want {ranks} {kind}s, the cluster has {room}: waiting until it has grown")
         forget_stop(out)
         with watched(out, recipe.steps), _signals() as heard:
-            return _fitted(_trainer(recipe, out, ranks, failures, bool(gpus)), out, failures, heard)
+            return _fitted(_trainer(recipe, out, ranks, failures, kind == "GPU"), out, failures, heard)
+
+
+def _crew(recipe: TrainRecipe, ranks: int | None, have: dict[str, float], joining: bool) -> tuple[int, str]:
+    """How many ranks, and of what each wants one: GPU or CPU. A cluster's GPUs may only come when they are asked for.
+
+    Raises:
+        RecipeError: GPUs are wanted, there is none yet, and nobody says how many there will be.
+    """
+    device, gpus = recipe.engine.device, int(have.get("GPU", 0))
+    if device == "cuda" and joining and not gpus and ranks is None:
+        raise RecipeError("engine.device is cuda and the cluster has no GPU yet: say with --ranks how many to wait for")
+    on_gpu = device != "cpu" and (gpus > 0 or (device == "cuda" and joining))
+    if not on_gpu and device == "auto" and joining:
+        say("train", "this cluster has no GPU: training on CPUs. If GPU nodes come when asked for: engine.device=cuda")
+    return ranks or max(1, gpus if on_gpu else 0), "GPU" if on_gpu else "CPU"
 
 
 def _trainer(recipe: TrainRecipe, out: str, ranks: int, failures: int, on_gpu: bool) -> Any:

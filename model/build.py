@@ -6,6 +6,7 @@ Nothing here runs code out of a folder: the classes are this package's.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from transformers import (
 
 from model.checkpoint_state import Checkpoint
 from model.config import Conditions, ModelConfig
+from model.controlnet_layout import pose_channels_of
 from model.face_unet import FaceUNet
-from model.facemakeup import FaceMakeUp
+from model.facemakeup import POSE_CHANNELS, FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from model.projector import FaceProjector
 from model.tokenizer import clip_tokenizer
@@ -43,8 +45,9 @@ def random_pipeline(config: ModelConfig, vocabulary: Path, seed: int = 0) -> Fac
             "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder)),
         }
         trained = FaceMakeUp.around(
-            unet, config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank, config.shortcut
-        )
+            unet, config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank, config.shortcut,
+            config.pose_channels,
+        )  # fmt: skip
     scheduler = DDIMScheduler.from_config(config.scheduler)
     return _pipeline(config.conditions, trained, tokenizer=clip_tokenizer(vocabulary), scheduler=scheduler, **parts)
 
@@ -59,6 +62,7 @@ def pretrained_pipeline(
     identity_dim: int = 512,
     rank: int = 128,
     shortcut: bool = True,
+    pose_channels: Sequence[int] = POSE_CHANNELS,
     dtype: torch.dtype = torch.float32,
     keep_dtypes: bool = False,
 ) -> FaceMakeUpPipeline:
@@ -66,7 +70,7 @@ def pretrained_pipeline(
 
     Args:
         base: has unet, text_encoder, tokenizer, scheduler; and vae and image_encoder where they are not named.
-        checkpoint: None for an untrained adapter of `identity_dim`, `rank` and `shortcut`.
+        checkpoint: None for an untrained adapter of `identity_dim`, `rank`, `shortcut` and `pose_channels`.
         keep_dtypes: each tensor of the checkpoint keeps its own instead of `dtype`: for writing it elsewhere. The
             authors' is of two, and a model of two dtypes cannot be drawn with.
 
@@ -84,7 +88,9 @@ def pretrained_pipeline(
     if checkpoint is not None:
         dimensions = checkpoint.dimensions()
         identity_dim, rank = dimensions.identity, dimensions.rank
-    trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank, shortcut)
+        if checkpoint.controlnet is not None:
+            pose_channels = pose_channels_of(checkpoint.controlnet)
+    trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank, shortcut, pose_channels)
     if checkpoint is not None:
         trained.load(checkpoint, assign=keep_dtypes)
     return _pipeline(

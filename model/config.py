@@ -58,6 +58,9 @@ class ModelConfig(Strict):
     resolution: int = Field(ge=8, description="side of the drawn image, pixels; a multiple of the VAE's factor")
     identity_dim: int = Field(512, ge=1)
     lora_rank: int = Field(128, ge=1)
+    pose_channels: list[int] = Field(
+        [16, 32, 96, 256], min_length=4, max_length=4, description="of the ControlNet's pose encoder; diffusers' own"
+    )
     shortcut: bool = Field(True, description="add the resampler's output to the projected identity (FaceID-Plus v2)")
     conditions: Conditions = Conditions()
     unet: dict[str, Any]

@@ -9,7 +9,7 @@ peft's. Encoders (VAE, text, CLIP, identity) are not in here: they are frozen an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import ControlNetModel
@@ -18,6 +18,8 @@ from torch import nn
 from model.checkpoint_state import Checkpoint
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector
+
+POSE_CHANNELS = (16, 32, 96, 256)  # diffusers' own, and the authors'
 
 
 class FaceMakeUp(nn.Module):
@@ -36,14 +38,23 @@ class FaceMakeUp(nn.Module):
             parameter.requires_grad_(True)
 
     @classmethod
-    def around(cls, unet: FaceUNet, identity_dim: int, clip_dim: int, rank: int, shortcut: bool = True) -> FaceMakeUp:
+    def around(
+        cls,
+        unet: FaceUNet,
+        identity_dim: int,
+        clip_dim: int,
+        rank: int,
+        shortcut: bool = True,
+        pose_channels: Sequence[int] = POSE_CHANNELS,
+    ) -> FaceMakeUp:
         """New trainable parts around a stock `unet`: the ControlNet starts as its copy, with zero outputs, and with a pose
         encoder whose convolutions keep the variance.
 
         `identity_dim`: length of the identity vector; `clip_dim`: width of the CLIP hidden states; `rank`: of the LoRA;
-        `shortcut`: see `FaceProjector`.
+        `shortcut`: see `FaceProjector`; `pose_channels`: of the pose encoder's four sizes.
         """
-        controlnet = ControlNetModel.from_unet(unet)  # before the adapter, whose keys it could not load
+        # before the adapter, whose keys it could not load
+        controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(pose_channels))
         keep_pose_variance(controlnet)
         unet.attach(rank)
         projector = FaceProjector(identity_dim, clip_dim, unet.config.cross_attention_dim, shortcut)

@@ -27,8 +27,8 @@ MEMBERS = ("jpg", "json", "txt", "identity.npy")
 
 @dataclass
 class Parts:
-    """Of one rank. `pipeline` shares the model's modules, for drawing; `cached`: what is read of what was computed
-    before, or why not, by kind."""
+    """Of one rank. `pipeline` shares the model's modules, for drawing; `frozen`: sha256 of the weights of each part that is
+    not trained; `cached`: in words, what is read of what was computed before, or why not, by kind; `read`: its folder."""
 
     config: ModelConfig
     model: FaceMakeUp
@@ -38,12 +38,15 @@ class Parts:
     shards: Shards
     order: Order
     batches: MicroBatches
-    frozen: str
+    frozen: dict[str, str]
     cached: dict[str, str]
+    read: dict[str, str | None]
 
 
-def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -> Parts:
-    """Build everything.
+def assemble(
+    recipe: TrainRecipe, rank: int, world: int, device: torch.device, before: dict[str, str | None] | None = None
+) -> Parts:
+    """Build everything. `before`: what a run that goes on has read of the cache so far (`Parts.read`).
 
     Raises:
         RecipeError, ShardError, ConfigError, CheckpointError, ValueError: what does not fit, before any step.
@@ -65,7 +68,8 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
                 block.compile()
     # asked for before the encoders are cast: a key names their weights in fp32
     sources = Sources(config, pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor)
-    read, cached = open_caches(recipe, sources, shards)
+    frozen = frozen_hashes(pipeline, model)
+    read, cached, names = open_caches(recipe, sources, shards, before)
     shards = read.source if isinstance(read, CachedShards) else read
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoders = Encoders(
@@ -87,7 +91,7 @@ def assemble(recipe: TrainRecipe, rank: int, world: int, device: torch.device) -
     first = rank // here * here
     node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
     batches = MicroBatches(read, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
-    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen_hash(model), cached)
+    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen, cached, names)
 
 
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:
@@ -107,40 +111,57 @@ def cache_bytes(recipe: TrainRecipe) -> int | None:
     return None if recipe.data.cache_gb is None else int(recipe.data.cache_gb * 1e9)
 
 
-def open_caches(recipe: TrainRecipe, sources: Sources, shards: Shards) -> tuple[Shards | CachedShards, dict[str, str]]:
-    """The shards with what is cached of them, and in words what is, by kind.
+def open_caches(
+    recipe: TrainRecipe, sources: Sources, shards: Shards, before: dict[str, str | None] | None = None
+) -> tuple[Shards | CachedShards, dict[str, str], dict[str, str | None]]:
+    """The shards with what is cached of them; in words what is, by kind; and its folder, None for what is computed.
+
+    `before`: the folders of the run that goes on. What is stored in half precision is not quite what would be computed,
+    so a cache that was made meanwhile is not taken up in the middle of a run, and one that was read must be there.
 
     Raises:
-        RecipeError: the recipe requires what is not there, or not whole, or stale.
+        RecipeError: the recipe requires what is not there, or not whole, or stale; or the run has read it so far.
     """
     wanted = recipe.data.cached
+    names: dict[str, str | None] = dict.fromkeys(KINDS)
     if wanted == "off":
-        return shards, {kind: "off" for kind in KINDS}
+        return shards, {kind: "off" for kind in KINDS}, names
     found: dict[str, tuple[ShardIndex, str]] = {}
     said: dict[str, str] = {}
     for kind in KINDS:
+        if wanted == "auto" and before is not None and before[kind] is None:
+            said[kind] = "computed: as when this run was begun"
+            continue
         facts, why = sources.facts(kind, recipe.engine.dtype), []
         for stored in STORED:
             name = folder_name(facts, stored)
+            if wanted == "auto" and before is not None and before[kind] != name:
+                continue
             try:
                 found[kind] = open_cached(shards.index, name, recipe.data.cache), stored
             except NotCached as error:
                 why.append(error)
                 continue
-            said[kind] = f"read from cached/{name}, {stored}"
+            said[kind], names[kind] = f"read from cached/{name}, {stored}", name
             break
         else:
+            if not why:
+                why = [
+                    NotCached(f"cached/{before[kind]}, of this run, is of other encoders or another view", absent=False)
+                ]
             said[kind] = "computed: " + str(next((error for error in why if not error.absent), why[0]))
-            if wanted == "require-both" or (wanted == "require" and kind == "vae"):
+            required = wanted == "require-both" or (wanted == "require" and kind == "vae")
+            if required or before is not None and before[kind]:
+                asked = f"data.cached is {wanted}" if required else "this run has read its cache so far"
                 raise RecipeError(
-                    f"data.cached is {wanted}, but the {KINDS[kind].words} of this model and these shards cannot be had: "
+                    f"{asked}, but the {KINDS[kind].words} of this model and these shards cannot be had: "
                     f"{said[kind].removeprefix('computed: ')}. `make cache RECIPE=... WHAT={kind}` with this recipe makes "
-                    "what is missing; data.cached=auto trains without"
+                    "what is missing; data.cached=auto trains without" + ("" if required else ", in another folder")
                 )
     if not found:
-        return shards, said
+        return shards, said, names
     data, shapes = recipe.data, {kind: sources.shape(kind) for kind in found}
-    return CachedShards.beside(shards.index, found, shapes, data.cache, cache_bytes(recipe)), said
+    return CachedShards.beside(shards.index, found, shapes, data.cache, cache_bytes(recipe)), said, names
 
 
 def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:
@@ -158,12 +179,14 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
         identity_dim=config.identity_dim,
         rank=config.lora_rank,
         shortcut=config.shortcut,
+        pose_channels=config.pose_channels,
     )
 
 
-def frozen_hash(model: FaceMakeUp) -> str:
-    """sha256 of the UNet's own weights: checkpoints name them instead of holding them."""
-    return weights_hash(model.unet.base_state())
+def frozen_hashes(pipeline: FaceMakeUpPipeline, model: FaceMakeUp) -> dict[str, str]:
+    """sha256 of the weights of what is not trained: checkpoints name them instead of holding them."""
+    encoders = {name: getattr(pipeline, name).state_dict() for name in ("vae", "text_encoder", "image_encoder")}
+    return {name: weights_hash(state) for name, state in {"unet": model.unet.base_state(), **encoders}.items()}
 
 
 def device_of(recipe: TrainRecipe, local_rank: int) -> torch.device:

@@ -295,3 +295,5 @@ def _as_it_is(batch: MicroBatch) -> MicroBatch:
 
 def _worker(_: int) -> None:
     torch.set_num_threads(1)
+    # torchrun, Slurm and a terminal signal whole groups: a worker that dies of it takes its rank along, unsaved
+    os.setpgid(0, 0)

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -63,6 +66,7 @@ class Checkpoints:
         self.wait()
         started = time.monotonic()
         mine = {}
+        facts = facts | trained.counts()
         for number, name in enumerate(trained.parameters):
             for key in trained.keys():
                 full = trained.full(name, key)
@@ -83,6 +87,14 @@ class Checkpoints:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.check()
+
+    def check(self) -> None:
+        """Whether what was being written has failed; at once, and not when the next one is due, hours of training later.
+
+        Raises:
+            CheckpointFault: it has.
+        """
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise CheckpointFault(f"{self.root}: a checkpoint could not be written: {fault}") from fault
@@ -120,6 +132,7 @@ class Checkpoints:
 
     def _put_file(self, file: Path, target: str) -> None:
         if self.local:
+            _settled(file)
             file.replace(target)
         else:
             self.fs.put_file(str(file), target)
@@ -128,7 +141,9 @@ class Checkpoints:
         if self.local:
             partial = Path(target).with_name(f".{Path(target).name}.part")
             partial.write_text(text)
+            _settled(partial)
             partial.replace(target)
+            _settled(Path(target).parent)
         else:
             self.fs.pipe_file(target, text.encode())
 
@@ -145,9 +160,40 @@ class Checkpoints:
         self.fs.invalidate_cache()
         found = []
         for path in sorted(self.fs.glob(f"{self.root}/step-*/manifest.json")):
-            manifest = json.loads(self.fs.cat_file(path))
+            try:
+                manifest = json.loads(self.fs.cat_file(path))
+            except ValueError as error:
+                folder = path.rpartition("/")[0]
+                raise CheckpointFault(
+                    f"{path}: no manifest ({error}); did the machine go down, or the disk fill up, while it was written? "
+                    f"Remove {folder} to go on from the checkpoint before it"
+                ) from error
             found.append(Saved(manifest["step"], path.rpartition("/")[0], manifest))
         return found
+
+    def require_shared(self) -> None:
+        """Do all ranks write into one folder? Now, and not at the first checkpoint. A collective call.
+
+        Raises:
+            CheckpointFault: this rank does not see what rank 0 wrote.
+        """
+        token = [uuid.uuid4().hex]
+        dist.broadcast_object_list(token)
+        place = f"{self.root}/.seen-by-all-{token[0]}"
+        if self.rank == 0:
+            self.fs.makedirs(self.root, exist_ok=True)
+            self.fs.pipe_file(place, b"")
+        dist.barrier()
+        self.fs.invalidate_cache()
+        seen: list[bool] = [False] * self.world
+        dist.all_gather_object(seen, self.fs.exists(place))
+        if self.rank == 0:
+            self.fs.rm_file(place)
+        if blind := [rank for rank, found in enumerate(seen) if not found]:
+            raise CheckpointFault(
+                f"{self.root}: ranks {blind} do not see what rank 0 writes there: take a folder that all nodes share, or "
+                "an object store (s3://...), as --out"
+            )
 
     def clear_unfinished(self) -> list[str]:
         """Remove what a kill left without a manifest; rank 0, before anything is written."""
@@ -175,7 +221,7 @@ class Checkpoints:
             for name in trained.parameters:
                 for key in trained.keys():
                     trained.set_full(name, key, place[f"{key}/{name}"].get_tensor(f"{key}/{name}"))
-        trained.set_step(saved.step)
+        trained.set_counts(saved.manifest)
 
     def _open(self, saved: Saved, name: str, facts: dict[str, Any], scratch: str):
         path = f"{saved.folder}/{name}"
@@ -188,6 +234,15 @@ class Checkpoints:
         if _sha256(Path(local)) != facts["sha256"]:
             raise CheckpointFault(f"{path}: damaged (its sha256 is not the manifest's); remove {saved.folder}")
         return safe_open(local, framework="pt", device="cpu")
+
+
+def _settled(path: Path) -> None:
+    """On the disk itself: a rename may outlive, in a machine that loses its power, what was renamed."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _sha256(file: Path) -> str:

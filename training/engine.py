@@ -17,6 +17,7 @@ from model.facemakeup import FaceMakeUp
 from training.recipe import TrainRecipe
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+LOSS_SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # DeepSpeed's names of its state
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -107,22 +108,44 @@ class Trained:
         with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.stage == 3):
             parameter.data.copy_(value)
 
-    def set_step(self, step: int) -> None:
-        """AdamW's own count of steps, for its bias correction."""
-        for state in self._base.state.values():
-            state["step"].fill_(step)
+    def counts(self) -> dict[str, Any]:
+        """What goes with the tensors in a checkpoint: `updates`, AdamW's own count, for its bias correction, and in fp16
+        the state of the loss scale. Updates are fewer than steps where fp16 skipped some."""
+        state = next(iter(self._base.state.values()))
+        scaler = getattr(self.engine.optimizer, "loss_scaler", None)
+        scale = {name: getattr(scaler, name) for name in LOSS_SCALE if hasattr(scaler, name)} if self.fp16 else None
+        return {"updates": int(state["step"]), "loss_scale": scale}
 
-    def step(self, rate: float) -> float:
-        """Update at this learning rate; the gradient's norm before clipping."""
+    def set_counts(self, counts: dict[str, Any]) -> None:
+        """The opposite of `counts`."""
+        for state in self._base.state.values():
+            state["step"].fill_(counts["updates"])
+        if self.fp16 and counts["loss_scale"]:
+            for name, value in counts["loss_scale"].items():
+                setattr(self.engine.optimizer.loss_scaler, name, value)
+
+    @property
+    def fp16(self) -> bool:
+        return self.engine.fp16_enabled()
+
+    def step(self, step: int, rate: float) -> float:
+        """Update at this learning rate; the gradient's norm before clipping. `step`: finished steps.
+
+        A norm that is not finite: nothing was updated (fp16, whose loss scale is then halved; and ZeRO 1-3), or the
+        weights are lost (ZeRO-0).
+        """
         for group in self._base.param_groups:
             group["lr"] = rate
+        norm = None
+        if self.stage == 0:  # DeepSpeed tells none
+            gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
         self.engine.step()
         if self.decay:
             with torch.no_grad():
                 for shard in self._shards():
-                    self._base.state[shard]["ema"].lerp_(shard.data, 1 - self.decay)
-        norm = self.engine.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+                    self._base.state[shard]["ema"].lerp_(shard.data, 1 - ema_decay(self.decay, step))
+        return float(self.engine.get_global_grad_norm() if norm is None else norm)
 
     @property
     def _base(self) -> torch.optim.Optimizer:
@@ -146,7 +169,7 @@ class Trained:
                 raise EngineError("a master is not in memory (swapped out): this offload is not supported")
             state = self._base.state[shard]
             state.clear()
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = new_count(shard, bool(self._base.defaults.get("fused")))
             for moment in MOMENTS:
                 state[moment] = torch.zeros_like(shard.data)
             if self.decay:
@@ -154,6 +177,19 @@ class Trained:
         link = getattr(self.engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
         if link is not None:
             link()
+
+
+def new_count(shard: torch.Tensor, fused: bool) -> torch.Tensor:
+    """AdamW's count of steps, where its kernel looks for it: the fused one beside its shard, the others on the host."""
+    return torch.zeros((), dtype=torch.float32, device=shard.device if fused else "cpu")
+
+
+def ema_decay(most: float, step: int) -> float:
+    """Of the step after `step` finished ones: it grows, so that a short run's average is not its untrained start.
+
+    The ramp is that of diffusers' EMAModel. With a constant 0.9999 the start would be 61 % of it after 5000 steps.
+    """
+    return min(most, (1 + step) / (10 + step))
 
 
 def wrap(model: FaceMakeUp, recipe: TrainRecipe, world: int) -> Trained:

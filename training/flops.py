@@ -82,8 +82,9 @@ def _counted(architecture: str) -> tuple[Flops, Sizes]:
     width = config.image_encoder["hidden_size"]
     with torch.device("meta"):
         trained = FaceMakeUp.around(
-            FaceUNet.from_config(config.unet), config.identity_dim, width, config.lora_rank, config.shortcut
-        )
+            FaceUNet.from_config(config.unet), config.identity_dim, width, config.lora_rank, config.shortcut,
+            config.pose_channels,
+        )  # fmt: skip
         vae = AutoencoderKL.from_config(config.vae)
         text_encoder = CLIPTextModel(CLIPTextConfig(**config.text_encoder))
         image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +38,15 @@ class Meter:
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done in it is no part of how fast the training is."""
+        before = time.monotonic()
+        yield
+        self.started += time.monotonic() - before
+
     def step(self, waited: float, loss: float, norm: float) -> None:
-        """`waited`: seconds until the step's data was there."""
+        """`waited`: seconds until the step's data was there, on the rank that waited longest."""
         self.waited += waited
         self.losses.append(loss)
         self.norms.append(norm)
@@ -54,7 +64,9 @@ class Meter:
             "tflops_per_second": flops / 1e12,
             "mfu": flops / (peak * self.world) if peak else None,
             "data_wait": self.waited / seconds,
-            "grad_norm": sum(self.norms) / done,
+            "grad_norm": _mean(
+                [norm for norm in self.norms if math.isfinite(norm)]
+            ),  # of updates that fp16 skipped: none
             "peak_memory_gb": self._peak_memory() / 1e9,
         }
         self.started, self.waited = time.monotonic(), 0.0
@@ -67,6 +79,10 @@ class Meter:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 class Collapse:

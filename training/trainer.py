@@ -24,6 +24,7 @@ from training.objective import losses, min_snr_weights, share_of_step, target_of
 from training.profiling import profiled
 from training.recipe import TrainRecipe
 from training.records import Records
+from training.resume import facts_of, newest, resume
 from training.validation import Panel
 
 
@@ -46,10 +47,11 @@ class Progress:
 
 
 class Slots(NamedTuple):
-    """Of one step, over all ranks: slots with a sound sample, and corrupt ones."""
+    """Of one step, over all ranks: slots with a sound sample, corrupt ones, and the longest wait for data, in seconds."""
 
     valid: int
     corrupt: int
+    waited: float
 
 
 class Done(NamedTuple):
@@ -76,16 +78,17 @@ def train(
     panel's drawn faces; rank 0's is used.
     """
     device = device_of(recipe, local_rank)
-    parts = assemble(recipe, rank, world, device)
+    checkpoints = Checkpoints(out, rank, world, recipe.saving.keep)
+    saved = newest(checkpoints)
+    parts = assemble(recipe, rank, world, device, saved and saved.manifest["read"])
     parts.model.to(device)
     trained = wrap(parts.model, recipe, world)
-    checkpoints = Checkpoints(out, rank, world, recipe.saving.keep)
-    step, collapse = _resume(recipe, parts, trained, checkpoints)
+    step, collapse, corrupt = resume(recipe, parts, trained, checkpoints, saved)
     records = Records(out, rank)
     records.write("started", step, world=world, **crew(world), cached=parts.cached)
     panel = Panel(parts, recipe.seeing.panel, 4 * recipe.batch.micro) if recipe.seeing.panel else None
-    facts = {"recipe": recipe.model_dump(mode="json"), "frozen": parts.frozen, "shards": parts.index.hash}
-    accumulation, corrupt = parts.batches.accumulation, 0
+    facts = facts_of(recipe, parts)
+    accumulation = parts.batches.accumulation
     feed = loader(
         parts.batches, step * accumulation, recipe.steps * accumulation, recipe.data.workers, recipe.data.prefetch,
         pin=device.type == "cuda",
@@ -98,27 +101,30 @@ def train(
             before = time.monotonic()
             micros = [next(feed) for _ in range(accumulation)]
             waited = time.monotonic() - before
-            slots = _counted(micros, device)
+            checkpoints.check()
+            slots = _counted(micros, waited, device, rank, world)
             done = _step(recipe, parts, trained, micros, slots.valid, device, world, step, stop)
             step += 1
-            meter.step(waited, done.loss, done.norm)
+            meter.step(slots.waited, done.loss, done.norm)
             if trace is not None:
                 trace.step()
-            if not math.isfinite(done.loss):
+            # fp16 skips such an update and halves its scale; anywhere else it would be skipped, or written, in silence
+            if not math.isfinite(done.loss) or not (math.isfinite(done.norm) or trained.fp16):
                 _diverged(micros, step, done, records, checkpoints)
             corrupt += slots.corrupt
             _report_corrupt(recipe, micros, records, step, slots.corrupt, corrupt)
             last = step == recipe.steps
             if step % recipe.seeing.log_every == 0 or last:
-                records.write("train", step, **meter.line(step))
+                records.write("train", step, **meter.line(step), **_skipped(trained, step))
             if collapse.seen(step, done.loss):
                 _collapsed(micros, step, collapse, records, checkpoints)
             ends = last or done.asked == Ask.STOP
             if step % recipe.saving.every == 0 or ends or done.asked == Ask.SAVE:
-                stalled = checkpoints.save(trained, step, facts | collapse.facts())
+                stalled = checkpoints.save(trained, step, facts | collapse.facts() | {"corrupt": corrupt})
                 records.write("checkpoint", step, stalled_seconds=stalled)
             if panel and (step % recipe.seeing.validate_every == 0 or last):
-                _validate(recipe, parts, trained, panel, records, step, rank, recogniser)
+                with meter.aside():
+                    _validate(recipe, parts, trained, panel, records, step, rank, recogniser)
             seen(Progress(step, recipe.steps, done.loss, [name for micro in micros for name in micro.ids]))
             if ends:
                 break
@@ -133,39 +139,18 @@ def train(
     return step
 
 
-def _resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Checkpoints) -> tuple[int, Collapse]:
-    """Go on from the newest checkpoint: its step, 0 without one, and what its losses were like."""
-    if checkpoints.rank == 0:
-        checkpoints.clear_unfinished()
-    dist.barrier()
-    whole = checkpoints.all()
-    if not whole:
-        return 0, Collapse(recipe.seeing.collapse)
-    newest = whole[-1]
-    told = TrainRecipe.model_validate(newest.manifest["recipe"])
-    for name, was, now in (
-        ("seed", told.seed, recipe.seed),
-        ("batch.size", told.batch.size, recipe.batch.size),
-        ("batch.lanes", told.batch.lanes, recipe.batch.lanes),
-        ("batch.window", told.batch.window, recipe.batch.window),
-        ("the frozen UNet", newest.manifest["frozen"], parts.frozen),
-        ("the shards", newest.manifest["shards"], parts.index.hash),
-    ):
-        if was != now:
-            raise ValueError(
-                f"{newest.folder}: this run was begun with {name} {was}, now it is {now}: it would not be the same run. "
-                "Set it back, or train into another folder (with start_from, if you like)"
-            )
-    checkpoints.restore(trained, newest)
-    lowest, at = newest.manifest["lowest_loss"], newest.manifest["lowest_loss_at"]
-    return newest.step, Collapse(recipe.seeing.collapse, lowest, at)
-
-
-def _counted(micros: list[MicroBatch], device: torch.device) -> Slots:
-    """Before the step, whose loss is divided by it."""
+def _counted(micros: list[MicroBatch], waited: float, device: torch.device, rank: int, world: int) -> Slots:
+    """Before the step, whose loss is divided by it. For the slowest loader all ranks wait here."""
+    waits = [0.0] * world
+    waits[rank] = waited
     valid = sum(float(micro.valid.sum()) for micro in micros)
     corrupt = float(sum(len(micro.corrupt) for micro in micros))
-    return Slots(*map(int, _summed(torch.tensor([valid, corrupt]), device).tolist()))
+    told = _summed(torch.tensor([valid, corrupt, *waits]), device).tolist()
+    return Slots(int(told[0]), int(told[1]), max(told[2:]))
+
+
+def _skipped(trained: Trained, step: int) -> dict[str, int]:
+    return {"skipped_updates": step - trained.counts()["updates"]} if trained.fp16 else {}
 
 
 def _step(
@@ -191,7 +176,7 @@ def _step(
         total += loss.detach()
         if len(micros) > 1 and micro is not micros[-1]:
             trained.engine.step()  # DeepSpeed counts micro-batches in it; it updates at the last one only
-    norm = trained.step(recipe.optimiser.rate_at(step, recipe.steps))
+    norm = trained.step(step, recipe.optimiser.rate_at(step, recipe.steps))
     # what is asked, last: who is asked during the step saves after it
     asked = stop(step + 1)
     told = torch.stack([total, total.new_tensor(asked == Ask.SAVE), total.new_tensor(asked == Ask.STOP)])
@@ -246,11 +231,17 @@ def _report_corrupt(
     for name, why in problems:
         records.write("corrupt", step, id=name, why=why)
     seen = step * recipe.batch.size
-    if so_far > 1 and so_far / seen > recipe.data.corrupt_share:
+    if too_many(so_far, seen, recipe.data.corrupt_share):
         raise TooManyCorrupt(
             f"{so_far} of {seen} samples are corrupt, more than data.corrupt_share ({recipe.data.corrupt_share}): "
             f"e.g. {problems[0]}; see log.jsonl"
         )
+
+
+def too_many(corrupt: int, seen: int, share: float) -> bool:
+    """Is the true share above `share`, beyond what chance (four deviations of a Poisson count) puts among the first?"""
+    expected = share * seen
+    return corrupt > max(1.0, expected + 4 * expected**0.5)
 
 
 def _validate(
