@@ -17,9 +17,12 @@ import yaml
 from ray.job_submission import JobSubmissionClient
 
 from jobs import train as job
+from jobs.train_on_ray import _crew
+from model.checkpoints import read
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
 from tests.training.ranks import free_port, log_of, recipe_for, run_ranks
 from tests.training.test_trainer import assert_same_run
+from training.recipe import RecipeError
 
 ROOT = Path(__file__).resolve().parent.parent
 RAY = f"{Path(sys.executable).parent}/ray"
@@ -44,6 +47,7 @@ def written(recipe, folder):
         (["--set", "data.shards=/nowhere/shards"], ["/nowhere/shards"]),
         (["--ranks", "3"], ["3 ranks", "does not divide 2 lanes", "allowed: 1, 2"]),
         (["--ranks", "0"], ["--ranks 0"]),
+        (["--export"], ["--export: no checkpoint in", "run/checkpoints"]),
         (["--set", "batch.size=64", "--set", "batch.lanes=8"], ["56 samples do not fill one batch of 64"]),
         (["--cluster", "http://127.0.0.1:9"], ["CLUSTER=http://127.0.0.1:9", "no Ray cluster answers there"]),
         (["--cluster", "http://127.0.0.1:9", "--out", "runs/mine"], ["--out runs/mine", "absolute path"]),
@@ -57,6 +61,55 @@ def test_what_is_wrong_is_one_message_before_ray_is_started(shards, base, tmp_pa
     assert all(word in said for word in words), said
     assert "Traceback" not in said and not (tmp_path / "run").exists()
     assert time.monotonic() - started < 30
+
+
+GPUS, NO_GPUS = {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "have", "joining", "crew"),
+    [
+        ("auto", None, GPUS, True, (4, "GPU")),
+        ("auto", None, NO_GPUS, True, (1, "CPU")),
+        ("cpu", None, GPUS, False, (1, "CPU")),
+        ("cuda", 64, NO_GPUS, True, (64, "GPU")),  # they come when they are asked for
+        ("cuda", 64, GPUS, True, (64, "GPU")),
+        ("cuda", None, NO_GPUS, False, (1, "CPU")),  # a rank says that there is none here
+    ],
+)
+def test_how_many_ranks_and_on_what(shards, base, device, ranks, have, joining, crew):  # noqa: F811
+    assert _crew(recipe_for(shards, base, engine__device=device), ranks, have, joining) == crew
+
+
+def test_gpus_that_are_still_to_come_must_be_counted(shards, base):  # noqa: F811
+    with pytest.raises(RecipeError, match="no GPU yet: say with --ranks how many"):
+        _crew(recipe_for(shards, base, engine__device="cuda"), None, NO_GPUS, joining=True)
+
+
+def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, steps=4, saving__every=2)
+    out = tmp_path / "run"
+    run_ranks(recipe, out)
+    shutil.rmtree(out / "checkpoints" / "step-000000004")
+    command = [
+        sys.executable,
+        "jobs/train.py",
+        "--recipe",
+        str(written(recipe, tmp_path)),
+        "--out",
+        str(out),
+        "--export",
+    ]
+    rank = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    subprocess.run(command, cwd=ROOT, env=os.environ | rank, check=True, timeout=PATIENCE)
+    assert read(out / "export" / "face-makeup.safetensors").metadata["steps"] == "2"
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000000002"], "and nothing was trained"
 
 
 # -- a cluster --------------------------------------------------------------------------------------------------------

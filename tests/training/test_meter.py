@@ -35,6 +35,26 @@ def test_a_line_is_of_the_steps_since_the_last_one(tmp_path, clock):
     assert meter.line(3)["loss"] == 5.0 and meter.losses == []
 
 
+def test_what_is_looked_at_between_steps_is_no_part_of_their_speed(tmp_path, clock):
+    meter = Meter(recipe_for(tmp_path, tmp_path, batch__size=8), load_config("tiny"), torch.device("cpu"), 1)
+    clock[0] += 2.0
+    meter.step(0.0, 1.0, 1.0)
+    with meter.aside():
+        clock[0] += 100.0
+    assert meter.line(1)["images_per_second"] == 4.0
+
+
+def test_a_norm_of_an_update_that_was_skipped_is_in_no_mean(tmp_path, clock):
+    meter = Meter(recipe_for(tmp_path, tmp_path, batch__size=8), load_config("tiny"), torch.device("cpu"), 1)
+    for norm in (float("inf"), 2.0, 4.0):
+        clock[0] += 1.0
+        meter.step(0.0, 1.0, norm)
+    assert meter.line(3)["grad_norm"] == 3.0
+    clock[0] += 1.0
+    meter.step(0.0, 1.0, float("inf"))
+    assert meter.line(4)["grad_norm"] is None
+
+
 def test_mfu_is_of_all_ranks_peaks(tmp_path, clock, monkeypatch):
     monkeypatch.setattr(meter_module, "peak_flops", lambda device, dtype: 1e12)
     meter = Meter(recipe_for(tmp_path, tmp_path, batch__size=8), load_config("tiny"), torch.device("cpu"), 4)

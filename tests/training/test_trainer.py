@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
 import torch
@@ -241,6 +242,31 @@ def test_sigterm_to_one_rank_saves_on_all_and_ends(shards, base, tmp_path, undis
     run_ranks(recipe_for(shards, base, saving__every=100), tmp_path)
     first, second = losses_of(tmp_path), losses_of(undisturbed)
     assert [first[step] for step in first] == pytest.approx([second[step] for step in first], rel=1e-6)
+
+
+def test_sigterm_to_a_group_spares_the_loader_workers(shards, base, tmp_path, undisturbed):
+    """torchrun, Slurm and systemd signal every process; a loader worker that dies takes its rank along, unsaved."""
+
+    def sigterm_to_all_in_step_3(rank):
+        import training.trainer as trainer
+
+        os.setsid()
+        usual, calls = trainer._step, []
+
+        def step(*arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                os.killpg(0, signal.SIGTERM)
+                time.sleep(1)  # for a worker's death to be heard of
+            return usual(*arguments)
+
+        trainer._step = step
+
+    recipe = recipe_for(shards, base, saving__every=100, data__workers=2)
+    rows = run_ranks(recipe, tmp_path, hook=sigterm_to_all_in_step_3)
+    assert rows[-1]["kind"] == "stopped" and rows[-1]["step"] == 3
+    run_ranks(recipe, tmp_path)
+    assert_same_run(tmp_path, undisturbed)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_samples(shards, base, tmp_path):
