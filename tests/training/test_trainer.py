@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -256,7 +258,9 @@ def test_sigterm_to_a_group_spares_the_loader_workers(shards, base, tmp_path, un
         def step(*arguments):
             calls.append(1)
             if len(calls) == 3:
-                os.killpg(0, signal.SIGTERM)
+                # from a stranger: torch lets a worker live that its parent ends
+                stranger = f"import os, signal; os.killpg({os.getpgrp()}, signal.SIGTERM)"
+                subprocess.run([sys.executable, "-c", stranger], start_new_session=True, check=True)
                 time.sleep(1)  # for a worker's death to be heard of
             return usual(*arguments)
 
