@@ -48,7 +48,7 @@ def test_samples_and_their_bytes_are_read_where_the_shards_are(recipe, capsys):
     assert found["given"]["samples"] == 40
     assert found["given"]["sample_bytes"] == pytest.approx(sum(tar.stat().st_size for tar in tars) / 40)
     assert not {"samples", "sample_bytes"} & set(found["assumed"])
-    assert "40 samples" in found["notes"][0] and found["plan"]["epochs"] == pytest.approx(200 * 16 / 40)
+    assert "40 samples" in found["notes"][0] and found["plan"]["epochs"] == pytest.approx(600 * 16 / 40)
     given = told(capsys, "--recipe", str(recipe), *GPU, "--samples", "80", "--price", "3")
     assert given["given"]["samples"] == 80 and "price" not in given["assumed"]
 
