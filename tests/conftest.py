@@ -22,6 +22,7 @@ for name, value in {
     **PRIVATE,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_niceness": "0",  # at Ray's 15 its workers starve beside the tests of another process
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "WANDB_MODE": "disabled",
     "HF_HUB_OFFLINE": "1",
@@ -40,7 +41,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 
 
 # what takes minutes begins first, or one process would wait for the other at the end
-LONG = ("test_conditions_learnt.py", "test_trainer.py", "test_train_job.py", "test_engine.py", "test_validation.py")
+LONG = ("test_train_job.py", "test_conditions_learnt.py", "test_trainer.py", "test_engine.py", "test_validation.py")
 
 
 @lru_cache
@@ -51,7 +52,8 @@ def shares_ray(file: str) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         file = item.nodeid.partition("::")[0]
-        return 0 if shares_ray(file) else 1 if file.endswith(LONG) else 2
+        longest = [at for at, name in enumerate(LONG, 1) if file.endswith(name)]
+        return 0 if shares_ray(file) else longest[0] if longest else len(LONG) + 1
 
     items.sort(key=place)
 

@@ -76,7 +76,7 @@ def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Che
         *(
             (f"the model's {name}", before.get(name), value)
             for name, value in now["config"].items()
-            if name != "pretrained"
+            if name not in ("name", "pretrained")
         ),
         *((f"what is read of the cache ({kind})", manifest["read"][kind], name) for kind, name in parts.read.items()),
     ):

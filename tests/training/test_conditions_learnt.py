@@ -114,7 +114,9 @@ def measured(world: World, path: str, out: Path, course: Course, never: bool = F
     with torch.no_grad():
         for name, parameter in given.model.trainable():
             parameter.copy_(tensors[f"master/{name}"])
-    return Learnt(before, panel.worth(given.model)[path], nearest_own(given, panel, 8 if path == "pose" else 4))
+    return Learnt(
+        before, panel.worth(given.model)[path], nearest_own(given, panel, 1 if never else 8 if path == "pose" else 4)
+    )
 
 
 def nearest_own(parts: Parts, panel: Panel, draws: int) -> float:
