@@ -3,6 +3,7 @@
     OUT/checkpoints/step-000000050/part-0-of-2.safetensors   full fp32 tensors KEY/NAME, KEY of master, exp_avg, ...
                                    part-0-of-2.json          its size and sha256: this part is written
                                    manifest.json             written last, by rank 0: now it is a checkpoint
+    OUT/owner                      whose folder it is: the run that was started last
 
 `step` counts finished steps, which is the whole position: order and randomness are functions of it. Frozen weights are
 not saved but named by hash. A kill at any point leaves either the checkpoint or something without a manifest, which the
@@ -50,11 +51,12 @@ class Checkpoints:
 
     def __init__(self, out: str, rank: int, world: int, keep: int):
         self.fs, root = fsspec.core.url_to_fs(out)
-        self.root = f"{root.rstrip('/')}/checkpoints"
+        self.root, self._owner = f"{root.rstrip('/')}/checkpoints", f"{root.rstrip('/')}/owner"
         self.local = is_local(self.fs)
         self.rank, self.world, self.keep = rank, world, keep
         self._thread: threading.Thread | None = None
         self._fault: Exception | None = None
+        self._token: str | None = None
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -125,6 +127,8 @@ class Checkpoints:
                 )
             time.sleep(0.05)
             self.fs.invalidate_cache(folder)
+        if self._token and not self._is_mine():
+            raise CheckpointFault(f"{self.root}: another run has begun in this folder; it is the one that goes on")
         parts = {f"{name}.safetensors": json.loads(self.fs.cat_file(f"{folder}/{name}.json")) for name in names}
         self._put_text(json.dumps({"step": step, "parts": parts, **facts}, indent=1), f"{folder}/manifest.json")
         for old in self.all()[: -self.keep]:
@@ -171,29 +175,30 @@ class Checkpoints:
             found.append(Saved(manifest["step"], path.rpartition("/")[0], manifest))
         return found
 
-    def require_shared(self) -> None:
-        """Do all ranks write into one folder? Now, and not at the first checkpoint. A collective call.
+    def claim(self) -> None:
+        """From now on this run writes here, and none that began before. A collective call.
 
         Raises:
-            CheckpointFault: this rank does not see what rank 0 wrote.
+            CheckpointFault: the ranks do not all see one folder: now, and not at the first checkpoint.
         """
         token = [uuid.uuid4().hex]
         dist.broadcast_object_list(token)
-        place = f"{self.root}/.seen-by-all-{token[0]}"
+        self._token = token[0]
         if self.rank == 0:
             self.fs.makedirs(self.root, exist_ok=True)
-            self.fs.pipe_file(place, b"")
+            self._put_text(self._token, self._owner)
         dist.barrier()
-        self.fs.invalidate_cache()
         seen: list[bool] = [False] * self.world
-        dist.all_gather_object(seen, self.fs.exists(place))
-        if self.rank == 0:
-            self.fs.rm_file(place)
+        dist.all_gather_object(seen, self._is_mine())
         if blind := [rank for rank, found in enumerate(seen) if not found]:
             raise CheckpointFault(
                 f"{self.root}: ranks {blind} do not see what rank 0 writes there: take a folder that all nodes share, or "
                 "an object store (s3://...), as --out"
             )
+
+    def _is_mine(self) -> bool:
+        self.fs.invalidate_cache()
+        return self.fs.exists(self._owner) and self.fs.cat_file(self._owner).decode() == self._token
 
     def clear_unfinished(self) -> list[str]:
         """Remove what a kill left without a manifest; rank 0, before anything is written."""

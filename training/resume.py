@@ -28,7 +28,7 @@ def newest(checkpoints: Checkpoints) -> Saved | None:
     Raises:
         CheckpointFault: the ranks do not see the same folder.
     """
-    checkpoints.require_shared()
+    checkpoints.claim()
     chosen: list[Saved | None] = [None]
     if checkpoints.rank == 0:
         checkpoints.clear_unfinished()

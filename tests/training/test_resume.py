@@ -81,6 +81,25 @@ def test_a_checkpoint_that_cannot_be_written_is_heard_of_at_once(shards, base, t
     assert max(row["step"] for row in log_of(tmp_path, "train")) < 16, "before the next one is due"
 
 
+def test_of_two_runs_in_one_folder_the_later_goes_on(shards, base, tmp_path):
+    def another_begins_at_step_5(rank):
+        import training.trainer as trainer
+
+        usual, calls = trainer._step, []
+
+        def step(*arguments):
+            calls.append(1)
+            if len(calls) == 5:
+                (tmp_path / "owner").write_text("another")
+            return usual(*arguments)
+
+        trainer._step = step
+
+    with pytest.raises(AssertionError, match="another run has begun in this folder"):
+        run_ranks(recipe_for(shards, base, saving__every=2), tmp_path, hook=another_begins_at_step_5)
+    assert manifest_of(tmp_path)["step"] in (2, 4), "the thread may not have been done with the one of step 4"
+
+
 def test_a_manifest_that_is_none_is_named(shards, base, tmp_path):
     run_ranks(recipe_for(shards, base, steps=2), tmp_path)
     (manifest,) = (tmp_path / "checkpoints").glob("step-*/manifest.json")
