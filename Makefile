@@ -118,8 +118,8 @@ demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
 	  $(if $(BASE),--base '$(BASE)') $(if $(LISTEN),--listen '$(LISTEN)') $(if $(PORT),--port '$(PORT)')
 
-# files side by side: one more than two cores, since half of the time is waiting for Ray. JOBS=0 for one process
-JOBS ?= 3
+# files side by side; JOBS=0 for one process, e.g. to debug
+JOBS ?= 2
 
 test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
