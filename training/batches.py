@@ -132,11 +132,13 @@ class BrokenSample(ValueError):
     """The bytes of a sample cannot be used."""
 
 
-def tensors_of(ready: Preparation, members: dict[str, bytes], clip: bool = True) -> dict[str, torch.Tensor]:
+def tensors_of(
+    ready: Preparation, members: dict[str, bytes], clip: bool = True, pose: bool = True
+) -> dict[str, torch.Tensor]:
     """One sample's tensors, without randomness. With "vae.npy" or "clip.npy" among its members (training/cached.py)
     what they stand for is not made; the picture is decoded only for what is left.
 
-    `clip`: False: nobody will look at its CLIP features.
+    `clip`, `pose`: False: nobody will look at its CLIP features, its pose map, and there is none.
 
     Raises:
         BrokenSample: what is wrong with its bytes.
@@ -147,7 +149,7 @@ def tensors_of(ready: Preparation, members: dict[str, bytes], clip: bool = True)
         if identity.shape != (ready.identity_dim,) or not np.isfinite(identity).all():
             raise BrokenSample(f"identity of shape {identity.shape}, or not finite")
         face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
-        made = _pictures(ready, members, facts, face, clip)
+        made = _pictures(ready, members, facts, face, clip, pose)
         caption = members["txt"].decode()
     except (Undecodable, ValueError, KeyError, TypeError, EOFError) as error:
         raise BrokenSample(f"{type(error).__name__}: {error}") from error
@@ -160,7 +162,7 @@ def tensors_of(ready: Preparation, members: dict[str, bytes], clip: bool = True)
 
 
 def _pictures(
-    ready: Preparation, members: dict[str, bytes], facts: dict[str, Any], face: Face, clip: bool
+    ready: Preparation, members: dict[str, bytes], facts: dict[str, Any], face: Face, clip: bool, pose: bool
 ) -> dict[str, torch.Tensor]:
     """What the picture gives, or what was made of it before."""
     how, made = ready.how.model_dump(), {}
@@ -177,7 +179,8 @@ def _pictures(
             made["image"] = _planes(image).mul_(2).sub_(1)
         if clip:
             made["clip_pixels"] = clip_pixels(ready.processor, [clip_view(rgb, face, how, image)])[0]
-    made["pose_map"] = _planes(pose_view(face, crop, how, ready.size))
+    if pose:
+        made["pose_map"] = _planes(pose_view(face, crop, how, ready.size))
     return made | {KINDS[kind].field: torch.from_numpy(value) for kind, value in cached.items()}
 
 
@@ -251,7 +254,8 @@ def micro_batch(
         ids.append(shards.index.id(int(shard), int(position)))
         drawn = draws(ready, seed, t, slot)
         try:
-            made = _made(ready, shards, int(shard), int(position), clip=bool(drawn["keep_clip"]))
+            clip, pose = bool(drawn["keep_clip"]), bool(drawn["keep_pose"])
+            made = _made(ready, shards, int(shard), int(position), clip, pose)
             row = made | {"valid": torch.tensor(1.0)}
         except (CorruptSample, BrokenSample) as error:
             corrupt.append((ids[-1], str(error)))
@@ -261,15 +265,15 @@ def micro_batch(
 
 
 def _made(
-    ready: Preparation, shards: Shards | CachedShards, shard: int, position: int, clip: bool
+    ready: Preparation, shards: Shards | CachedShards, shard: int, position: int, clip: bool, pose: bool
 ) -> dict[str, torch.Tensor]:
-    """A sample's tensors, but for CLIP's where `clip` says that nobody looks at them."""
+    """A sample's tensors, but for CLIP's and the pose's where `clip` and `pose` say that nobody looks at them."""
     if not isinstance(shards, CachedShards):
-        return tensors_of(ready, shards.read(shard, position), clip)
+        return tensors_of(ready, shards.read(shard, position), clip, pose)
     if shards.is_hole(shard, position):
         tensors_of(ready, shards.source.read(shard, position))  # says what is wrong with it
         raise BrokenSample("it could not be used when it was cached, and now it can: remove the cache, make it again")
-    return tensors_of(ready, shards.read(shard, position, clip), clip)
+    return tensors_of(ready, shards.read(shard, position, clip), clip, pose)
 
 
 def loader(

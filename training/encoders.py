@@ -63,7 +63,9 @@ class Encoders:
             latents = self._sampled(batch.moments.float(), batch.vae_noise)
         noise = batch.noise + self.noise_offset * batch.offset
         noisy = self.scheduler.add_noise(latents, noise, batch.timestep)
-        text = torch.where(_column(batch.keep_text), self._states(batch.input_ids), self._no_text)
+        text, kept = self._no_text.repeat(len(batch.ids), 1, 1), batch.keep_text.bool()
+        if kept.any():
+            text[kept] = self._states(batch.input_ids[kept])
         seen = batch.clip_pixels if batch.clip_states is None else batch.clip_states
         features = self._features(seen, batch.keep_clip.bool())
         return Inputs(
@@ -107,7 +109,3 @@ def vae_moments(vae: AutoencoderKL, image: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) in -1..1 -> fp32 (B, 2 C, H/8, W/8): means and standard deviations of the latents."""
     posterior = vae.encode(image.to(vae.device, vae.dtype)).latent_dist
     return torch.cat([posterior.mean, posterior.std], dim=1).float()
-
-
-def _column(keep: torch.Tensor) -> torch.Tensor:
-    return keep.bool()[:, None, None]
