@@ -112,7 +112,7 @@ def test_traffic_is_a_reduction_and_a_gathering_and_stage_3_gathers_more():
     by_passes = [traffic_per_step(P, 0, 8, stage, "bf16", passes=4) for stage in (1, 2, 3)]
     assert by_passes[0] == traffic_per_step(P, 0, 8, 1, "bf16", passes=1)
     assert by_passes[0] < by_passes[1] < by_passes[2] < traffic_per_step(P, P, 8, 3, "bf16", passes=4)
-    seconds = planned(replace(GIVEN, gpus=64, network_gbits=100), "batch.size=512").traffic_seconds
+    seconds = planned(replace(GIVEN, gpus=64, network_gbits=100)).traffic_seconds
     assert seconds == pytest.approx(0.14, abs=0.005)
 
 
