@@ -91,23 +91,7 @@ def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, t
     out = tmp_path / "run"
     run_ranks(recipe, out)
     shutil.rmtree(out / "checkpoints" / "step-000000004")
-    command = [
-        sys.executable,
-        "jobs/train.py",
-        "--recipe",
-        str(written(recipe, tmp_path)),
-        "--out",
-        str(out),
-        "--export",
-    ]
-    rank = {
-        "RANK": "0",
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
-    subprocess.run(command, cwd=ROOT, env=os.environ | rank, check=True, timeout=PATIENCE)
+    run_ranks(job._up_to_newest(recipe, str(out)), out)
     assert read(out / "export" / "face-makeup.safetensors").metadata["steps"] == "2"
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000000002"], "and nothing was trained"
 

@@ -20,8 +20,9 @@ def count(parameters):
 
 def built(config):
     return FaceMakeUp.around(
-        FaceUNet.from_config(config.unet), config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank
-    )
+        FaceUNet.from_config(config.unet), config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank,
+        pose_channels=config.pose_channels,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ class Course(NamedTuple):
 COURSES = {
     "identity": Course(220, seed=2),
     "clip": Course(280, rate=4e-3),
-    "pose": Course(300),
+    "pose": Course(240),
     "text": Course(400, wide=True),
 }
 
