@@ -7,7 +7,8 @@ python jobs/train.py ... --cluster http://head:8265                     as a Ray
 ray job submit --working-dir . -- python jobs/train.py --recipe my.yaml --out s3://bucket/my --ranks 64
 
 Started again with the same --out it goes on where it was, with any number of ranks that divides batch.lanes.
---export writes the newest checkpoint's weights for others to load, whether the run is at its end or not.
+--export writes the newest checkpoint's weights for others to load, of a run that has ended or was stopped: it takes the
+folder over, and a run that is still at work there would stop.
 To stop: Ctrl-C, SIGTERM, `ray job stop` (docs/training.md: it wants more than its 3 seconds), or a file OUT/stop. The
 step that runs is finished and saved first.
 """

@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from model.checkpoint_state import Checkpoint
-from model.config import Conditions, ModelConfig
+from model.config import POSE_CHANNELS, Conditions, ModelConfig
 from model.controlnet_layout import pose_channels_of
 from model.face_unet import FaceUNet
-from model.facemakeup import POSE_CHANNELS, FaceMakeUp
+from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from model.projector import FaceProjector
 from model.tokenizer import clip_tokenizer

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 CONFIGS = Path(__file__).parent / "configs"
 HEAD_DIM = 64
+POSE_CHANNELS = (16, 32, 96, 256)  # of the pose encoder: diffusers' own, and the authors'
 
 
 class ConfigError(ValueError):
@@ -59,7 +60,7 @@ class ModelConfig(Strict):
     identity_dim: int = Field(512, ge=1)
     lora_rank: int = Field(128, ge=1)
     pose_channels: list[int] = Field(
-        [16, 32, 96, 256], min_length=4, max_length=4, description="of the ControlNet's pose encoder; diffusers' own"
+        list(POSE_CHANNELS), min_length=4, max_length=4, description="of the ControlNet's pose encoder"
     )
     shortcut: bool = Field(True, description="add the resampler's output to the projected identity (FaceID-Plus v2)")
     conditions: Conditions = Conditions()

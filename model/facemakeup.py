@@ -16,10 +16,9 @@ from diffusers import ControlNetModel
 from torch import nn
 
 from model.checkpoint_state import Checkpoint
+from model.config import POSE_CHANNELS
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector
-
-POSE_CHANNELS = (16, 32, 96, 256)  # diffusers' own, and the authors'
 
 
 class FaceMakeUp(nn.Module):

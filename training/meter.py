@@ -64,9 +64,7 @@ class Meter:
             "tflops_per_second": flops / 1e12,
             "mfu": flops / (peak * self.world) if peak else None,
             "data_wait": self.waited / seconds,
-            "grad_norm": _mean(
-                [norm for norm in self.norms if math.isfinite(norm)]
-            ),  # of updates that fp16 skipped: none
+            "grad_norm": _mean([norm for norm in self.norms if math.isfinite(norm)]),  # fp16 skips the others
             "peak_memory_gb": self._peak_memory() / 1e9,
         }
         self.started, self.waited = time.monotonic(), 0.0

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 
 from training.assembly import Parts
-from training.checkpoint import Checkpoints, Saved
+from training.checkpoint import CheckpointFault, Checkpoints, Saved
 from training.engine import Trained
 from training.meter import Collapse
 from training.recipe import RecipeError, TrainRecipe
@@ -26,7 +26,7 @@ def newest(checkpoints: Checkpoints) -> Saved | None:
     for a minute may be of before.
 
     Raises:
-        CheckpointFault: the ranks do not see the same folder.
+        CheckpointFault: the ranks do not see the same folder, or the checkpoint is of an earlier version.
     """
     checkpoints.claim()
     chosen: list[Saved | None] = [None]
@@ -34,6 +34,11 @@ def newest(checkpoints: Checkpoints) -> Saved | None:
         checkpoints.clear_unfinished()
         chosen = checkpoints.all()[-1:] or [None]
     dist.broadcast_object_list(chosen)
+    if chosen[0] and "read" not in chosen[0].manifest:
+        raise CheckpointFault(
+            f"{chosen[0].folder}: of an earlier version of this trainer, which noted less of its run: train into another "
+            "folder, with start_from"
+        )
     return chosen[0]
 
 

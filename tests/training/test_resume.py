@@ -103,6 +103,11 @@ def test_of_two_runs_in_one_folder_the_later_goes_on(shards, base, tmp_path):
 def test_a_manifest_that_is_none_is_named(shards, base, tmp_path):
     run_ranks(recipe_for(shards, base, steps=2), tmp_path)
     (manifest,) = (tmp_path / "checkpoints").glob("step-*/manifest.json")
+    told = json.loads(manifest.read_text())
+    del told["read"]
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(AssertionError, match=f"{manifest.parent}: of an earlier version"):
+        run_ranks(recipe_for(shards, base, steps=4), tmp_path)
     manifest.write_bytes(b"")
     with pytest.raises(AssertionError, match=f"{manifest}: no manifest .*Remove {manifest.parent} to go on"):
         run_ranks(recipe_for(shards, base, steps=4), tmp_path)
