@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_cached import make_cache
 from tests.training.test_trainer import assert_same_run, weights_of
+from training.assembly import assemble
 from training.checkpoint import Checkpoints
 from training.engine import Trained, ema_decay, new_count
 from training.trainer import too_many
@@ -69,7 +70,8 @@ def test_ranks_that_do_not_share_the_folder_are_told_at_the_start(shards, base, 
 
 def test_a_checkpoint_that_cannot_be_written_is_heard_of_at_once(shards, base, tmp_path):
     def full_disk(rank):
-        from training.checkpoint import Checkpoints
+        from training.assembly import assemble
+from training.checkpoint import Checkpoints
 
         def put(self, file, target):
             raise OSError(errno.ENOSPC, "No space left on device", target)
@@ -184,6 +186,15 @@ def test_the_average_of_a_short_run_is_not_its_untrained_start():
         left *= ema_decay(0.9999, step)
     assert left < 1e-6
     assert ema_decay(0.99, 10**6) == 0.99 and ema_decay(0.9999, 0) == 0.1
+
+
+def test_the_first_average_is_mostly_the_first_step(shards, base, tmp_path):
+    recipe = recipe_for(shards, base, steps=1)
+    run_ranks(recipe, tmp_path)
+    _, tensors = weights_of(tmp_path)
+    for name, start in assemble(recipe, 0, 1, torch.device("cpu")).model.trainable():
+        expected = start.detach().lerp(tensors[f"master/{name}"], 0.9)
+        assert torch.allclose(tensors[f"ema/{name}"], expected, atol=1e-7), name
 
 
 def test_the_fused_optimiser_counts_beside_its_weights():
