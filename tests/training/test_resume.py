@@ -70,8 +70,7 @@ def test_ranks_that_do_not_share_the_folder_are_told_at_the_start(shards, base, 
 
 def test_a_checkpoint_that_cannot_be_written_is_heard_of_at_once(shards, base, tmp_path):
     def full_disk(rank):
-        from training.assembly import assemble
-from training.checkpoint import Checkpoints
+        from training.checkpoint import Checkpoints
 
         def put(self, file, target):
             raise OSError(errno.ENOSPC, "No space left on device", target)
