@@ -7,7 +7,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
-RECIPE   ?= curation/recipes/sample.yaml
+RECIPE   ?= curation/recipe/sample.yaml
 # a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine
 RUN      ?= $(if $(CLUSTER),$(CURDIR)/)runs/$(basename $(notdir $(RECIPE)))
 UV       := 0.13.9
@@ -70,7 +70,7 @@ $(READY_DEMO): $(READY) requirements/demo.txt
 sample: $(READY)  ## the sample's photos and metadata, into the cache
 	@$(BIN)/python -m curation.sample.make
 
-ifeq ($(RECIPE),curation/recipes/sample.yaml)
+ifeq ($(RECIPE),curation/recipe/sample.yaml)
 curate: sample
 endif
 curate: $(READY)
@@ -86,7 +86,7 @@ report: $(READY)
 	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)')
 
 calibrate: $(READY)
-	@$(BIN)/python -m curation.calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
+	@$(BIN)/python -m curation.calibration.calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
 	  $(if $(ANIME),--anime '$(ANIME)') \
 	  $(OPTIONS)
 
@@ -94,7 +94,7 @@ tiny-base: sample  ## what tiny.yaml stands on, into the cache
 	@$(BIN)/python jobs/tiny_base.py $(if $(SEED),--seed $(SEED))
 
 weights: $(READY)
-	@$(BIN)/python -m curation.weights
+	@$(BIN)/python -m common.weights
 
 # RECIPE's own default is the curation's
 TRAINED := $(if $(filter file,$(origin RECIPE)),tiny,$(RECIPE))
@@ -109,7 +109,7 @@ cache: $(READY)
 	  $(if $(DTYPE),--dtype '$(DTYPE)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 plan-train: $(READY)
-	@$(BIN)/python jobs/plan_train.py --recipe '$(if $(filter file,$(origin RECIPE)),default,$(RECIPE))' $(QUOTED_SET) \
+	@$(BIN)/python jobs/plan.py --recipe '$(if $(filter file,$(origin RECIPE)),default,$(RECIPE))' $(QUOTED_SET) \
 	  $(foreach name,GPU GPUS MFU PEAK_TFLOPS PRICE STORAGE_GBS STORAGE_PRICE MONTHS SAMPLES SAMPLE_BYTES DECODE_RATE \
 	  CORES NETWORK_GBITS CACHE_DTYPE MEASURED CACHED,$(if $($(name)),\
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) $(if $(JSON),--json)

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curation.ledger import Ledger, NoRun, read
-from curation.ledger_tables import LedgerError
-from curation.report_facts import web
-from curation.report_funnel import alone, funnel, published
-from curation.report_html import banners, build, percent, verdict_line
-from curation.run import Run
+from curation.ledger.ledger import Ledger, NoRun, read
+from curation.ledger.tables import LedgerError
+from curation.reporting.facts import web
+from curation.reporting.funnel import alone, funnel, published
+from curation.reporting.page import banners, build, percent, verdict_line
+from curation.run_directory.run import Run
 
 PAGE, BAR = "report.html", 28
 STATES = {"done": "green", "partial": "yellow", "not yet": "dim"}

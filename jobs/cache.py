@@ -48,9 +48,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """0: everything is there; 1: the cluster or the job failed; 2: it was not begun, or a shard stopped it, and why."""
     asked = parser().parse_args(arguments)
-    from jobs.submission import NoCluster
+    from common.ray_jobs import NoCluster
+    from training.data.source import ShardError
     from training.recipe import RecipeError
-    from training.source import ShardError
 
     try:
         kinds = _kinds(asked.what)
@@ -77,7 +77,7 @@ def _recipe(asked: argparse.Namespace):
 
 
 def _kinds(what: str) -> list[str]:
-    from training.cached import KINDS
+    from training.encoder_cache.reading import KINDS
     from training.recipe import RecipeError
 
     asked = what.split(",")
@@ -87,8 +87,8 @@ def _kinds(what: str) -> list[str]:
 
 
 def _submit(asked: argparse.Namespace, recipe) -> int:
-    from curation.cluster import passed_on
-    from jobs.submission import client_of, follow
+    from common.ray_jobs import client_of, follow
+    from common.ray_runtime import passed_on
     from training.recipe import RecipeError
 
     place = recipe.data.shards
@@ -114,11 +114,11 @@ def cache(recipe, kinds: list[str], stored: str | None, workers: int | None) -> 
     """
     import ray
 
-    from curation.cluster import connected
-    from curation.progress import say
-    from curation.run import Run
-    from training.cached_write import open_sources, plan
-    from training.index import read_index
+    from common.progress import say
+    from common.ray_runtime import connected
+    from curation.run_directory.run import Run
+    from training.data.index import read_index
+    from training.encoder_cache.writing import open_sources, plan
     from training.recipe import RecipeError
 
     index = read_index(recipe.data.shards, recipe.data.cache)
@@ -148,9 +148,9 @@ def _make(recipe, index, plans: list, stored: str, workers: int | None, gpu: boo
     """What is to be made, a row a shard: a picture is decoded once for both kinds."""
     import ray
 
-    from curation.cluster import stage, worker_count
-    from curation.progress import Steps, say
-    from training.source import ShardError
+    from common.progress import Steps, say
+    from common.ray_runtime import stage, worker_count
+    from training.data.source import ShardError
 
     kinds: dict[int, list[str]] = {}
     for each in plans:
@@ -181,8 +181,8 @@ class CacheStage:
     def __init__(self, recipe: dict[str, Any], stored: str, threads: int, names: dict[str, str]):
         import torch
 
-        from training.cached_write import ShardEncoder
-        from training.index import read_index
+        from training.data.index import read_index
+        from training.encoder_cache.writing import ShardEncoder
         from training.recipe import checked
 
         recipe = checked(recipe, "the recipe")
@@ -194,9 +194,9 @@ class CacheStage:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import tempfile
 
-        from curation.run import Run
-        from training.shards import Shards
-        from training.source import ShardError
+        from curation.run_directory.run import Run
+        from training.data.shards import Shards
+        from training.data.source import ShardError
 
         names = {kind: self.names[kind] for kind in row["kinds"]}
         stores = {kind: Run(f"{self.index.url}/cached/{name}") for kind, name in names.items()}

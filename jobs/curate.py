@@ -36,12 +36,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def curate(options: argparse.Namespace) -> int:
     """Run all steps here; inside a Ray job, on that job's cluster. Returns the exit code."""
+    from common.progress import say
+    from common.ray_runtime import INSIDE_A_JOB, connected
     from curation import report
-    from curation.cluster import INSIDE_A_JOB, connected
-    from curation.progress import say
-    from curation.recipe import load, loads
-    from curation.run import Run
-    from curation.steps import Curation, explained, open_curation
+    from curation.pipeline import Curation, explained, open_curation
+    from curation.recipe.recipe import load, loads
+    from curation.run_directory.run import Run
 
     started = time.monotonic()
 
@@ -75,10 +75,10 @@ def curate(options: argparse.Namespace) -> int:
 
 def submit(options: argparse.Namespace) -> int:
     """Send this command to a cluster as a Ray job, show its log, return its exit code."""
-    from curation.cluster import passed_on
-    from curation.recipe import RecipeError, variables_of
-    from curation.steps import explained
-    from jobs.submission import NoCluster, client_of, follow
+    from common.ray_jobs import NoCluster, client_of, follow
+    from common.ray_runtime import passed_on
+    from curation.pipeline import explained
+    from curation.recipe.recipe import RecipeError, variables_of
 
     def work() -> None:
         try:
@@ -105,7 +105,7 @@ def submit(options: argparse.Namespace) -> int:
 
 
 def _check_before_sending(options: argparse.Namespace) -> None:
-    from curation.recipe import load
+    from curation.recipe.recipe import load
 
     if not options.recut:
         load(options.recipe, options.set)  # a mistake in it is said here, not by a worker far away
@@ -114,7 +114,7 @@ def _check_before_sending(options: argparse.Namespace) -> None:
 
 def _require_shared(run: str) -> None:
     """A relative path would be one inside the job's own copy of the code, and go with it."""
-    from curation.recipe import RecipeError
+    from curation.recipe.recipe import RecipeError
 
     if "://" not in run and not Path(run).is_absolute():
         raise RecipeError(

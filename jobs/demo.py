@@ -69,7 +69,7 @@ def serve(artist: Any, folder: Path, address: str = LOOPBACK, port: int | None =
     """Start the page in threads of this process; the gradio page, with `.local_url` and `.close()`.
 
     Args:
-        artist: of `jobs.drawing.open_artist`.
+        artist: of `generation.drawing.open_artist`.
         folder: for uploads and drawn files; whoever made it removes it.
         port: None: the first free one from 7860.
 
@@ -85,8 +85,8 @@ def serve(artist: Any, folder: Path, address: str = LOOPBACK, port: int | None =
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from jobs.demo_page import build_page
-    from jobs.demo_texts import CSS
+    from generation.demo.page import build_page
+    from generation.demo.texts import CSS
 
     fonts = ["ui-sans-serif", "system-ui", "Segoe UI", "Noto Sans", "Roboto", "Helvetica", "Arial", "sans-serif"]
     theme = gr.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
@@ -137,7 +137,7 @@ def greeting(notes: list[str], url: str, address: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """0: ended by the user; 2: nothing was begun, and why."""
     asked = parser().parse_args(arguments)
-    from jobs.drawing import open_artist
+    from generation.drawing import open_artist
 
     try:
         artist = open_artist(

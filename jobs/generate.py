@@ -105,7 +105,7 @@ def _differing(out: Path, settings: dict[str, object]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """0: all drawn; 1: some could not be, see drawn.jsonl; 2: nothing was begun, and why."""
     asked = parser().parse_args(arguments)
-    from jobs.drawing_sources import SourceError, open_source, prompts_of, read_photo
+    from generation.sources import SourceError, open_source, prompts_of, read_photo
 
     try:
         part, parts = (int(number) for number in asked.part.split("/"))
@@ -128,8 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SourceError as error:
         print(error, file=sys.stderr)
         return 2
-    from jobs.drawing import open_artist
-    from jobs.drawing_run import draw_all
+    from generation.draw_all import draw_all
+    from generation.drawing import open_artist
 
     try:
         artist = open_artist(

@@ -24,15 +24,15 @@ if __name__ == "__main__":  # and not for whoever imports `tiny_base`
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from curation.face_finder import FaceFinder  # noqa: E402
-from curation.image import Undecodable, decode  # noqa: E402
-from curation.packages import PackageError, cache_dir  # noqa: E402
-from curation.progress import Steps, say, span  # noqa: E402
-from curation.weights import WeightError, resolve  # noqa: E402
+from common.decode import Undecodable, decode  # noqa: E402
+from common.packages import PackageError, cache_dir  # noqa: E402
+from common.progress import Steps, say, span  # noqa: E402
+from common.weights import WeightError, resolve  # noqa: E402
+from model.conditioning.face_finder import FaceFinder  # noqa: E402
+from model.conditioning.views import face_views  # noqa: E402
 from model.config import ModelConfig, load_config  # noqa: E402
-from model.views import face_views  # noqa: E402
-from training.tiny_base import Recipe, Report, facts_of, make  # noqa: E402
-from training.tiny_pictures import PictureError, Pictures, distinct  # noqa: E402
+from training.tiny_base.base import Recipe, Report, facts_of, make  # noqa: E402
+from training.tiny_base.pictures import PictureError, Pictures, distinct  # noqa: E402
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 WIDER = 1.5  # a second view of each face: its crop, so many times as wide
@@ -52,7 +52,9 @@ def pictures_in(folder: Path, config: ModelConfig, cache: Path) -> Pictures:
         raise PictureError(f"{folder}: no photos ({', '.join(sorted(PHOTOS))}) in it; `make sample` brings some")
     finder = FaceFinder(identity=None)
     facts = [repr(finder.describe()), config.conditions.model_dump_json(), str(config.resolution)]
-    facts += [hashlib.sha256(code.read_bytes()).hexdigest() for code in (Path(__file__), ROOT / "model/views.py")]
+    facts += [
+        hashlib.sha256(code.read_bytes()).hexdigest() for code in (Path(__file__), ROOT / "model/conditioning/views.py")
+    ]
     facts += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     kept = cache / f"pictures-{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:16]}.npz"
     if kept.is_file():

@@ -50,9 +50,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """0: trained to the end, or stopped as asked; 1: it failed; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
-    from training.launch import Hopeless
+    from training.data.source import ShardError
+    from training.launch.process import Hopeless
     from training.recipe import RecipeError
-    from training.source import ShardError
 
     try:
         recipe = _recipe(asked)
@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         if "RANK" in os.environ:
             step = _as_rank(_with_base(recipe), out)
         else:
-            from jobs.train_on_ray import train_on_ray
-            from training.launch import check_layout_of
+            from training.launch.process import check_layout_of
+            from training.launch.ray_train import train_on_ray
 
             check_layout_of(recipe, asked.ranks or 1)  # before the minutes that a base may take
             step = train_on_ray(_with_base(recipe), out, asked.ranks, asked.failures)
@@ -101,7 +101,7 @@ def _changes(asked: argparse.Namespace) -> list[str]:
 
 def _place(out: str, on_cluster: bool = False) -> str:
     """A relative path of a Ray job is one inside its own copy of the code, and goes with it."""
-    from curation.cluster import INSIDE_A_JOB
+    from common.ray_runtime import INSIDE_A_JOB
     from training.recipe import RecipeError
 
     if "://" in out:
@@ -136,7 +136,7 @@ def _with_base(recipe):
     config = load_config(recipe.model)
     if recipe.base or config.pretrained:
         return recipe
-    from curation.progress import say
+    from common.progress import say
     from jobs.tiny_base import tiny_base
 
     say("train", f"{recipe.model} needs a base that has learnt: found in the cache, or trained now, in minutes")
@@ -144,8 +144,8 @@ def _with_base(recipe):
 
 
 def _submit(asked: argparse.Namespace, recipe) -> int:
-    from curation.cluster import passed_on
-    from jobs.submission import NoCluster, client_of, follow
+    from common.ray_jobs import NoCluster, client_of, follow
+    from common.ray_runtime import passed_on
     from training.recipe import RECIPES, RecipeError
 
     _place(asked.out, on_cluster=True)
@@ -168,8 +168,15 @@ def _submit(asked: argparse.Namespace, recipe) -> int:
 
 def _as_rank(recipe, out: str) -> int:
     """One rank of torchrun's; the finished steps."""
-    from jobs.train_view import recogniser, shown
-    from training.launch import any_of, forget_stop, init_distributed, stop_on_file, stop_on_signal, train_or_say
+    from training.launch.process import (
+        any_of,
+        forget_stop,
+        init_distributed,
+        stop_on_file,
+        stop_on_signal,
+        train_or_say,
+    )
+    from training.launch.view import recogniser, shown
 
     rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if rank == 0:
@@ -181,7 +188,7 @@ def _as_rank(recipe, out: str) -> int:
 
 
 def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:
-    from curation.progress import say
+    from common.progress import say
 
     say("train", f"stopped as asked: step {step} of {steps} is saved in {asked.out}/checkpoints. To go on, the same")
     say("train", f"again: {shlex.join(['python', 'jobs/train.py', *_again(asked)])}")

@@ -21,9 +21,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from model.checkpoint_state import Checkpoint
+from model.checkpoints.controlnet_layout import pose_channels_of
+from model.checkpoints.state import Checkpoint
 from model.config import POSE_CHANNELS, Conditions, ModelConfig
-from model.controlnet_layout import pose_channels_of
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline

@@ -15,7 +15,7 @@ import torch
 from diffusers import ControlNetModel
 from torch import nn
 
-from model.checkpoint_state import Checkpoint
+from model.checkpoints.state import Checkpoint
 from model.config import POSE_CHANNELS
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector

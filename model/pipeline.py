@@ -19,11 +19,11 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from .conditions import Face, choose_face
-from .features import FaceConditions, conditions_of, mixed, spread, zero_image_features
+from .conditioning.faces import Face, choose_face
+from .conditioning.features import FaceConditions, conditions_of, mixed, spread, zero_image_features
+from .conditioning.views import Photo, face_views, upright
 from .folder import carry_code
 from .presets import Scales, scales_of
-from .views import Photo, face_views, upright
 
 _DRAWING: "WeakKeyDictionary[torch.nn.Module, threading.Lock]" = WeakKeyDictionary()
 

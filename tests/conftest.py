@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from curation.cluster import PRIVATE  # noqa: E402
+from common.ray_runtime import PRIVATE  # noqa: E402
 
 for name, value in {
     **PRIVATE,
@@ -77,7 +77,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 
     import ray
 
-    from curation.cluster import _settle
+    from common.ray_runtime import _settle
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -106,7 +106,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The sample's folder, made if it is not there."""
-    from curation.packages import cache_dir
+    from common.packages import cache_dir
     from curation.sample.make import make
 
     folder = cache_dir() / "sample"

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from curation.judge import CHECKS
-from curation.run import Run
+from curation.cutting.judge import CHECKS
+from curation.run_directory.run import Run
 
 FOLDER = Path(__file__).resolve().parent / "goldens"
 COLUMNS = ["id", "sha256", "verdict", "reason", *CHECKS]

@@ -11,9 +11,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from curation.labels import TRUTHS, VARIANT, load_labels
-from curation.quality import Quality
-from curation.run import Run
+from common.intervals import Quality
+from curation.calibration.labels import TRUTHS, VARIANT, load_labels
+from curation.run_directory.run import Run
 from curation.sample.web import wire
 from tests import goldens
 from tests.world import ROOT, start_driver

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from curation import recipe as recipes
-from curation.run import Run
-from curation.steps import Curation
-from curation.urls import url_ids
+from curation.pipeline import Curation
+from curation.recipe import recipe as recipes
+from curation.run_directory.run import Run
+from curation.sources.urls import url_ids
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = 44

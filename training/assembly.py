@@ -13,14 +13,23 @@ from model.build import base_parts, pretrained_pipeline, trained_parts
 from model.config import ModelConfig, load_config
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
-from training.batches import MicroBatches, Preparation
-from training.cached import KINDS, STORED, CachedShards, NotCached, Sources, folder_name, open_cached, weights_hash
+from training.data.batches import MicroBatches, Preparation
+from training.data.index import ShardIndex, read_index
+from training.data.order import Order, check_layout
+from training.data.shards import Shards
+from training.encoder_cache.reading import (
+    KINDS,
+    STORED,
+    CachedShards,
+    NotCached,
+    Sources,
+    folder_name,
+    open_cached,
+    weights_hash,
+)
 from training.encoders import Encoders
 from training.engine import DTYPES
-from training.index import ShardIndex, read_index
-from training.order import Order, check_layout
 from training.recipe import RecipeError, TrainRecipe
-from training.shards import Shards
 
 MEMBERS = ("jpg", "json", "txt", "identity.npy")
 
@@ -168,7 +177,7 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
     """The base with the recipe's starting weights of what is trained, on the CPU, in fp32."""
     start = None
     if recipe.start_from:
-        from model.checkpoints import read
+        from model.checkpoints.convert import read
 
         start = read(recipe.start_from)
     torch.manual_seed(recipe.seed)  # of fresh LoRA and projector weights; nothing else draws from it

@@ -30,7 +30,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from training.engine import Trained
-from training.launch import is_local
+from training.launch.process import is_local
 
 PATIENCE = 1800  # seconds that rank 0 waits for the other ranks' parts
 

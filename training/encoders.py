@@ -8,8 +8,8 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from model.features import clip_features, zero_image_features
-from training.batches import MicroBatch
+from model.conditioning.features import clip_features, zero_image_features
+from training.data.batches import MicroBatch
 
 
 @dataclass

@@ -127,7 +127,9 @@ class TrainRecipe(Strict):
     name: str
     model: str = Field("sd15", description="sd15, tiny or a YAML file of model/configs")
     base: str | None = Field(None, description="folder or hub name of the base; default: what the model names")
-    start_from: str | None = Field(None, description="warm start: a checkpoint in any layout of model.checkpoints")
+    start_from: str | None = Field(
+        None, description="warm start: a checkpoint in any layout of model.checkpoints.convert"
+    )
     seed: int = 0
     steps: int = Field(ge=1)
     data: Data

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from training.assembly import Parts
 from training.checkpoint import CheckpointFault, Checkpoints, Saved
 from training.engine import Trained
-from training.meter import Collapse
+from training.metrics import Collapse
 from training.recipe import RecipeError, TrainRecipe
 
 

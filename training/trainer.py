@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-from model.identity import IdentityEncoder
+from model.conditioning.identity import IdentityEncoder
 from training.assembly import Parts, assemble, device_of
-from training.batches import MicroBatch, loader
 from training.checkpoint import Checkpoints
+from training.data.batches import MicroBatch, loader
 from training.engine import Trained, wrap
 from training.export import export
-from training.launch import Ask, crew
-from training.meter import Collapse, Meter
+from training.launch.process import Ask, crew
+from training.metrics import Collapse, Meter
 from training.objective import losses, min_snr_weights, share_of_step, target_of
 from training.profiling import profiled
 from training.recipe import TrainRecipe
-from training.records import Records
 from training.resume import facts_of, newest, resume
+from training.run_log import Records
 from training.validation import Panel
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model.conditions import crop_of
+from model.conditioning.faces import crop_of
+from model.conditioning.features import FaceConditions
+from model.conditioning.identity import IdentityEncoder
 from model.facemakeup import FaceMakeUp
-from model.features import FaceConditions
-from model.identity import IdentityEncoder
 from model.pipeline import FaceMakeUpPipeline
 from training.assembly import Parts
-from training.batches import MicroBatch, micro_batch
+from training.data.batches import MicroBatch, micro_batch
 from training.encoders import Inputs
 from training.objective import losses, target_of
 from training.recipe import Drop

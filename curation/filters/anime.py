@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from common.decode import Picture
 from curation.filters.base import Filter, flattened, missing, passed
-from curation.image import Picture
-from curation.recipe import AnimeThresholds
+from curation.recipe.recipe import AnimeThresholds
 
 FLOOR = 1  # OpenCV drops groups of this many windows and fewer: the evidence holds every hit of two or more
 FACE_SCORE, FACE_MARGIN = 0.3, 1.5  # `where: faces`: which faces are looked at, and how much larger the crop is

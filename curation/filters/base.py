@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from curation.image import DECODE_VERSION, ImageLimits, Picture
-from curation.run import canonical_json
+from common.decode import DECODE_VERSION, ImageLimits, Picture
+from curation.run_directory.run import canonical_json
 
 FAIL, PASS, UNKNOWN = np.int8(0), np.int8(1), np.int8(-1)
 

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from common.decode import Picture
 from curation.filters.base import Filter, flattened, missing, passed
-from curation.filters.centerface import CenterFace
-from curation.filters.yoloface import YoloFace
-from curation.image import Picture
-from curation.recipe import FACE_FLOOR, FacesThresholds
+from curation.recipe.recipe import FACE_FLOOR, FacesThresholds
+from model.conditioning.detectors.centerface import CenterFace
+from model.conditioning.detectors.yolov5face import YoloFace
 
 MAX_CANDIDATES = 1000  # of an image, the best ones, before NMS
 FACE = pa.struct(

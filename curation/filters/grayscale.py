@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from common.decode import Picture
 from curation.filters.base import Filter, missing, passed
-from curation.image import Picture
-from curation.recipe import GrayscaleThresholds
+from curation.recipe.recipe import GrayscaleThresholds
 
 
 class Grayscale(Filter):

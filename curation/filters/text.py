@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from common.decode import Picture
+from common.onnx_sessions import session
 from curation.filters.base import Filter, flattened, missing, passed
-from curation.filters.sessions import session
-from curation.image import Picture
-from curation.recipe import TEXT_FLOOR, TextSettings, TextThresholds
+from curation.recipe.recipe import TEXT_FLOOR, TextSettings, TextThresholds
 
 # ImageNet's numbers, in the order of the channels that the network was trained with: blue, green, red
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,7 +45,7 @@ class Text(Filter):
     @cached_property
     def engine(self) -> Engine:
         if self.settings.engine == "paddleocr":
-            from curation.filters.paddle import PaddleEngine
+            from curation.filters.engines.paddle import PaddleEngine
 
             return PaddleEngine(self.weights["detector"], self.settings, self.run_on)
         return OnnxEngine(self.weights["detector"], self.settings, self.run_on)

@@ -73,10 +73,10 @@ def main() -> None:
     from PIL import Image
     from rich.progress import track
 
-    from curation.filters.centerface import CenterFace
+    from common.weights import resolve
     from curation.filters.faces import suppress
     from curation.sample.photos import photos
-    from curation.weights import resolve
+    from model.conditioning.detectors.centerface import CenterFace
 
     detector = CenterFace(resolve("centerface").path, LONG_SIDE, "cpu")
     boxes = {}

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from curation.image import sha256, sniff
+from common.decode import sha256, sniff
 from curation.sample import plan, tables
 from curation.sample.boxes import stored
 from curation.sample.made import Made, made

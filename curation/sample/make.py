@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from curation.packages import PackageError, cache_dir
+from common.packages import PackageError, cache_dir
 
 STAMP = "sample.json"
 STALE = 3600.0  # seconds

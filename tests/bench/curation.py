@@ -13,16 +13,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-from curation import recipe as recipes
-from curation.calibrate import ROOT
-from curation.filters import build
-from curation.image import Picture, Undecodable, decode
-from curation.pack import write_tar
-from curation.recipe import Fetch
-from curation.run import Run
+from common.decode import Picture, Undecodable, decode
+from curation.calibration.calibrate import ROOT
+from curation.filters.registry import build
+from curation.packing.pack import write_tar
+from curation.recipe import recipe as recipes
+from curation.recipe.recipe import Fetch
+from curation.run_directory.run import Run
 from curation.sample.photos import photos
-from curation.select import ranks
-from curation.urls import url_ids
+from curation.sources.top_k import ranks
+from curation.sources.urls import url_ids
 from tests.bench.duel import Bench, duel, seconds
 
 
@@ -141,7 +141,7 @@ class _Pictures(BaseHTTPRequestHandler):
 
 def bench_fetch(bench: Bench, count: int = 400) -> None:
     """One part through img2dataset and everything around it, beside a bare thread pool of urlopen: same server."""
-    from curation.fetch_part import fetch_part
+    from curation.fetch.part import fetch_part
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Pictures)
     server.daemon_threads = True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from rich.table import Table
 
-from curation.progress import say
+from common.progress import say
 
 ROUNDS = 5
 

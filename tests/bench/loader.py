@@ -15,10 +15,10 @@ import webdataset as wds
 from torch.utils.data import DataLoader
 
 from tests.bench.duel import Bench, core_seconds, duel
-from training.batches import MicroBatch, MicroBatches, Preparation, loader, tensors_of
-from training.index import ShardIndex, read_index
-from training.order import Order
-from training.shards import Shards
+from training.data.batches import MicroBatch, MicroBatches, Preparation, loader, tensors_of
+from training.data.index import ShardIndex, read_index
+from training.data.order import Order
+from training.data.shards import Shards
 
 WINDOW, ENDLESS = 4, 10**9
 BUFFER = 1000  # samples

@@ -18,7 +18,7 @@ from tests.bench.state import bench_checkpoints, bench_memory
 from tests.bench.steps import bench_steps
 from tests.training.made_shards import make_shards
 from tests.training.ranks import recipe_for
-from training.batches import Preparation
+from training.data.batches import Preparation
 from training.recipe import Drop
 
 
@@ -46,7 +46,7 @@ def quiet() -> None:
 
 def inputs(folder: Path, size: Size) -> tuple[Input, Path]:
     """Shards with what makes tensors of them, and the folder of a random tiny base."""
-    from curation.weights import resolve
+    from common.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from curation.image import decode
+from common.decode import decode
 
 FAILS = {
     "grayscale": (0, 1, 2, 14),

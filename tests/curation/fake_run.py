@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import yaml
-from fake_images import FAILS, evidence, facts, picture
 
-from curation.recipe import parse
-from curation.run import Run
+from curation.recipe.recipe import parse
+from curation.run_directory.run import Run
+from tests.curation.fake_images import FAILS, evidence, facts, picture
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")
 FINGERPRINTS = {"grayscale": "a" * 12, "text": "b" * 12, "faces": "c" * 12, "anime": "d" * 12}

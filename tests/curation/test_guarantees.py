@@ -8,8 +8,8 @@ from argparse import Namespace
 import pytest
 
 from curation import report
-from curation.run import Run
-from curation.steps import Curation, open_curation
+from curation.pipeline import Curation, open_curation
+from curation.run_directory.run import Run
 from tests.world import curate, fork, shard_hashes, shard_ids, small_recipe, verdicts_of
 
 FETCHED = ("candidates", "selected", "fetched")
@@ -72,7 +72,7 @@ def test_a_recut_calls_exactly_the_missing_scores(finished, small_world, tmp_pat
     assert shard_hashes(root) == shard_hashes(finished), "the first cut stays as it was"
     assert Run(root).manifest()["recipe"] == Run(finished).manifest()["recipe"]
     arguments = Namespace(run=str(root), recipe=None, name="other", set=[])
-    assert open_curation(arguments).recipe.thresholds == curation.recipe.thresholds
+    assert open_curation(arguments).recipe.thresholds == curation.recipe.recipe.thresholds
 
 
 def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
@@ -82,7 +82,7 @@ def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
 
 
 def test_a_name_belongs_to_one_content_recipe(finished, small_world):
-    from curation.recipe import RecipeError
+    from curation.recipe.recipe import RecipeError
 
     curation = Curation(Run(finished), small_recipe(small_world, "thresholds.text.max_area=0.123"))
     with pytest.raises(RecipeError, match=r"thresholds.text.max_area: .* -> 0.123.*another name"):
@@ -107,7 +107,7 @@ def score_counts(root) -> dict[str, int]:
 
 def test_a_run_is_compared_with_the_published_set_and_fitted_to_it(sample, small_world, ray_cluster, tmp_path, capsys):
     """With the HQ-4M table given (here an invented one): recall, Jaccard, and thresholds moved towards it."""
-    from curation import calibrate
+    from curation.calibration import calibrate
 
     root = tmp_path / "run"
     change = [f"sources.hq4m=['{sample}/hq4m/*.parquet']", "select.fraction=0.3", "score.audit_minimum=1000"]

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from model.build import random_pipeline, trained_parts
-from model.conditions import Face
+from model.conditioning.faces import Face
 from model.config import load_config
 
 
 @pytest.fixture(scope="session")
 def vocabulary():
-    from curation.weights import resolve
+    from common.weights import resolve
 
     return resolve("clip-vocabulary").path
 

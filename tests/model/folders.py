@@ -14,11 +14,11 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from model.checkpoints import bit_equal
+from model.checkpoints.convert import bit_equal
 from model.config import load_config
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector
-from tests.model import foreign
+from tests.model.checkpoints import foreign
 
 TINY = foreign.TINY
 CONDITIONS = {"identity_encoder": "dlib", "align_size": 112, "channel_order": "rgb"}

@@ -16,9 +16,9 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from model.build import base_parts, load_pipeline, pretrained_pipeline, trained_parts
-from model.checkpoint_state import bit_equal
+from model.checkpoints.pipeline_folder import write_pipeline
+from model.checkpoints.state import bit_equal
 from model.config import Conditions, load_config
-from model.export import write_pipeline
 from tests.model.conftest import some_face, some_photo
 
 # -S: without the .pth file that makes this project importable; the packages are then found by their folder alone

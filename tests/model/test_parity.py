@@ -11,10 +11,11 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-from model.checkpoints import read, write
+from model.checkpoints.convert import read, write
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
-from tests.model import foreign, reference
+from tests.model import reference
+from tests.model.checkpoints import foreign
 
 TINY = foreign.TINY
 SAME, OTHER = 1e-5, 1e-2  # largest difference of what must be equal; smallest of what must not

@@ -10,8 +10,8 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from model.conditions import Face, NoFaceError, SeveralFacesError
-from model.features import zero_image_features
+from model.conditioning.faces import Face, NoFaceError, SeveralFacesError
+from model.conditioning.features import zero_image_features
 from model.presets import PRESETS
 from tests.model.conftest import some_face, some_photo
 

@@ -17,8 +17,8 @@ import yaml
 
 from model.config import CONFIGS, ModelConfig
 from tests.training.made_shards import POINTS, sample, write_shard
-from training.tiny_base import Recipe, make
-from training.tiny_pictures import Pictures
+from training.tiny_base.base import Recipe, make
+from training.tiny_base.pictures import Pictures
 
 COUNT, SIDE = 64, 64
 WORDS = "amber birch cloud delta ember frost grove heron ivory jade kite lemon maple night ocean pearl".split()

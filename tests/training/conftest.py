@@ -21,7 +21,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
-    from curation.weights import resolve
+    from common.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
 
@@ -45,4 +45,4 @@ def web(folder):
 
 @pytest.fixture
 def no_long_waits(monkeypatch):
-    monkeypatch.setattr("training.source.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("training.data.source.FIRST_WAIT", 0.01)

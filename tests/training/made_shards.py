@@ -1,4 +1,4 @@
-"""Shards of made pictures in the format of curation/pack.py (docs/run-directory.md): what tests of training read."""
+"""Shards of made pictures in the format of curation/packing/pack.py (docs/run-directory.md): what tests of training read."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import multiprocessing
 from pathlib import Path
 
 from tests.training.made_shards import make_shards, sample
-from training.shards import Shards
+from training.data.shards import Shards
 
 COUNTS = [4, 1, 3, 5, 2, 4, 3, 4]
 STARTS = [sum(COUNTS[:shard]) for shard in range(len(COUNTS))]

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from curation.packages import cache_dir
-from curation.weights import resolve
+from common.packages import cache_dir
+from common.weights import resolve
+from model.conditioning.features import FaceConditions
 from model.config import load_config
-from model.features import FaceConditions
 from model.pipeline import FaceMakeUpPipeline
 from tests.training.coded_faces import COUNT, coded_base, coded_shards, small_config
+from tests.training.encoder_cache.test_encoder_cache import make_cache
 from tests.training.ranks import log_of, recipe_for, run_ranks
-from tests.training.test_cached import make_cache
 from tests.training.test_trainer import weights_of
 from training.assembly import Parts, assemble
+from training.data.source import locked
 from training.recipe import TrainRecipe
-from training.source import locked
 from training.validation import FIXED_SEED, Panel
 
 CUT = {"text": 0.0, "face": 0.0, "everything": 0.0, "identity": 0.0, "clip": 0.0, "pose": 0.0}

@@ -21,8 +21,8 @@ from model.config import load_config
 from tests.training.ranks import free_port, log_of, recipe_for, run_ranks, start_ranks
 from training.assembly import assemble, open_pipeline
 from training.checkpoint import Checkpoints
+from training.data.index import read_index
 from training.engine import EngineError, wrap
-from training.index import read_index
 from training.objective import losses, min_snr_weights, target_of
 
 STEPS = 6
@@ -195,7 +195,7 @@ def test_a_checkpoint_is_no_larger_than_what_training_needs(undisturbed):
 
 def test_what_was_trained_is_exported_in_layouts_that_load(undisturbed, shards, base):
     from model.build import load_pipeline
-    from model.checkpoints import read
+    from model.checkpoints.convert import read
 
     folder = undisturbed / "export"
     checkpoint = read(folder / "face-makeup.safetensors")

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation import recipe, weights
-from curation.filters import build
+from common import weights
+from common.decode import Picture, decode
 from curation.filters.base import Filter
-from curation.image import Picture, decode
+from curation.filters.registry import build
+from curation.recipe import recipe
 from curation.sample.photos import INSIGHTFACE, SKIMAGE
 
 FILES = {

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from curation import filters as filters_module
-from curation.filters import build
+from common.weights import RefusedError, WeightError, resolve
+from curation.filters import registry as filters_module
 from curation.filters.base import FAIL, PASS, UNKNOWN
 from curation.filters.faces import FACE, MAX_CANDIDATES, Faces, prominent, suppress
-from curation.filters.yoloface import ANCHORS, YoloFace, decode, letterbox
-from curation.recipe import FACE_FLOOR, FacesThresholds
-from curation.weights import RefusedError, WeightError, resolve
+from curation.filters.registry import build
+from curation.recipe.recipe import FACE_FLOOR, FacesThresholds
+from model.conditioning.detectors.yolov5face import ANCHORS, YoloFace, decode, letterbox
 
 # The astronaut's face: box and points in pixels, by the first digits of the detector file's hash. Of another file
 # (an export of your own) only what holds for any detector is tested.

@@ -6,7 +6,7 @@ import pytest
 
 from curation.filters.base import FAIL, PASS, UNKNOWN
 from curation.filters.grayscale import channel_std
-from curation.recipe import GrayscaleThresholds
+from curation.recipe.recipe import GrayscaleThresholds
 
 
 def naive(rgb: np.ndarray) -> float:

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from common.decode import decode
 from curation.filters.base import FAIL, PASS, UNKNOWN
 from curation.filters.text import BOX, MEAN, STD, OnnxEngine, Text, hull_area, network_input
-from curation.image import decode
-from curation.recipe import TEXT_FLOOR, TextThresholds
+from curation.recipe.recipe import TEXT_FLOOR, TextThresholds
 from curation.sample.photos import SKIMAGE
 
 MODELS = ("ppocr-v4-mobile-det", "ppocr-v6-small-det")

@@ -14,15 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from curation.image import Undecodable, decode, sha256, upright_box
-from curation.packages import cache_dir
+from common.decode import Undecodable, decode, sha256, upright_box
+from common.packages import cache_dir
 from curation.sample import make as front
 from curation.sample.boxes import choose, made_up, stored
 from curation.sample.made import Made, made
 from curation.sample.photos import photos
 from curation.sample.plan import BADLY, TWICE, WELL
 from curation.sample.web import wire
-from curation.urls import url_ids
+from curation.sources.urls import url_ids
 
 LABELS = Path(__file__).parents[2] / "labels" / "sample-photos.csv"
 

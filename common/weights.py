@@ -1,0 +1,222 @@
+"""Where each model file comes from, its sha256 and licence.
+
+A file is looked for, in this order, in: a folder that the user names (`weights:` in the recipe, or
+FACEMAKEUP_WEIGHTS), earlier downloads, a Python package that ships it (opened, never imported), and the pinned
+address of its origin. Whatever is found counts only if its sha256 is the pinned one.
+
+    python -m common.weights              every file: where it was found, licence, use
+    python -m common.weights fetch [NAME] bring what the default recipe needs, or what is named
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from common.packages import PackageError, cache_dir
+from common.weight_table import DEFAULT, WEIGHTS, Weight
+
+CONNECT_SECONDS = 5  # an offline machine should hear so at once
+ENVIRONMENT = "FACEMAKEUP_WEIGHTS"
+
+
+class WeightError(RuntimeError):
+    """A model file is missing, or is not the one that is pinned; the message has the remedy."""
+
+
+class RefusedError(WeightError):
+    """The user's folder holds a file of that name with another sha256."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model file that is there. `source`: where it was found, in words."""
+
+    name: str
+    path: Path
+    sha256: str
+    licence: str
+    source: str
+
+
+def resolve(name: str, folder: str | None = None, download: bool = True) -> Resolved:
+    """The file of that name, from the first place that has it; `download` False: only what is here already.
+
+    Raises:
+        WeightError: nowhere to be had.
+        RefusedError: a file in the user's folder with another sha256.
+    """
+    weight = WEIGHTS[name]
+    tried: list[str] = []
+    for path, source in _here(weight, folder):
+        found = _checked(weight, path, source, tried, strict=source.startswith("your folder"))
+        if found:
+            return found
+    if download:
+        for path, source in _from_elsewhere(weight, tried):
+            found = _checked(weight, path, source, tried, strict=False)
+            if found:
+                return found
+    raise WeightError(_missing(weight, folder, tried))
+
+
+def resolve_file(path: str, licence: str) -> Resolved:
+    """A model file that the user names by path, taken as it is; its hash goes into the fingerprint.
+
+    Raises:
+        WeightError: there is no such file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise WeightError(f"{file}: no such model file; it is named in the recipe")
+    return Resolved(file.name, file, sha256_of(file), licence, f"named in the recipe: {file}")
+
+
+def sha256_of(path: Path) -> str:
+    status = path.stat()
+    return _hash(str(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash(path: str, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked(weight: Weight, path: Path, source: str, tried: list[str], strict: bool) -> Resolved | None:
+    digest = sha256_of(path)
+    if weight.sha256 in (None, digest):
+        return Resolved(weight.name, path, digest, weight.licence, source)
+    complaint = f"{path} is refused: its sha256 is {digest}, the one that belongs there is {weight.sha256}"
+    if strict:
+        raise RefusedError(f"{complaint}\n  remedy: put the right {weight.file} there, or take this one away")
+    tried.append(complaint)
+    return None
+
+
+# -- the four places -------------------------------------------------------------------------------------------
+
+
+def _here(weight: Weight, folder: str | None) -> Iterator[tuple[Path, str]]:
+    """Files of that name on this machine. What a user says comes first."""
+    for named in (folder, os.environ.get(ENVIRONMENT)):
+        if named and (file := Path(named).expanduser() / weight.file).is_file():
+            yield file, f"your folder {named}"
+    if (file := cache_dir() / "weights" / weight.file).is_file():
+        yield file, "earlier download"
+    if weight.package and weight.member:
+        if (file := weight.package.root / weight.member).is_file():
+            yield file, f"package {weight.package.name} {weight.package.version}"
+        try:
+            installed = importlib.metadata.distribution(weight.package.name)
+        except importlib.metadata.PackageNotFoundError:
+            return
+        if (file := Path(str(installed.locate_file(weight.member)))).is_file():
+            yield file, f"installed package {weight.package.name} {installed.version}"
+
+
+def _from_elsewhere(weight: Weight, tried: list[str]) -> Iterator[tuple[Path, str]]:
+    if weight.package and weight.member:
+        try:
+            root = weight.package.fetch()
+        except PackageError as error:
+            tried.append(str(error))
+        else:
+            yield root / weight.member, f"package {weight.package.name} {weight.package.version}"
+    if weight.url:
+        try:
+            yield _download(weight), f"downloaded from {weight.url}"
+        except (OSError, WeightError) as error:
+            tried.append(f"{weight.url}: {error}")
+
+
+def _download(weight: Weight) -> Path:
+    """The file from its origin into the cache; it gets its name only once its hash is right."""
+    folder = cache_dir() / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part", delete=False) as file:
+        scratch = Path(file.name)
+        try:
+            with urllib.request.urlopen(weight.url, timeout=CONNECT_SECONDS) as answer:  # https, from the table above
+                while block := answer.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+            file.flush()
+            if weight.sha256 not in (None, digest.hexdigest()):
+                raise WeightError(f"the file there has sha256 {digest.hexdigest()}, expected {weight.sha256}")
+            return scratch.replace(folder / weight.file)
+        except (TimeoutError, urllib.error.URLError) as error:
+            raise WeightError(f"cannot be reached ({getattr(error, 'reason', error)})") from error
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _missing(weight: Weight, folder: str | None, tried: list[str]) -> str:
+    lines = [
+        f"model file {weight.file} ({weight.name}) is not here",
+        f"  needed for: {weight.used_for}",
+        f"  licence: {weight.licence}",
+        f"  sha256: {weight.sha256 or 'any; it is recorded'}",
+    ]
+    if weight.package:
+        lines.append(f"  to be had from: package {weight.package.name}=={weight.package.version}, {weight.member}")
+    if weight.url:
+        lines.append(f"  to be had from: {weight.url}")
+    if weight.note:
+        lines.append(f"  note: {weight.note}")
+    lines += [f"  tried: {reason}" for reason in tried]
+    here = folder or os.environ.get(ENVIRONMENT)
+    anywhere = f"into a folder and name it: `weights: FOLDER` in the recipe, or {ENVIRONMENT}=FOLDER"
+    place = f"into {here}" if here else anywhere
+    lines.append(f"  remedy: put {weight.file} {place}")
+    return "\n".join(lines)
+
+
+# -- command line ----------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 if what was asked for is there, else 1."""
+    import argparse
+
+    from rich.console import Console
+    from rich.table import Table
+
+    parser = argparse.ArgumentParser(prog="python -m common.weights", description="Model files: list and fetch.")
+    parser.add_argument("action", nargs="?", choices=["list", "fetch"], default="list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default of fetch: {' '.join(DEFAULT)}")
+    parser.add_argument("--folder", help=f"looked in first; default: {ENVIRONMENT}")
+    asked = parser.parse_args(arguments)
+    if unknown := [name for name in asked.names if name not in WEIGHTS]:
+        parser.error(f"no such model: {', '.join(unknown)}; known: {', '.join(WEIGHTS)}")
+    console = Console()
+    names = asked.names or (DEFAULT if asked.action == "fetch" else tuple(WEIGHTS))
+    table = Table("name", "file", "licence", "used for", "found")
+    failures = []
+    for name in names:
+        weight = WEIGHTS[name]
+        try:
+            found = resolve(name, asked.folder, download=asked.action == "fetch").source
+        except WeightError as error:
+            found = "[red]refused[/]" if isinstance(error, RefusedError) else "-"
+            failures.append(str(error))
+        table.add_row(name, weight.file, weight.licence, weight.used_for, found)
+    console.print(table)
+    if asked.action == "fetch":
+        for failure in failures:
+            console.print(failure, style="red", highlight=False, markup=False)
+        return 1 if failures else 0
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

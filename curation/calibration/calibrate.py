@@ -1,0 +1,233 @@
+"""Thresholds are chosen, not guessed.
+
+    python -m curation.calibration.calibrate                       on the sample's labelled photos
+    python -m curation.calibration.calibrate --labels my.csv       on yours: columns as in tests/labels/sample-photos.csv
+    python -m curation.calibration.calibrate RUN --reference      fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
+
+Each filter's thresholds are chosen on one half of the photos (even last hex digit of the sha256) and reported on the
+other, with 95 % Wilson intervals. Positive means *rejected*: precision is the share of the rejected that a person
+would reject too, recall the share found of what a person would reject, loss the share of good photos thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from common.intervals import Quality, Rate
+from curation.calibration.labels import VARIANT, Labelled, anime_labels, load_labels, score_photos
+from curation.filters.base import PASS, Filter
+from curation.filters.registry import build
+from curation.recipe import recipe as recipes
+from curation.recipe.recipe import PAPER_ORDER, Thresholds, set_fields
+
+ROOT = Path(__file__).resolve().parents[2]
+# what is tried for each filter: every combination
+GRID: dict[str, dict[str, list[Any]]] = {
+    "grayscale": {"min_std": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15]},
+    "text": {
+        "min_confidence": [0.5, 0.6, 0.7, 0.8],
+        "max_line": [0.12, 0.16, 0.2, 0.25, 0.35, 1.0],
+        "max_area": [0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1],
+        "max_boxes": [2, 3, 4, 6, 10, 15],
+    },
+    "faces": {
+        "min_confidence": [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75],
+        "min_relative_area": [0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4],
+    },
+    "anime": {"min_neighbors": [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60]},
+}
+
+
+# -- choosing -------------------------------------------------------------------------------------------------------
+
+
+def candidates(name: str, thresholds: Thresholds) -> Iterator[tuple[dict[str, Any], Thresholds]]:
+    """Every combination of the grid of one filter, put into the other thresholds."""
+    for values in itertools.product(*GRID[name].values()):
+        setting = dict(zip(GRID[name], values, strict=True))
+        tree = set_fields(thresholds.model_dump(mode="json"), [f"{name}.{k}={v}" for k, v in setting.items()])
+        yield setting, Thresholds.model_validate(tree)
+
+
+def rejects(item: Filter, evidence: pa.Table, thresholds: Thresholds) -> np.ndarray:
+    return item.verdict(evidence, getattr(thresholds, item.name)) != PASS
+
+
+def choose(
+    item: Filter, evidence: pa.Table, truth: np.ndarray, counts: np.ndarray, thresholds: Thresholds
+) -> list[tuple[dict[str, Any], Thresholds, Quality]]:
+    """All settings with their quality on the rows that count: fewest mistakes first, then fewest photos lost."""
+    found = []
+    for setting, changed in candidates(item.name, thresholds):
+        found.append((setting, changed, Quality.of(rejects(item, evidence, changed), truth, counts)))
+    return sorted(found, key=lambda entry: (entry[2].mistakes, entry[2].loss.hits))
+
+
+def middle_of_best(found: list[tuple[dict[str, Any], Thresholds, Quality]]) -> tuple[dict[str, Any], Thresholds]:
+    """Of the settings that are as good as the best, within one standard error, the one in the middle.
+
+    A few photos cannot tell those apart; in the middle, its neighbours are as good as it is.
+    """
+    fewest = found[0][2].mistakes
+    best = [entry for entry in found if entry[2].mistakes <= fewest + math.sqrt(fewest)]
+    centre = {key: float(np.median([entry[0][key] for entry in best])) for key in best[0][0]}
+    scale = {key: max(abs(value), 1e-9) for key, value in centre.items()}
+    nearest = min(best, key=lambda e: sum(abs(e[0][k] - centre[k]) / scale[k] for k in centre))
+    return nearest[0], nearest[1]
+
+
+def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds, console: Console) -> Thresholds:
+    """Choose each filter's thresholds on one half; print them, and their quality on the other."""
+    single = np.array([not label.get("note", "").startswith(VARIANT) for label in labelled.labels])
+    choosing, thresholds = labelled.choosing & single, start
+    reporting = ~labelled.choosing & single
+    console.print(f"{len(labelled.labels)} photos, {int(single.sum())} of them no edit of another; chosen on "
+                  f"{int(choosing.sum())}, reported on {int(reporting.sum())}")  # fmt: skip
+    for name in PAPER_ORDER:
+        item, evidence = filters[name], labelled.evidence[name]
+        truth, counts = labelled.truth(name)
+        found = choose(item, evidence, truth, counts & choosing, thresholds)
+        setting, chosen = middle_of_best(found)
+        console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
+        thresholds = chosen
+    cartoons = np.array([label["drawing"] == "cartoon" for label in labelled.labels])
+    found = rejects(filters["anime"], labelled.evidence["anime"], thresholds) & cartoons
+    console.print(f"western cartoons that the anime filter finds: {Rate(int(found.sum()), int(cartoons.sum()))}")
+    photo = np.array([label["drawing"] == "photo" for label in labelled.labels])
+    for what, which in (("with the recipe's thresholds", start), ("with those chosen", thresholds)):
+        _print_kept(what, labelled, filters, which, reporting, console)
+        _print_kept(f"{what}, drawings aside", labelled, filters, which, reporting & photo, console)
+    return thresholds
+
+
+def _sweep(
+    name: str, item: Filter, evidence: pa.Table, truth: np.ndarray, counts: np.ndarray, chosen: Thresholds,
+    setting: dict[str, Any], others: Thresholds, start: Thresholds,
+) -> Table:  # fmt: skip
+    """The chosen setting among its neighbours: the first of its fields moved, the rest as chosen."""
+    table = Table(title=f"{name} on the half not chosen on", title_justify="left")
+    for heading in ("setting", "precision of rejecting", "recall of rejecting", "good photos lost"):
+        table.add_column(heading)
+    for key in setting:
+        values = GRID[name][key]
+        at = values.index(setting[key])
+        for value in values[max(0, at - 3) : at + 4]:
+            tree = set_fields(chosen.model_dump(mode="json"), [f"{name}.{key}={value}"])
+            quality = Quality.of(rejects(item, evidence, Thresholds.model_validate(tree)), truth, counts)
+            mark = "[bold]" if value == setting[key] else ""
+            table.add_row(f"{mark}{key}={value}", *(f"{mark}{rate}" for rate in _rates(quality)))
+        table.add_section()
+    quality = Quality.of(rejects(item, evidence, start), truth, counts)
+    table.add_row("as in the recipe", *map(str, _rates(quality)))
+    return table
+
+
+def _rates(quality: Quality) -> Iterable[Rate]:
+    return quality.precision, quality.recall, quality.loss
+
+
+def _print_kept(
+    what: str,
+    labelled: Labelled,
+    filters: dict[str, Filter],
+    thresholds: Thresholds,
+    counts: np.ndarray,
+    console: Console,
+) -> None:
+    kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in PAPER_ORDER], axis=0)
+    keep = np.array([label["keep"] == "1" for label in labelled.labels])
+    quality = Quality.of(kept, keep, counts)
+    console.print(f"kept set, {what}: precision {quality.precision}, recall {quality.recall}")
+
+
+# -- against the published set --------------------------------------------------------------------------------------
+
+
+def fit_reference(arguments: argparse.Namespace, console: Console) -> Thresholds:
+    """Move one threshold after the other until no move raises the agreement (F1) with the published set."""
+    from curation.pipeline import open_curation
+    from curation.run_directory.units import UnitScores, units_of
+
+    curation = open_curation(arguments)
+    evidence: dict[str, list[pa.Table]] = {name: [] for name in PAPER_ORDER}
+    published: list[bool] = []
+    for unit in units_of(curation.run_directory.snapshot()[0]):
+        known = UnitScores(curation.run_directory.run, unit, curation.filters)
+        flags = known.candidates["in_hq"].to_pylist()
+        if flags and flags[0] is None:
+            raise recipes.RecipeError(f"{arguments.run} was made without sources.hq4m: there is nothing to fit to")
+        rows = [i for i in range(len(flags)) if all(known.evidence[n].seen[i] for n in PAPER_ORDER)]
+        published += [flags[i] for i in rows]
+        for name in PAPER_ORDER:
+            evidence[name].append(known.evidence[name].table.take(pa.array(rows, pa.int64())))
+    tables = {name: pa.concat_tables(parts).combine_chunks() for name, parts in evidence.items()}
+    truth, everything = np.array(published), np.ones(len(published), bool)
+    thresholds = curation.recipe.recipe.thresholds
+
+    def agreement(item: Thresholds) -> Quality:
+        gone = np.any([rejects(curation.filters[n], tables[n], item) for n in PAPER_ORDER], axis=0)
+        return Quality.of(~gone, truth, everything)
+
+    best = agreement(thresholds).f1
+    moved = True
+    while moved:
+        moved = False
+        for name in PAPER_ORDER:
+            for _, changed in candidates(name, thresholds):
+                value = agreement(changed).f1
+                if value > best + 1e-9:
+                    best, thresholds, moved = value, changed, True
+    quality = agreement(thresholds)
+    console.print(f"{len(truth)} images with every score; agreement with the published set: recall {quality.recall}, "
+                  f"precision {quality.precision}")  # fmt: skip
+    return thresholds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from curation.pipeline import explained, step_arguments
+    from curation.sample.photos import photos
+
+    parser = argparse.ArgumentParser(prog="python -m curation.calibration.calibrate", description=__doc__)
+    step_arguments(parser)
+    parser.set_defaults(run=None)
+    next(action for action in parser._actions if action.dest == "run").nargs = "?"
+    parser.add_argument("--labels", type=Path, default=ROOT / "tests" / "labels" / "sample-photos.csv")
+    parser.add_argument("--anime", type=Path, metavar="FOLDER", help="more pictures, every one of them anime")
+    parser.add_argument("--reference", action="store_true", help="fit a run to the published set instead of labels")
+    options = parser.parse_args(arguments)
+    if options.reference and not options.run:
+        parser.error("--reference needs a RUN, made with sources.hq4m")
+    console = Console()
+
+    def work() -> None:
+        if options.reference:
+            chosen = fit_reference(options, console)
+        else:
+            recipe = recipes.load(options.recipe or ROOT / "curation" / "recipes" / "sample.yaml", options.set)
+            filters = build(recipe)
+            labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
+            if options.anime:
+                more, where = anime_labels(options.anime)
+                labels, files = labels + more, files | where
+            labelled = score_photos(labels, files, filters, recipe)
+            chosen = calibrate(labelled, filters, recipe.thresholds, console)
+        import yaml
+
+        console.print("thresholds:\n" + yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), markup=False)
+
+    return explained(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Scores x thresholds -> verdicts. Never runs a model, never reads an image.
+
+A cut has a name and belongs to one content recipe: thresholds, fingerprints, snapshot and what is packed. Another
+recipe needs another name. Images whose verdict hangs on a score that is not there are `undecided`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from common.progress import say
+from common.ray_runtime import tasks
+from curation.cutting.judge import CHECKS, VERDICT, judge, verdict_table
+from curation.filters.base import Filter
+from curation.recipe.recipe import Recipe, RecipeError
+from curation.run_directory.run import Run, canonical_json
+from curation.run_directory.units import UnitScores, audit_key, audit_limit, units_of
+
+
+def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """Bind a cut's name to its content recipe, once; `recipe`: the whole one, so that the cut can be gone on with.
+
+    Returns:
+        The content recipe's hash, 16 hex digits.
+
+    Raises:
+        RecipeError: the name belongs to another content recipe; says what differs and what to do.
+    """
+    content_hash = hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+    path = f"cuts/{name}/content.json"
+    if run.exists(path):
+        before = run.read_json(path)
+        if before["hash"] != content_hash:
+            differences = ", ".join(_differences(before["content"], content)) or "an older code version"
+            raise RecipeError(
+                f"the cut {name!r} of {run.root} was made with another recipe ({differences}). Give the new one "
+                "another name: NAME=... (or --name), so that both can be compared"
+            )
+        return content_hash
+    run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
+    run.write_json(path, {"content": content, "hash": content_hash, "recipe": recipe})
+    return content_hash
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b))
+        return [text for key in keys for text in _differences(a.get(key), b.get(key), f"{prefix}{key}.")]
+    return [] if a == b else [f"{prefix.rstrip('.')}: {a} -> {b}"]
+
+
+def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, Any]:
+    """Write `cuts/NAME/verdicts/UNIT.parquet` and funnel.json; returns the funnel's counts.
+
+    Needs a running Ray. Pure: the same scores give the same verdicts, so it is simply done again.
+    """
+    audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
+    units = units_of(snapshot)
+
+    def judge_unit(unit: dict[str, Any]) -> dict[str, Any]:
+        known = UnitScores(run, unit, filters)
+        judged = judge(known.evidence, filters, recipe.thresholds, known.boxes)
+        audited = np.array([audit_key(text, recipe.seed) < audit for text in known.ids], dtype=bool)
+        table = verdict_table(known.ids, known.name, known.status, judged, audited)
+        run.write_table(f"cuts/{name}/verdicts/{known.name}.parquet", table)
+        return {"unit": known.name}
+
+    # closures carry the filters' settings, not their models: `verdict` loads none
+    made = list(tasks(units, judge_unit))
+    assert len(made) == len(units)
+    funnel = summarise(verdicts(run, name))
+    run.write_json(f"cuts/{name}/funnel.json", funnel)
+    say(
+        "cut",
+        f"{name}: {funnel['kept']:,} kept, {funnel['rejected']:,} rejected, {funnel['undecodable']:,} undecodable, "
+        f"{funnel['undecided']:,} undecided; no model was run",
+    )
+    return funnel
+
+
+def verdicts(run: Run, name: str) -> pa.Table:
+    """All verdicts of a cut, in id order."""
+    table = run.read_tables(f"cuts/{name}/verdicts/*.parquet")
+    return VERDICT.empty_table() if table is None else table.sort_by("id")
+
+
+def summarise(table: pa.Table) -> dict[str, Any]:
+    """Counts of a cut: by verdict, by reason, and what each check says of the images that it saw."""
+    grouped = table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    counts: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    for row in grouped:
+        counts[row["verdict"]] += row["count_all"]
+        if row["reason"]:
+            reasons[row["verdict"], row["reason"]] += row["count_all"]
+    checks = {}
+    for check in CHECKS:
+        values = table[check].to_numpy(zero_copy_only=False)
+        checks[check] = {"passed": int((values == 1).sum()), "failed": int((values == 0).sum()),
+                         "not_evaluated": int((values == -1).sum())}  # fmt: skip
+    return {
+        "taken": table.num_rows,
+        **{verdict: counts.get(verdict, 0) for verdict in ("kept", "rejected", "undecided", "undecodable")},
+        "rejected_by": {reason: n for (verdict, reason), n in sorted(reasons.items()) if verdict == "rejected"},
+        "undecodable_by": {reason: n for (verdict, reason), n in sorted(reasons.items()) if verdict == "undecodable"},
+        "checks": checks,
+    }
+
+
+def main() -> None:
+    from curation.pipeline import step_arguments, step_main
+
+    parser = argparse.ArgumentParser(prog="python -m curation.cutting.cut", description=__doc__)
+    step_main("cut", step_arguments(parser).parse_args())
+
+
+if __name__ == "__main__":
+    main()

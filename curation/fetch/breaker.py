@@ -1,0 +1,108 @@
+"""When to stop fetching: a broken network on this side must not be written down as millions of dead links."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+from curation.fetch.part import LOCAL
+from curation.recipe.recipe import Fetch
+
+LOST = "lost_by_downloader"
+CAUSES = {
+    "dns": (
+        "names do not resolve here: no DNS server, or one that cannot take the load",
+        "check `getent hosts HOST` with one of these; a caching resolver on this machine, or fewer fetch.threads",
+    ),
+    "unreachable": (
+        "there is no route, or a firewall",
+        "check `curl -I URL` with one of these, and the machine's default route",
+    ),
+    "tls": (
+        "certificates cannot be checked here: no CA bundle, a wrong clock, or a proxy that rewrites TLS",
+        "install ca-certificates or set SSL_CERT_FILE; check `date`",
+    ),
+    LOST: (
+        "the download tasks themselves fail: a full disk, or not enough memory",
+        "check `df` and `free` where the tasks run; the message above is the task's own",
+    ),
+}
+
+
+class FetchStopped(RuntimeError):
+    """Too many failures with a local cause. `seen`: what there was, as JSON; nothing that was fetched is lost."""
+
+    def __init__(self, message: str, seen: dict[str, Any]):
+        super().__init__(message)
+        self.seen = seen
+
+
+class Breaker:
+    """Counts attempts, and stops when local causes have more than `max_local_failures` of the latest ones.
+
+    The latest are those of the last parts that hold `local_failures_after` attempts together: an outage that begins
+    after a million good ones is seen as soon as one at the start.
+
+    Args:
+        hopeless: ids that failed so before; they do not count, or a retry of dead hosts would look like an outage.
+    """
+
+    def __init__(self, settings: Fetch, hopeless: frozenset[str] = frozenset()):
+        self.settings, self.hopeless = settings, hopeless
+        self.counts: Counter[str] = Counter()
+        self.window: deque[tuple[int, Counter[str]]] = deque()
+        self.bytes = 0
+        self.examples: dict[str, str] = {}
+
+    def add(self, summary: dict[str, Any]) -> None:
+        """Count one part (`fetch_part.summary`)."""
+        self.counts.update(summary["counts"])
+        self.bytes += summary["bytes"]
+        failures = summary["failures"]
+        hopeless = sum(identifier in self.hopeless for identifier in failures) if self.hopeless else 0
+        local: Counter[str] = Counter()
+        # a part that is lost as a whole never reached the network
+        whole = summary["counts"].keys() == {LOST}
+        for identifier, error in failures.items():
+            if identifier not in self.hopeless and (error in LOCAL or whole):
+                local[error] += 1
+        self.window.append((sum(summary["counts"].values()) - hopeless, local))
+        while self.attempts - self.window[0][0] >= self.settings.local_failures_after:
+            self.window.popleft()
+        if local:
+            self.examples.update(summary["examples"])
+
+    @property
+    def attempts(self) -> int:
+        return sum(attempts for attempts, _ in self.window)
+
+    @property
+    def local(self) -> Counter[str]:
+        return sum((local for _, local in self.window), Counter())
+
+    def note(self) -> str:
+        """The counts, for a line of progress."""
+        failed = self.counts.total() - self.counts["success"]
+        return f"({self.counts['success']:,} fetched, {failed:,} failed, {self.bytes / 1e6:,.0f} MB)"
+
+    def check(self) -> None:
+        """Raises FetchStopped when it is time."""
+        local = self.local
+        failing = local.total()
+        if self.attempts < self.settings.local_failures_after:
+            return
+        if failing <= self.settings.max_local_failures * self.attempts:
+            return
+        worst = local.most_common(1)[0][0]
+        cause, remedy = CAUSES[worst]
+        examples = [(host, why) for host, why in self.examples.items() if why.startswith(worst)][:3]
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.counts.most_common())
+        shown = "\n".join(f"  for example {host}: {why}" for host, why in examples)
+        message = (
+            f"fetch stopped: {failing:,} of the latest {self.attempts:,} attempts failed for a cause on this side ({counts})\n"
+            f"{shown}\n"
+            f"  likely: {cause}\n"
+            f"  remedy: {remedy}. Then run the same command again: what was fetched stays, and these are tried again. "
+            "If the web is really like that, raise fetch.max_local_failures"
+        )
+        raise FetchStopped(message, {"attempts": self.attempts, "counts": dict(self.counts), "examples": examples})

@@ -1,0 +1,252 @@
+"""One part of one round: img2dataset's downloader behind the safe opener, and its output as our two files.
+
+img2dataset drops a sample at an exception, calls an HTML page a success and keeps no HTTP status. So its rows are
+joined with the opener's records, and every id that went in comes out as exactly one row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+from collections import Counter
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common.http.addresses import AddressBook, FetchFailure
+from common.http.client import Attempt, SafeOpener, installed, request_url
+from curation.recipe.recipe import Fetch
+from curation.run_directory.run import Run
+
+HEALS = frozenset(
+    "timeout deadline truncated_body connection dns unreachable lost_by_downloader "
+    "http_408 http_429 http_500 http_502 http_503 http_504".split()
+)
+LOCAL = frozenset({"dns", "unreachable", "tls"})  # more often this side's network than the web's
+OPT_OUT = "X-Robots-Tag"  # what img2dataset's message names
+WORK = "work/fetch"  # of a local run: downloads in the making, emptied when a fetch starts
+
+ATTEMPTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("round", pa.int32()),
+        ("part", pa.int32()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("detail", pa.string()),
+        ("http_status", pa.int32()),
+        ("final_url", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("seconds", pa.float32()),
+        ("key", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+    ]
+)
+
+
+def part_name(round_number: int, part: int) -> str:
+    """Path of a part in the run, without its ending."""
+    return f"fetched/{round_number:02d}/{part:05d}"
+
+
+def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch) -> dict[str, Any]:
+    """Download `items`, (id, url) in id order, and commit PART.tar and then PART.parquet.
+
+    `settings.resolve` is the whole resolve map. Returns the part's `summary`. Raises what the disk, the run's file
+    system or img2dataset raise, and then has committed nothing.
+    """
+    name = part_name(round_number, part)
+    if run.exists(f"{name}.parquet"):  # a task that Ray tries again though it was through
+        return summary(run.read_table(f"{name}.parquet"))
+    with _work_folder(run, f"{round_number:02d}-{part:05d}-") as folder:
+        sendable, rows = _sendable(items)
+        opener = SafeOpener(
+            AddressBook(settings.resolve, settings.allow_networks), settings.deadline, settings.max_bytes
+        )
+        log = _download(folder, part, sendable, settings, opener)
+        downloaded, members = _read_back(folder, part)
+        for identifier, _ in sendable:
+            row = _row(downloaded.get(identifier), opener.records.get(identifier), members)
+            if row["error"] == "lost_by_downloader":
+                row["detail"] = log[-300:] or None
+            rows[identifier] = row
+        table = _table(rows, items, round_number, part)
+        # a killed driver's task lives on for seconds: never the tar of one and the rows of another
+        if run.exists(f"{name}.parquet"):
+            return summary(run.read_table(f"{name}.parquet"))
+        run.put_file(folder / f"{part:05d}.tar", f"{name}.tar")
+    run.write_table(f"{name}.parquet", table)
+    return summary(table)
+
+
+def lost_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], why: str) -> dict[str, Any]:
+    """Commit a part whose task failed as a whole: every id is `lost_by_downloader`."""
+    rows = {identifier: {"error": "lost_by_downloader", "detail": why[-300:]} for identifier, _ in items}
+    table = _table(rows, items, round_number, part)
+    run.write_table(f"{part_name(round_number, part)}.parquet", table)
+    return summary(table)
+
+
+def summary(table: pa.Table) -> dict[str, Any]:
+    """What the driver is told of a part: `counts` by class, `failures` {id: class}, `bytes`, `examples` of hosts."""
+    failures: dict[str, str] = {}
+    examples: dict[str, str] = {}
+    columns = (table[name].to_pylist() for name in ("id", "url", "error", "detail"))
+    for identifier, url, error, detail in zip(*columns, strict=True):
+        if error is not None:
+            failures[identifier] = error
+            if error in LOCAL or error == "lost_by_downloader":
+                examples.setdefault(_host(url), f"{error}: {detail}" if detail else error)
+    counts = Counter(error or "success" for error in table["error"].to_pylist())
+    size = sum(table["size"].drop_null().to_pylist())
+    return {
+        "counts": dict(counts),
+        "failures": failures,
+        "bytes": size,
+        "examples": dict(list(examples.items())[:5]),
+    }
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or url[:80]
+    except ValueError:
+        return url[:80]
+
+
+@contextmanager
+def _work_folder(run: Run, prefix: str):
+    """A scratch folder on the run's own disk where that is local: that is where there is room for it."""
+    parent = run.path(WORK) if run.is_local else None
+    if parent:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sendable(items: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, dict[str, Any]]]:
+    """(id, URL as sent) of what can be sent at all, and rows for the rest."""
+    sendable, rows = [], {}
+    for identifier, url in items:
+        try:
+            sendable.append((identifier, request_url(url)))
+        except FetchFailure as failure:
+            rows[identifier] = {"error": failure.error, "detail": failure.detail or None}
+    return sendable, rows
+
+
+def _download(
+    folder: Path, part: int, items: list[tuple[str, str]], settings: Fetch, opener: urllib.request.OpenerDirector
+) -> str:
+    """Run img2dataset's downloader: PART.tar and PART.parquet in `folder`. Returns what it printed."""
+    if not items:
+        with tarfile.open(folder / f"{part:05d}.tar", "w"):
+            return ""
+    # its imports telephone home unless told not to
+    os.environ.update(NO_ALBUMENTATIONS_UPDATE="1", WANDB_MODE="disabled")
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed), installed(opener):
+        from img2dataset import downloader, resizer, writer
+
+        shard = folder / "shard.feather"
+        table = pa.table(
+            {"url": [f"{url}#{identifier}" for identifier, url in items], "id": [identifier for identifier, _ in items]}
+        )
+        with pa.OSFile(str(shard), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table)
+        downloader.Downloader(
+            writer.WebDatasetSampleWriter,
+            resizer.Resizer(image_size=256, resize_mode="no", resize_only_if_bigger=False, disable_all_reencoding=True),
+            thread_count=settings.threads,
+            save_caption=False,
+            extract_exif=False,
+            output_folder=str(folder),
+            column_list=["url", "id"],
+            timeout=settings.timeout,
+            number_sample_per_shard=settings.part_size,
+            oom_shard_count=5,
+            compute_hash=None,
+            verify_hash_type=None,
+            encode_format="jpg",
+            retries=0,
+            user_agent_token=settings.user_agent_token,
+            disallowed_header_directives=settings.optout or None,
+        ).download_shard((part, str(shard)))
+    return printed.getvalue()
+
+
+def _read_back(folder: Path, part: int) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, int, str]]]:
+    """img2dataset's rows by id, and (offset, size, sha256) of the image of each key in the tar."""
+    members = {}
+    path = folder / f"{part:05d}.tar"
+    with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
+        for member in tar:
+            key, _, ending = member.name.rpartition(".")
+            if ending == "jpg":
+                file.seek(member.offset_data)
+                digest = hashlib.sha256(file.read(member.size)).hexdigest()
+                members[key] = member.offset_data, member.size, digest
+    table = folder / f"{part:05d}.parquet"
+    columns = ["id", "key", "status", "error_message"]
+    rows = pq.read_table(table, columns=columns).to_pylist() if table.exists() else []
+    return {row["id"]: row for row in rows}, members
+
+
+def _row(
+    downloaded: dict[str, Any] | None, attempt: Attempt | None, members: dict[str, tuple[int, int, str]]
+) -> dict[str, Any]:
+    """One id's row out of img2dataset's row, the opener's record and the tar's members."""
+    record = attempt or Attempt()
+    row = {
+        "http_status": record.http_status,
+        "final_url": record.final_url,
+        "bytes": record.bytes,
+        "sha256": record.sha256,
+        "seconds": record.seconds,
+        "error": record.error,
+        "detail": record.detail,
+    }
+    if record.error:
+        return row
+    message = (downloaded or {}).get("error_message")
+    if downloaded is None:
+        row["error"] = "lost_by_downloader"
+    elif message:
+        row |= {"error": "opt_out" if OPT_OUT in message else "other", "detail": message[:300]}
+    else:
+        offset, size, digest = members.get(downloaded["key"], (None, None, None))
+        if digest is None or digest != record.sha256:  # what is in the tar is not what came over the network
+            row["error"] = "lost_by_downloader"
+        else:
+            row |= {"key": downloaded["key"], "offset": offset, "size": size}
+    return row
+
+
+def _table(rows: dict[str, dict[str, Any]], items: list[tuple[str, str]], round_number: int, part: int) -> pa.Table:
+    complete = [
+        {
+            **rows[identifier],
+            "id": identifier,
+            "url": url,
+            "round": round_number,
+            "part": part,
+            "status": "failed" if rows[identifier].get("error") else "success",
+        }
+        for identifier, url in items
+    ]
+    return pa.Table.from_pylist(complete, schema=ATTEMPTS)

@@ -1,0 +1,236 @@
+"""Step fetch: the selected candidates' images, by img2dataset on Ray; what failed and may heal is tried again.
+
+    RUN/fetched/plan-ROUND.parquet        which id is in which part, fixed when a round starts
+    RUN/fetched/ROUND/PART.{tar,parquet}  one Ray task each; the parquet is the commit
+    RUN/fetched/stopped-ROUND.json        left by a fetch that stopped itself
+    RUN/fetched/snapshot.{parquet,json}   what the rounds amount to
+
+A run that was killed goes on where it was: a part that is committed is not fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from common.http.addresses import AddressBook
+from common.progress import Steps, say
+from curation.fetch.breaker import Breaker, FetchStopped
+from curation.fetch.part import HEALS, LOCAL, WORK, fetch_part, lost_part
+from curation.recipe.recipe import Fetch, Recipe, RecipeError
+from curation.run_directory.run import Run
+from curation.run_directory.snapshot import latest_attempts, latest_info, latest_snapshot, write_snapshot
+
+__all__ = ["FetchStopped", "fetch", "latest_snapshot"]
+
+OnProgress = Callable[[dict[str, Any]], None]
+MANY = 20_000  # images; from here on a second process a core pays for its start, about ten CPU-seconds of imports
+TASK_RETRIES = 2
+
+
+def fetch(run: Run, recipe: Recipe, again: bool = False, on_progress: OnProgress | None = None) -> dict[str, Any]:
+    """selected/ -> fetched/. Needs a running Ray. Returns the counts of the snapshot (docs/run-directory.md).
+
+    Args:
+        again: one more round over what may have healed since, and a new snapshot if something did.
+        on_progress: called after each part with `round`, `done`, `total` (images of the round) and `counts` by class.
+
+    Raises:
+        RecipeError: nothing selected yet, or a resolve map that cannot work. Before any request.
+        FetchStopped: local causes fail abnormally; the same command goes on from there.
+    """
+    done = latest_info(run)
+    if done and not again:
+        say("fetch", f"done before: {done['taken']:,} images; 0 requests")
+        return done
+    selected = run.read_tables("selected/*.parquet", ["id", "url"])
+    if selected is None:
+        raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation.sources.top_k` on it first")
+    if not selected["id"].equals(selected.sort_by("id")["id"]):
+        raise RecipeError(f"{run.root}: selected/ is not in id order")
+    run.sweep()
+    requests = 0
+    with ExitStack() as stack:
+        settings = _settings(run, recipe, stack)
+        if run.is_local:
+            shutil.rmtree(run.path(WORK), ignore_errors=True)
+            stack.callback(shutil.rmtree, run.path(WORK), ignore_errors=True)
+        for number in _rounds(run, recipe, again and bool(done)):
+            plan = _plan(run, number, selected, settings.part_size)
+            if plan is None:
+                break
+            requests += _round(run, number, plan.append_column("url", _urls(plan, selected)), settings, on_progress)
+    info, new = write_snapshot(run, recipe)
+    _say_result(recipe, info, new, requests, run)
+    return info
+
+
+def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
+    """The recipe's fetch section with the whole resolve map, the local web's too, which runs until `stack` ends."""
+    settings = recipe.fetch
+    if settings.local_web:
+        from curation.sample.web import LocalWeb
+
+        state = Path(run.path("work/web-journal")) if run.is_local else None
+        if state is None:
+            state = Path(stack.enter_context(TemporaryDirectory())) / "web-journal"
+        state.parent.mkdir(parents=True, exist_ok=True)
+        web = stack.enter_context(LocalWeb(settings.local_web.folder, state))
+        settings = settings.model_copy(update={"resolve": {**settings.resolve, **web.resolve}})
+    try:
+        refused = AddressBook(settings.resolve, settings.allow_networks).refused_targets()
+    except ValueError as error:
+        raise RecipeError(f"fetch: {error}") from error
+    if refused:
+        raise RecipeError(f"fetch.resolve leads to addresses that are refused: {'; '.join(refused)}")
+    return settings
+
+
+# -- rounds -----------------------------------------------------------------------------------------------------------
+
+
+def _rounds(run: Run, recipe: Recipe, again: bool) -> list[int]:
+    """The rounds to go through; those that are complete cost nothing."""
+    if not again:
+        number = recipe.fetch.rounds
+        while number - 1 in _stopped(run):  # what a stopped round lost to this side is tried again, also of the last
+            number += 1
+        return list(range(number))
+    last = max(int(path.removesuffix(".parquet")[-2:]) for path in run.glob("fetched/plan-*.parquet"))
+    parts = pc.unique(run.read_table(f"fetched/plan-{last:02d}.parquet", ["part"])["part"])
+    return [last] if set(parts.to_pylist()) - _committed(run, last) else [last + 1]
+
+
+def _committed(run: Run, number: int) -> set[int]:
+    return {int(Path(path).stem) for path in run.glob(f"fetched/{number:02d}/[0-9]*.parquet")}
+
+
+def _plan(run: Run, number: int, selected: pa.Table, part_size: int) -> pa.Table | None:
+    """(id, part) of a round in id order, fixed when the round starts; None where nothing is left to try."""
+    path = f"fetched/plan-{number:02d}.parquet"
+    if not run.exists(path):
+        ids = selected["id"] if number == 0 else _healing(run)
+        if len(ids) == 0:
+            return None
+        run.write_table(path, pa.table({"id": ids, "part": np.arange(len(ids), dtype=np.int32) // part_size}))
+    return run.read_table(path)
+
+
+def _stopped(run: Run) -> set[int]:
+    return {int(Path(path).stem[-2:]) for path in run.glob("fetched/stopped-*.json")}
+
+
+def _healing(run: Run) -> pa.ChunkedArray:
+    """Ids to try again. TLS errors are the server's own, but not in a round that stopped for local causes."""
+    attempts = latest_attempts(run, ["error", "round"])
+    heals = pc.is_in(attempts["error"], value_set=pa.array(sorted(HEALS)))
+    stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
+    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL)))
+    return attempts.filter(pc.or_(heals, pc.and_(stopped, local)))["id"]
+
+
+def _hopeless(run: Run) -> frozenset[str]:
+    """Ids whose host is known to be gone: their next failure says nothing about this side's network."""
+    attempts = latest_attempts(run, ["error", "round"])
+    if attempts is None:
+        return frozenset()
+    stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
+    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL)))
+    return frozenset(attempts.filter(pc.and_(local, pc.invert(stopped)))["id"].to_pylist())
+
+
+def _urls(plan: pa.Table, selected: pa.Table) -> pa.ChunkedArray:
+    return selected["url"].take(pc.index_in(plan["id"], value_set=selected["id"]))
+
+
+def _round(run: Run, number: int, plan: pa.Table, settings: Fetch, on_progress: OnProgress | None) -> int:
+    """Fetch the parts of a round that are not committed. Returns the number of attempts made."""
+    part_of = plan["part"].to_numpy()
+    committed = _committed(run, number)
+    todo = [int(part) for part in np.unique(part_of) if int(part) not in committed]
+    if not todo:
+        return 0
+    starts, ends = np.searchsorted(part_of, todo, "left"), np.searchsorted(part_of, todo, "right")
+    total = int((ends - starts).sum())
+    skipped = f"; {len(committed):,} parts were done before" if committed else ""
+    say("fetch", f"round {number}: {total:,} images in {len(todo):,} parts{skipped}")
+
+    def items(index: int) -> list[tuple[str, str]]:
+        rows = plan.slice(starts[index], ends[index] - starts[index])
+        return list(zip(rows["id"].to_pylist(), rows["url"].to_pylist(), strict=True))
+
+    breaker = Breaker(settings, _hopeless(run) if number else frozenset())
+    cpus = 0.5 if total >= MANY else 1.0
+    task = ray.remote(fetch_part).options(
+        num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
+    )
+    waiting, running = list(range(len(todo)))[::-1], {}
+    try:
+        with Steps("fetch", total) as bar:
+            while waiting or running:
+                room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2
+                while waiting and len(running) < room:
+                    index = waiting.pop()
+                    running[task.remote(run, number, todo[index], items(index), settings)] = index
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=5.0)
+                for reference in ready:
+                    index = running.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except ray.exceptions.RayError as error:
+                        result = lost_part(run, number, todo[index], items(index), _last_line(error))
+                    breaker.add(result)
+                    bar.advance(int(ends[index] - starts[index]), breaker.note())
+                    if on_progress:
+                        counts = dict(breaker.counts)
+                        on_progress({"round": number, "done": bar.done, "total": total, "counts": counts})
+                    breaker.check()
+    except FetchStopped as stop:
+        run.write_json(f"fetched/stopped-{number:02d}.json", stop.seen)
+        raise
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)  # gently would wait for ever: img2dataset's pool cannot be interrupted
+    return total
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"the task failed {TASK_RETRIES + 1} times: {lines[-1].strip() if lines else type(error).__name__}"
+
+
+def _say_result(recipe: Recipe, info: dict[str, Any], new: bool, requests: int, run: Run) -> None:
+    if not new:
+        say("fetch", f"{requests:,} requests; nothing healed, the snapshot stays as it is")
+        return
+    worst_first = sorted(info["failed"].items(), key=lambda item: (-item[1], item[0]))
+    failed = f"; failed: {', '.join(f'{name} {count:,}' for name, count in worst_first)}" if worst_first else ""
+    lost = f", {info['lost']:,} lost by the downloader" if info["lost"] else ""
+    say("fetch", f"{requests:,} requests: {info['fetched']:,} of {info['selected']:,} fetched{lost}{failed}")
+    wanted = run.read_json("selected/counts.json")["wanted"]
+    short = info["taken"] < wanted and recipe.select.rank_over == "available"
+    remedy = f" of {wanted:,} wanted: raise select.overprovision" if short else ""
+    say("fetch", f"snapshot {info['hash']}: {info['taken']:,} taken{remedy}, {info['surplus']:,} surplus")
+
+
+def main() -> None:
+    from curation.pipeline import step_arguments, step_main
+
+    parser = argparse.ArgumentParser(prog="python -m curation.fetch.rounds", description=__doc__)
+    step_arguments(parser)
+    parser.add_argument("--again", action="store_true", help="try once more what failed and may have healed")
+    step_main("fetch", parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The steps in their order, each doing only what is missing: select, fetch, score, cut, annotate, pack, report."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayTaskError
+
+from common.packages import PackageError
+from common.progress import console, say
+from common.ray_runtime import connected
+from common.weights import WEIGHTS, WeightError, resolve
+from curation.annotation.annotate import annotate
+from curation.annotation.encoder import build_encoder
+from curation.cutting.cut import claim_name, cut
+from curation.fetch.rounds import FetchStopped, fetch, latest_snapshot
+from curation.filters.base import FilterBroken
+from curation.filters.registry import build
+from curation.packing.pack import pack
+from curation.recipe import recipe as recipes
+from curation.recipe.recipe import Recipe, RecipeError
+from curation.run_directory.run import Run
+from curation.run_directory.units import BytesChanged
+from curation.scoring.score import score
+from curation.sources.candidates import IdsClash, check_sources
+from curation.sources.top_k import select
+
+STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
+# what a person can mend: shown as one message, without a traceback
+EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged, FilterBroken, IdsClash)
+
+
+class Curation:
+    """A run directory, its recipe and the name of a cut: everything that a step is given."""
+
+    def __init__(self, run: Run, recipe: Recipe, name: str | None = None):
+        """Checks everything that can be checked before any work, and writes the manifest.
+
+        Raises:
+            RecipeError, WeightError: what is wrong, and what to do.
+        """
+        self.run, self.recipe, self.name = run, recipe, name or recipe.name
+        before = run.manifest()
+        if not run.exists("selected/counts.json"):
+            check_sources(recipe)
+        web = recipe.fetch.local_web
+        if web and not (Path(web.folder) / "behaviour.json").exists():
+            raise RecipeError(
+                f"fetch.local_web.folder: {web.folder} holds no behaviour.json. `python -m curation.sample.make` makes it"
+            )
+        self._check_same_start(before)
+        self.filters = build(recipe)
+        self.encoder = build_encoder(recipe)
+        self._write_manifest(before)
+        for path in run.sweep():
+            say("start", f"removed the half-written {path} of a run that was killed")
+
+    def _check_same_start(self, before: dict[str, Any]) -> None:
+        if not before or not self.run.exists("selected/counts.json"):
+            return
+        for field in ("sources", "select", "seed", "images"):
+            mine = self.recipe.model_dump(mode="json")[field]
+            if before["recipe"][field] != mine:
+                raise RecipeError(
+                    f"{self.run.root} was started with another `{field}`; what it fetched and scored hangs on that. "
+                    "Give a new run directory: RUN=..."
+                )
+
+    def _write_manifest(self, before: dict[str, Any]) -> None:
+        detector = self.filters["faces"].detector
+        recipe = self.recipe.model_dump(mode="json")
+        if before and self.run.exists(
+            "selected/counts.json"
+        ):  # the run's recipe is the one that it was started with; how it is run may change
+            recipe = {**before["recipe"], **{section: recipe[section] for section in ("fetch", "score")}}
+        self.run.update_manifest(
+            recipe=recipe,
+            created=before.get("created") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            weights=self._weights(),
+            fingerprints={name: item.fingerprint for name, item in self.filters.items()},
+            detector=detector,
+            stand_in=detector != self.recipe.filters.faces.model,
+            identity={
+                "name": self.encoder.name if self.encoder else "none",
+                "dimension": self.encoder.dimension if self.encoder else 0,
+                "channel_order": self.encoder.channel_order if self.encoder else "",
+            },
+            seed=self.recipe.seed,
+            invented=["the captions"] if self.recipe.fetch.local_web else [],
+        )
+
+    def _weights(self) -> list[dict[str, str]]:
+        """Every model file: what it is, its hash and licence, where it was found, what for."""
+        by_hash = {item.sha256: item.name for item in WEIGHTS.values() if item.sha256}
+        used = [
+            (self.filters[n].weight_hashes[r], p, n) for n in self.filters for r, p in self.filters[n].weights.items()
+        ]
+        used += [
+            (item.sha256, item.path, "identity") for item in (self.encoder.weights.values() if self.encoder else ())
+        ]
+        found = []
+        for digest, path, use in used:
+            known = resolve(by_hash[digest], self.recipe.weights) if digest in by_hash else None
+            found.append(
+                {
+                    "name": known.name if known else path.name,
+                    "file": path.name,
+                    "sha256": digest,
+                    "licence": known.licence if known else "as its owner says",
+                    "source": known.source if known else "named by the recipe",
+                    "used_for": use,
+                }
+            )
+        return found
+
+    # -- the steps ----------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Any, dict[str, Any]]:
+        found = latest_snapshot(self.run)
+        if found is None:
+            raise RecipeError(
+                f"{self.run.root}: nothing was fetched yet: `python -m curation.fetch.rounds` comes first"
+            )
+        return found
+
+    def content_hash(self) -> str:
+        """Of the content recipe; binds the cut's name to it."""
+        _, info = self.snapshot()
+        fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
+        encoder = self.encoder.fingerprint if self.encoder else "none"
+        candidates = self.run.read_json("selected/counts.json")["digest"]
+        content = self.recipe.content(fingerprints, info["hash"], candidates, encoder)
+        return claim_name(self.run, self.name, content, self.recipe.model_dump(mode="json"))
+
+    def require_new_name(self) -> None:
+        """Before trying again what may have healed: what comes is another snapshot, hence another cut.
+
+        Raises:
+            RecipeError: the name is taken by a cut of the snapshot that there is.
+        """
+        if self.run.exists(f"cuts/{self.name}/content.json"):
+            raise RecipeError(
+                f"the cut {self.name!r} belongs to what is fetched now; with more images it is another cut. Give it a "
+                "name: make curate AGAIN=1 NAME=healed"
+            )
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step would only say so: no Ray is started for that."""
+        done = {"select": "selected/counts.json", "fetch": "fetched/snapshot.json"}
+        return step in done and self.run.exists(done[step])
+
+    def do(self, step: str, again: bool = False) -> None:
+        """One step. Needs a running Ray."""
+        if step == "select":
+            select(self.run, self.recipe)
+        elif step == "fetch":
+            fetch(self.run, self.recipe, again=again)
+        elif step == "score":
+            self.content_hash()
+            score(self.run, self.recipe, self.snapshot()[0], self.filters)
+        elif step == "cut":
+            self.content_hash()
+            cut(self.run, self.recipe, self.name, self.snapshot()[0], self.filters)
+        elif step == "annotate":
+            annotate(self.run, self.recipe, self.name, self.snapshot()[0], self.filters)
+        elif step == "pack":
+            self._refuse_undecided()
+            digest = self.content_hash()
+            pack(self.run, self.recipe, self.name, self.snapshot()[0], self.filters, digest)
+            self.run.update_manifest(content_hash=digest)
+
+    def _refuse_undecided(self) -> None:
+        undecided = self.run.read_json(f"cuts/{self.name}/funnel.json")["undecided"]
+        if undecided:
+            raise RecipeError(f"{undecided:,} images are undecided: `python -m curation.scoring.score` comes first")
+
+    def curate(self) -> None:
+        """All steps; says what is not done again."""
+        for step in STEPS:
+            self.do(step)
+
+    def recut(self) -> None:
+        """A new cut of a run: cut, score only what is undecided, cut, annotate, pack."""
+        self.content_hash()
+        snapshot = self.snapshot()[0]
+        funnel = cut(self.run, self.recipe, self.name, snapshot, self.filters)
+        if funnel["undecided"]:
+            say("recut", f"{funnel['undecided']:,} images hang on scores that were never needed: scoring those")
+            score(self.run, self.recipe, snapshot, self.filters)
+            self.do("cut")
+        else:
+            say("recut", "every score is there: no model is run")
+        self.do("annotate")
+        self.do("pack")
+
+
+# -- the command line of a step ----------------------------------------------------------------------------------
+
+
+def step_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", help="the run directory: a folder, s3://... or gs://...")
+    parser.add_argument("--recipe", help="a recipe file; default: the one in the run's manifest")
+    parser.add_argument("--name", help="the cut; default: the recipe's name")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change one field, e.g. score.workers=4"
+    )
+    return parser
+
+
+def open_curation(arguments: argparse.Namespace) -> Curation:
+    """The run, recipe and cut that a step's arguments name."""
+    run = Run(arguments.run)
+    if arguments.recipe:
+        recipe = recipes.load(arguments.recipe, arguments.set)
+    else:
+        manifest = run.manifest()
+        if not manifest:
+            raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
+        tree = manifest["recipe"]
+        if arguments.name and run.exists(f"cuts/{arguments.name}/content.json"):
+            tree = run.read_json(f"cuts/{arguments.name}/content.json")["recipe"]
+        recipe = recipes.parse(recipes.set_fields(tree, arguments.set), f"{run.root}/manifest.json")
+    return Curation(run, recipe, arguments.name)
+
+
+def explained(function: Callable[[], None]) -> int:
+    """Run it; a mistake that a person can mend is one message and exit code 2."""
+    try:
+        function()
+    except Exception as error:
+        expected = _cause(error)
+        if expected is None:
+            raise
+        console.print("[bold red]stopped:[/] ", end="")
+        console.print(str(expected), markup=False)
+        return 2
+    return 0
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The expected mistake at the bottom of an error: Ray wraps what a worker raises."""
+    seen: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        item = waiting.pop()
+        if not isinstance(item, BaseException) or any(item is other for other in seen):
+            continue
+        seen.append(item)
+        waiting += [item.__cause__, item.__context__, getattr(item, "cause", None)]
+    plain = [item for item in seen if isinstance(item, EXPECTED) and not isinstance(item, RayTaskError)]
+    return plain[-1] if plain else None
+
+
+def step_main(step: str, arguments: argparse.Namespace) -> None:
+    def work() -> None:
+        curation = open_curation(arguments)
+        again = getattr(arguments, "again", False)
+        with nullcontext() if curation.is_done(step) and not again else connected():
+            curation.do(step, again)
+
+    sys.exit(explained(work))

@@ -1,0 +1,300 @@
+"""The report as one page of HTML that needs nothing but itself: numbers, figures and thumbnails into a template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from curation.ledger.cut_tables import Verdicts
+from curation.ledger.ledger import Ledger
+from curation.ledger.tables import CHECKS, among, rows_of
+from curation.reporting import figures, thumbnails
+from curation.reporting.facts import contents, twins, web
+from curation.reporting.funnel import LABELS, alone, funnel, published
+from curation.reporting.measures import Measure, Scores, nearest, others, read_scores
+from curation.reporting.thumbnails import Grid, Tile
+from curation.run_directory.run import CODE_VERSION
+
+TEMPLATES = Path(__file__).parent / "templates"
+SIDE_BY_SIDE, KEPT = 12, 36
+WHY = {
+    "grayscale": "too little colour", "text": "too much text",
+    "faces": "not the right number of prominent faces",
+    "caption_box": "no detected face where the caption's face should be",
+    "anime": "a drawn face", "no_identity": "the identity encoder found no face to embed",
+}  # fmt: skip
+
+
+def build(ledger: Ledger) -> bytes:
+    """The whole page, UTF-8."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(n=lambda value: f"{value:,}", pct=percent, size=size)
+    return environment.get_template("report.html").render(**context(ledger)).encode()
+
+
+def percent(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f"{share:.1%}" if share < 0.9995 or share == 1 else "99.9%"
+
+
+def plural(number: int) -> str:
+    return f"{number:,} image{'s' if number != 1 else ''}"
+
+
+def moment(created: str) -> str:
+    """An ISO time as people write it."""
+    return created[:19].replace("T", " ") + (" UTC" if created.endswith(("+00:00", "Z")) else "")
+
+
+def size(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return ""
+
+
+def context(ledger: Ledger) -> dict[str, Any]:
+    scores = read_scores(ledger)
+    panels = [_panel(measure, scores, ledger) for measure in scores.measures]
+    rejects, kept = _rejects(ledger), Grid("At random", _tiles(ledger.kept, KEPT))
+    same, inside, against = twins(ledger), contents(ledger), published(ledger)
+    doubles = _doubles(same)
+    disagreements = []
+    if against:
+        reasons = _reasons(ledger)
+        lost = [Tile(int(i), reasons.get(int(i), "")) for i in against.rejected_ids[:SIDE_BY_SIDE]]
+        extra = _tiles(against.extra_ids, SIDE_BY_SIDE)
+        disagreements = [
+            Grid("Published, rejected here", lost, "rejected"),
+            Grid("Kept here, not published", extra, "kept"),
+        ]
+    grids = [grid for panel in panels for grid in panel["grids"]]
+    thumbnails.fill(ledger, [*grids, *rejects, kept, *doubles, *disagreements])
+    verdicts = ledger.verdicts
+    manifest, identity = ledger.manifest, ledger.manifest.get("identity") or {}
+    return {
+        "ledger": ledger,
+        "title": ledger.run.root.rstrip("/").rsplit("/", 1)[-1],
+        "created": moment(str(manifest.get("created") or "")),
+        "code_version": manifest.get("code_version") or CODE_VERSION,
+        "verdict": verdict_line(ledger),
+        "banners": banners(ledger),
+        "stages": _bars(funnel(ledger)),
+        "alone": alone(verdicts) if verdicts is not None else None,
+        "why": {LABELS[check]: WHY[check] for check in WHY},
+        "bar": figures.bar,
+        "scores": scores,
+        "panels": panels,
+        "sizes": _sizes(ledger),
+        "rejects": rejects,
+        "kept": kept,
+        "web": web(ledger),
+        "inside": inside,
+        "inside_figures": _inside(inside) if inside else [],
+        "twins": same,
+        "doubles": doubles,
+        "against": against,
+        "disagreements": disagreements,
+        "identity": [identity[key] for key in ("name", "dimension", "channel_order") if identity.get(key)],
+        "thresholds": _flat(ledger.thresholds.model_dump(mode="json")),
+        "recipe": yaml.safe_dump(ledger.recipe, sort_keys=False, allow_unicode=True),
+    }
+
+
+def verdict_line(ledger: Ledger) -> str:
+    pool = len(ledger.candidates.ids) if ledger.candidates else 0
+    if ledger.verdicts is None:
+        return f"{pool:,} candidates, not cut yet"
+    return f"{len(ledger.kept):,} kept of {pool:,} candidates"
+
+
+def banners(ledger: Ledger) -> list[tuple[str, str]]:
+    """(kind, sentence) of everything that a reader must know before a number."""
+    manifest, found = ledger.manifest, []
+    for identity in ledger.broken:
+        found.append(("broken", f"Does not reconcile: {identity.name}: {identity.left:,} against {identity.right:,}"))
+    if manifest.get("stand_in"):
+        name = manifest.get("detector") or "another detector"
+        text = f"Faces were found by a stand-in, {name}, because the file of the recipe's detector could not be had."
+        found.append(("note", f"{text} Its scores and its verdicts are not that detector's."))
+    for thing in manifest.get("invented") or ():
+        found.append(("note", f"Invented for this run, not real: {thing}."))
+    if invented := [weight["name"] for weight in manifest.get("weights") or () if weight.get("invented")]:
+        found.append(("note", f"Weights without training, made up for this run: {', '.join(invented)}."))
+    if (ledger.recipe.get("fetch") or {}).get("local_web"):
+        found.append(("note", "The web of this run is a local server that plays it: its failures are staged."))
+    waiting = [step.name for step in ledger.steps if step.state != "done"]
+    if waiting:
+        found.append(
+            ("note", f"Not finished: {', '.join(waiting)}. Numbers of these steps are partial, or not there yet.")
+        )
+    return found
+
+
+def _bars(stages: list[Any]) -> list[dict[str, Any]]:
+    top = next((stage.count for stage in stages if stage.count), 0)
+    rows, before = [], None
+    for stage in stages:
+        row = {"stage": stage, "of_all": None, "of_before": None, "bar": ""}
+        if stage.count is not None and top:
+            ends = (stage.low / top, stage.high / top) if stage.estimated else (None, None)
+            kind = "k" if stage.name == "kept" else "o"
+            row |= {"of_all": stage.count / top, "bar": figures.bar(stage.count / top, *ends, kind)}
+            row["of_before"] = min(1.0, stage.count / before) if before else None
+            before = stage.count
+        rows.append(row)
+    return rows
+
+
+# -- filters: a histogram with its threshold, and what stands closest to it ------------------------------------------
+
+
+def _panel(measure: Measure, scores: Scores, ledger: Ledger) -> dict[str, Any]:
+    panel: dict[str, Any] = {"measure": measure, "figure": "", "slider": None, "grids": []}
+    if not len(measure.values):
+        return panel
+    threshold = measure.threshold
+    # counts are whole: what passes up to 10 and what fails from 11 on are parted at 10.5
+    cut = None if threshold is None else threshold + (0.5 if measure.scale == "count" else 0)
+    cut = None if cut is None else float(np.float32(cut))
+    bins = figures.bins_of(measure.values, measure.scale, threshold, measure.above)
+    place = bins.place(measure.values)
+    at = None if cut is None else int(np.argmin(np.abs(bins.edges - cut)))
+    rest = others(measure, scores, ledger)
+    passes = measure.passes() if threshold is not None else _check_passes(ledger.verdicts, measure)
+    kept = among(measure.ids, ledger.kept)
+    layers = {
+        "kept": measure.values[kept & passes],
+        "other": measure.values[~kept & passes],
+        "rejected": measure.values[~passes],
+    }
+    label = f"{'min' if measure.above else 'max'} {measure.show(threshold)}" if threshold is not None else ""
+    if measure.key == "neighbors":
+        label = f"rejected from {threshold + 1:.0f}"
+    panel["figure"] = figures.histogram(
+        bins, layers, measure.title, measure.unit, at, label, percent=measure.unit.startswith("share")
+    )
+    if at is not None and measure.decides and ledger.verdicts is not None:
+        panel["slider"] = _slider(measure, bins, place, rest, at)
+    if threshold is not None:
+        good, bad = nearest(measure, SIDE_BY_SIDE)
+        panel["grids"] = [
+            Grid(title, [_tile(measure, index) for index in chosen], side)
+            for title, chosen, side in (("Just rejected", bad, "rejected"), ("Just passed", good, "kept"))
+        ]
+    return panel
+
+
+def _check_passes(verdicts: Verdicts | None, measure: Measure) -> np.ndarray:
+    if verdicts is None:
+        return np.ones(len(measure.ids), dtype=bool)
+    row = rows_of(verdicts.ids, measure.ids)
+    return (row < 0) | (verdicts.checks[row, CHECKS.index(measure.check)] != 0)
+
+
+def _slider(measure: Measure, bins: figures.Bins, place: np.ndarray, rest: np.ndarray, at: int) -> dict[str, Any]:
+    """What a movable threshold needs to know at each edge: how many would be kept, and how many are not known."""
+    bars, found = len(bins.edges) - 1, {}
+    for name, state in (("kept", 1), ("open", -1)):
+        counts = np.append(0, np.cumsum(np.bincount(place[rest == state], minlength=bars)))
+        found[name] = (counts[-1] - counts if measure.above else counts).tolist()
+    edges = np.floor(bins.edges) if measure.scale == "count" else bins.edges
+    found["at"] = [measure.show(max(0, edge + (1 if measure.key == "neighbors" else 0))) for edge in edges]
+    found["x"] = [round(bins.x(edge), 1) for edge in range(bars + 1)]
+    return {"first": 0, "last": bars, "at": at, "data": json.dumps(found), "kept": found["kept"][at]}
+
+
+def _tile(measure: Measure, index: int) -> Tile:
+    value = measure.show(measure.values[index])
+    return Tile(int(measure.ids[index]), value, measure.check, f"image with {measure.unit} {value}")
+
+
+def _tiles(ids: np.ndarray, number: int, check: str = "") -> list[Tile]:
+    return [Tile(int(number), "", check) for number in ids[:number]]
+
+
+def _rejects(ledger: Ledger) -> list[Grid]:
+    """For each reason some rejected images in id order, which is random order."""
+    if ledger.verdicts is None:
+        return []
+    verdicts, grids = ledger.verdicts, []
+    rejected = verdicts.are("rejected")
+    for reason in (*CHECKS, *(word for word in verdicts.reasons.words if word not in CHECKS)):
+        if reason not in verdicts.reasons.words:
+            continue
+        mine = verdicts.ids[rejected & (verdicts.reason == verdicts.reasons.words.index(reason))]
+        if len(mine):
+            drawn = {"caption_box": "faces"}.get(reason, reason)
+            note = f"{plural(len(mine))}: {WHY.get(reason, 'the filter failed on them')}"
+            grids.append(
+                Grid(LABELS.get(reason, reason.replace("_", " ")), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note)
+            )
+    if len(ledger.no_identity):
+        note = f"{plural(len(ledger.no_identity))}: {WHY['no_identity']}"
+        grids.append(Grid(LABELS["no_identity"], _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))
+    return grids
+
+
+def _reasons(ledger: Ledger) -> dict[int, str]:
+    verdicts = ledger.verdicts
+    mine = verdicts.are("rejected")
+    words = [LABELS.get(word, word) for word in verdicts.reasons.words]
+    found = {
+        int(i): words[code] for i, code in zip(verdicts.ids[mine], verdicts.reason[mine], strict=True) if code >= 0
+    }
+    return found | {int(number): LABELS["no_identity"] for number in ledger.no_identity}
+
+
+def _doubles(same: Any) -> list[Grid]:
+    if same is None:
+        return []
+    grids = []
+    for title, group in (("Same bytes", same[0]), ("Same perceptual hash, other bytes", same[1])):
+        tiles = [Tile(int(members[0]), f"{len(members)}×") for members in group.groups[:6]]
+        pairs = [Tile(int(number), "") for members in group.groups[:6] for number in members[:2]]
+        grids.append(Grid(title, tiles if group is same[0] else pairs, ""))
+    return [grid for grid in grids if grid.tiles]
+
+
+# -- plain histograms ----------------------------------------------------------------------------------------------
+
+
+def _plain(values: np.ndarray, title: str, unit: str, scale: str) -> Markup:
+    return figures.histogram(figures.bins_of(values, scale), {"plain": values}, title, unit)
+
+
+def _sizes(ledger: Ledger) -> Markup | str:
+    if ledger.images is None or not ledger.scored:
+        return ""
+    fine = ledger.images.status == 0
+    shorter = np.minimum(ledger.images.width, ledger.images.height)[fine].astype(float)
+    kept = among(ledger.images.ids[fine], ledger.kept)
+    layers = {"kept": shorter[kept], "other": shorter[~kept]}
+    return figures.histogram(figures.bins_of(shorter, "log"), layers, "Image size", "shorter side, pixels")
+
+
+def _inside(inside: Any) -> list[tuple[str, Markup]]:
+    found = [
+        ("Resolution", inside.short_sides.astype(float), "shorter side, pixels", "log"),
+        ("Caption length", inside.words, "words", "count"),
+        ("Captioned faces an image", inside.boxes, "faces", "count"),
+    ]
+    return [(title, _plain(values, title, unit, scale)) for title, values, unit, scale in found if len(values)]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return rows

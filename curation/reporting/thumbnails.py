@@ -1,0 +1,115 @@
+"""Small pictures of what a report talks about, as data: URIs, with the evidence drawn on them.
+
+Bytes come out of the fetched tars by range, so a report over an object store moves a few megabytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+from PIL import ImageDraw
+
+from common.decode import ImageLimits, Picture, Undecodable, decode
+from curation.ledger.ledger import Ledger
+from curation.ledger.tables import name_of, rows_of
+from curation.reporting.measures import evidence_of
+
+SIDE, QUALITY = 112, 70
+BUDGET = 3_300_000  # bytes of base64 in a page that has to stay below 5 MB
+COUNTED, IGNORED = (255, 196, 0), (150, 150, 150)
+# enough for a thumbnail, and small images may be shown although the run would not take them
+LIMITS = ImageLimits(min_side=1, working_side=2 * SIDE)
+
+
+@dataclass
+class Tile:
+    """One picture in a grid. `check`: whose evidence is drawn on it."""
+
+    id: int
+    label: str = ""
+    check: str = ""
+    alt: str = ""
+    uri: str | None = None
+
+    @property
+    def name(self) -> str:
+        return name_of(self.id)
+
+
+@dataclass
+class Grid:
+    title: str
+    tiles: list[Tile] = field(default_factory=list)
+    side: str = ""  # css: "kept" or "rejected"
+    note: str = ""
+
+
+def fill(ledger: Ledger, grids: Iterable[Grid]) -> None:
+    """Give every tile its picture. One that cannot be read or decoded any more stays without."""
+    tiles = [tile for grid in grids for tile in grid.tiles]
+    wanted: dict[str, set[int]] = defaultdict(set)
+    for tile in tiles:
+        if tile.check in ("text", "faces", "anime"):
+            wanted[tile.check].add(tile.id)
+    evidence = evidence_of(ledger, wanted)
+    keys = list(dict.fromkeys((tile.id, tile.check) for tile in tiles))
+
+    def one(key: tuple[int, str]) -> str | None:
+        return _thumbnail(ledger, key[0], key[1], evidence.get((key[1], key[0]), []))
+
+    with ThreadPoolExecutor(8) as pool:
+        made = dict(zip(keys, pool.map(one, keys), strict=True))
+    left = BUDGET
+    for tile in tiles:
+        uri = made[tile.id, tile.check]
+        left -= len(uri or "")
+        tile.uri = uri if left > 0 else None
+        tile.alt = tile.alt or f"image {tile.name}" + (f", {tile.label}" if tile.label else "")
+
+
+def _thumbnail(ledger: Ledger, number: int, check: str, evidence: list[dict[str, Any]]) -> str | None:
+    snapshot = ledger.snapshot
+    row = int(rows_of(snapshot.ids, np.array([number], dtype=np.uint64))[0]) if snapshot else -1
+    if row < 0:
+        return None
+    try:
+        data = ledger.run.read_bytes(
+            snapshot.tars.words[snapshot.tar[row]], int(snapshot.offset[row]), int(snapshot.size[row])
+        )
+        picture = decode(data, LIMITS)
+    except (OSError, Undecodable):
+        return None
+    small = PILImage.fromarray(picture.view(SIDE))
+    _draw(small, picture, check, evidence, ledger)
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _draw(small: PILImage.Image, picture: Picture, check: str, evidence: list[dict[str, Any]], ledger: Ledger) -> None:
+    """Outlines of what a filter saw: bright where it counts, grey where it is below the confidence asked for."""
+    pen, thresholds = ImageDraw.Draw(small), ledger.thresholds
+    across, down = small.width / picture.width, small.height / picture.height
+    for item in reversed(evidence):
+        if check == "text":
+            counted = item["score"] >= thresholds.text.min_confidence
+            flat = item["quad"]
+            corners = [(x * small.width, y * small.height) for x, y in zip(flat[::2], flat[1::2], strict=True)]
+        else:
+            if check == "faces":
+                counted = item["score"] >= thresholds.faces.min_confidence.get(ledger.detector, 0.5)
+            else:
+                counted = item["neighbors"] >= thresholds.anime.min_neighbors
+            x1, y1, x2, y2 = item["box"]
+            corners = [(x * across, y * down) for x, y in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
+        if check != "faces" and not counted and len(evidence) > 20:
+            continue
+        pen.line([*corners, corners[0]], fill=COUNTED if counted else IGNORED, width=2 if counted else 1)

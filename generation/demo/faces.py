@@ -1,0 +1,147 @@
+"""What the demo page shows of a photo before anything is drawn: its faces, numbered, and what the model sees of one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.decode import ImageLimits, Undecodable, decode
+from generation.drawing import Artist
+from model.conditioning.faces import POSE_COLOURS, Face, choose_face
+from model.conditioning.views import FaceViews, face_views
+
+LIMITS = ImageLimits(max_pixels=50_000_000)
+REASONS = {
+    "empty": "The file is empty",
+    "not_an_image": "The file is no picture",
+    "unsupported_format": "Pictures of this kind are not read",
+    "animated": "The picture is animated",
+    "too_many_pixels": f"The picture has more than {LIMITS.max_pixels // 1_000_000} megapixels",
+    "too_small": f"The picture is smaller than {LIMITS.min_side} pixels",
+    "truncated": "The file ends in the middle of the picture",
+    "corrupt": "The file is damaged",
+}
+SHOWN_SIDE = 1024  # pixels: longer side of the picture with boxes
+CHOSEN, OTHER, DARK = (20, 184, 166), (250, 204, 21), (17, 24, 39)  # RGB
+
+
+class PhotoError(ValueError):
+    """A file that is no photo to draw from; one sentence for whoever brought it."""
+
+
+class SeveralFaces(ValueError):
+    """Several faces, and none was picked. `sight`: the photo with all of them."""
+
+    def __init__(self, sight: Sight):
+        super().__init__(f"{len(sight.faces)} faces were found: pick one by its number, or click it in the picture.")
+        self.sight = sight
+
+
+@dataclass(frozen=True)
+class Sight:
+    """`rgb`: uint8 (h, w, 3), upright; `faces`: from left to right; `chosen`: an index into them, or None.
+
+    `face`: the chosen one with its identity; `views`: what is made of it. Both None where none is chosen.
+    """
+
+    rgb: np.ndarray
+    faces: list[Face]
+    chosen: int | None = None
+    face: Face | None = None
+    views: FaceViews | None = None
+
+    def picture(self) -> np.ndarray:
+        """The photo with boxes, numbers (where there are several) and the five points: uint8 (h, w, 3)."""
+        height, width = self.rgb.shape[:2]
+        ratio = min(1.0, SHOWN_SIDE / max(height, width))
+        size = max(1, round(width * ratio)), max(1, round(height * ratio))
+        canvas = cv2.resize(self.rgb, size, interpolation=cv2.INTER_AREA)
+        line = max(2, round(max(size) / 200))
+        for index, face in enumerate(self.faces):
+            colour = CHOSEN if index == self.chosen else OTHER
+            left, top, right, bottom = (int(value) for value in face.box * ratio)
+            cv2.rectangle(canvas, (left, top), (right, bottom), DARK, 2 * line + 1)
+            cv2.rectangle(canvas, (left, top), (right, bottom), colour, line)
+            radius = min(max(1, (right - left) // 25), line + 1)
+            for point, point_colour in zip(face.landmarks * ratio, POSE_COLOURS, strict=True):
+                centre = int(point[0]), int(point[1])
+                cv2.circle(canvas, centre, radius + 1, DARK, -1)
+                cv2.circle(canvas, centre, radius, point_colour, -1)
+            if len(self.faces) > 1:
+                _number(canvas, str(index + 1), left, top, colour, max(size) / 800)
+        return canvas
+
+    def face_at(self, x: float, y: float) -> int | None:
+        """The smallest face whose box has the point, in pixels of `picture()`; None: no face is there."""
+        scale = max(1.0, max(self.rgb.shape[:2]) / SHOWN_SIDE)
+        at = np.array([x, y]) * scale
+        hit = [i for i, face in enumerate(self.faces) if (at >= face.box[:2]).all() and (at < face.box[2:]).all()]
+        return min(hit, key=lambda i: self.faces[i].area, default=None)
+
+
+def _number(canvas: np.ndarray, text: str, left: int, top: int, colour: tuple[int, int, int], scale: float) -> None:
+    font, weight = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
+    (width, height), _ = cv2.getTextSize(text, font, scale, weight)
+    x, y = max(left, 0), max(top, height + 8)
+    cv2.rectangle(canvas, (x, y - height - 8), (x + width + 8, y), colour, -1)
+    cv2.putText(canvas, text, (x + 4, y - 4), font, scale, DARK, weight, cv2.LINE_AA)
+
+
+def read_photo(path: str | Path) -> np.ndarray:
+    """uint8 RGB (h, w, 3), upright.
+
+    Raises:
+        PhotoError: not a picture, or not one that is read here, in one sentence with the remedy.
+    """
+    try:
+        return decode(Path(path).read_bytes(), LIMITS, full_size=True).rgb
+    except FileNotFoundError as error:
+        raise PhotoError("The photo was deleted here, since it is old: add it again.") from error
+    except Undecodable as error:
+        raise PhotoError(f"{REASONS[error.reason]}: take another JPEG, PNG or WebP photo.") from error
+
+
+class Eyes:
+    """Looks at photos for all users of a page. Keeps nothing of them; one photo at a time, the detectors hold state."""
+
+    def __init__(self, artist: Artist):
+        self._finder = artist.pipeline.face_finder
+        self._how = artist.pipeline.config.conditions
+        self._size = artist.size
+        self._lock = threading.Lock()
+
+    def faces(self, path: str | Path) -> Sight:
+        """All faces of a photo, none chosen.
+
+        Raises:
+            PhotoError: see `read_photo`.
+        """
+        rgb = read_photo(path)
+        with self._lock:
+            found = self._finder(rgb)
+        return Sight(rgb, sorted(found, key=lambda face: float(face.box[0])))
+
+    def look(self, path: str | Path, policy: str, picked: int | None = None) -> Sight:
+        """The photo with the face that is meant. `picked`: its index from the left; else `policy` decides.
+
+        Raises:
+            PhotoError: see `read_photo`.
+            SeveralFaces: several, the policy is `only`, and none was picked.
+            NoFaceError: none, or too small to be recognised.
+        """
+        sight = self.faces(path)
+        rgb, faces = sight.rgb, sight.faces
+        if picked is not None and picked < len(faces):
+            face = choose_face(faces, "match_box", faces[picked].box)
+        elif policy == "only" and len(faces) > 1:
+            raise SeveralFaces(sight)
+        else:
+            face = choose_face(faces, policy)
+        chosen = next(index for index, known in enumerate(faces) if known is face)
+        with self._lock:
+            face = self._finder.embed(rgb, face)
+        return Sight(rgb, faces, chosen, face, face_views(rgb, face, self._how, self._size))

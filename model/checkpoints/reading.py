@@ -1,0 +1,155 @@
+"""Reading checkpoints: every layout in use becomes a `Checkpoint` that is complete and consistent.
+
+Read are the authors' `model.bin`; IP-Adapter-FaceID-Plus v1 and v2; the raw output of their trainers (accelerate);
+what this project writes. Nothing is loaded that could run code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.checkpoints.layouts import CheckpointError, processor_order
+from model.checkpoints.recognition import PROCESSOR, recognise, shortcut_in_name
+from model.checkpoints.state import Checkpoint, bit_equal
+from model.checkpoints.tensor_files import PARTS, TensorFile, open_tensors
+
+if TYPE_CHECKING:
+    from model.checkpoints.state import Tensors
+
+ADAPTER_FILE = "ip-adapter-facemakeup.safetensors"  # of a folder for stock diffusers
+PIPELINE_ADAPTER = Path("unet", "adapter.safetensors")  # of a pipeline folder
+
+
+def read(path: str | Path, shortcut: bool | None = None) -> Checkpoint:
+    """A checkpoint in any of the layouts, checked to be complete and consistent.
+
+    `shortcut` overrides what the file says; it must be given where the file cannot say: an IP-Adapter whose name has
+    no `plus` or `plusv2`, or a trainer's output without ControlNet. Files are mapped: do not change them meanwhile.
+
+    Raises:
+        CheckpointError: what the file is instead, or what it lacks, and the remedy.
+    """
+    checkpoint = read_unchecked(path)
+    if shortcut is not None:
+        checkpoint.metadata["shortcut"] = "true" if shortcut else "false"
+    if "shortcut" not in checkpoint.metadata:
+        raise CheckpointError(
+            f"{path} does not say whether it is FaceID-Plus v1 or v2, and the tensors are alike; remedy: say "
+            "--no-shortcut for v1 (`plus`) or --shortcut for v2 (`plusv2`)"
+        )
+    if checkpoint.metadata["shortcut"] not in ("true", "false"):
+        raise CheckpointError(f"{path}: metadata `shortcut` is {checkpoint.metadata['shortcut']!r}, not true or false")
+    try:
+        checkpoint.dimensions()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return checkpoint
+
+
+def read_unchecked(path: str | Path) -> Checkpoint:
+    """As `read`, but incomplete or inconsistent parts pass, and `shortcut` may be missing: for inspection."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder")
+    if (path / PIPELINE_ADAPTER).is_file():
+        return _read_pipeline(path)
+    if (path / ADAPTER_FILE).is_file():
+        return _read_diffusers(path)
+    file = open_tensors(path)
+    layout = recognise(file)
+    checkpoint = _split_raw(file) if layout == "raw" else _split(file)
+    checkpoint.metadata |= file.metadata | {"layout": layout}
+    checkpoint.metadata.pop("format", None)  # safetensors' own word
+    said = shortcut_in_name(path)
+    if layout == "authors" or (layout == "raw" and checkpoint.controlnet is not None):
+        said = True  # the authors train, and draw, with the shortcut only
+    if "shortcut" not in checkpoint.metadata and said is not None:
+        checkpoint.metadata["shortcut"] = "true" if said else "false"
+    return checkpoint
+
+
+def _split(file: TensorFile) -> Checkpoint:
+    parts: dict[str, Tensors] = {part: {} for part in PARTS}
+    for key in file:
+        part, _, name = key.partition(".")
+        parts[part][name] = file[key]
+    return Checkpoint(parts["image_proj"], parts["ip_adapter"], parts["controlnet"] or None)
+
+
+def _split_raw(file: TensorFile) -> Checkpoint:
+    """accelerate's flat output. An adapter's tensor has two names there, its place in the list and in the UNet."""
+    bare = {key.removeprefix("module."): key for key in file}
+    in_unet = {key: match for key in bare if (match := PROCESSOR.fullmatch(key))}
+    frozen = [key for key in bare if key.startswith("unet.") and key not in in_unet]
+    # frozen names count too: with an attention missing, all indices after it would be wrong
+    attentions = {match[1] for match in in_unet.values()}
+    attentions |= {
+        key[len("unet.") : -len(".to_q.weight")]
+        for key in frozen
+        if key.endswith((".attn1.to_q.weight", ".attn2.to_q.weight"))
+    }
+    order = processor_order(attentions) if in_unet else {}
+    found: dict[str, dict[str, str]] = {part: {} for part in PARTS}
+    for key, stored in bare.items():
+        if match := in_unet.get(key):
+            part, name = "ip_adapter", f"{order[match[1]]}.{match[2]}"
+        elif key in frozen:
+            continue
+        else:
+            prefix, _, name = key.partition(".")
+            part = {"image_proj_model": "image_proj", "adapter_modules": "ip_adapter"}.get(prefix, "controlnet")
+        other = found[part].setdefault(name, stored)
+        if other != stored and not bit_equal(file[other], file[stored]):
+            raise CheckpointError(
+                f"{file.path}: {other} and {stored} are two names of one tensor but differ; the file mixes two states "
+                "of training, and nobody can say which is meant"
+            )
+    parts = {part: {name: file[key] for name, key in names.items()} for part, names in found.items()}
+    metadata = {"frozen_ignored": str(len(frozen))} if frozen else {}
+    return Checkpoint(parts["image_proj"], parts["ip_adapter"], parts["controlnet"] or None, metadata)
+
+
+def _read_diffusers(folder: Path) -> Checkpoint:
+    checkpoint = read_unchecked(folder / ADAPTER_FILE)
+    if (folder / "controlnet").is_dir():
+        _add_controlnet(checkpoint, folder / "controlnet")
+    checkpoint.metadata["layout"] = "diffusers"
+    return checkpoint
+
+
+def _read_pipeline(folder: Path) -> Checkpoint:
+    from model.projector import to_authors
+
+    adapter = open_tensors(folder / PIPELINE_ADAPTER)
+    projector = {key.removeprefix("resampler."): value for key, value in open_tensors(folder / "projector").items()}
+    try:
+        image_proj = to_authors(projector)
+    except KeyError as error:
+        raise CheckpointError(f"{folder / 'projector'} is no FaceProjector: {error} is missing or unknown") from error
+    ip_adapter = {key.removeprefix("ip_adapter."): adapter[key] for key in adapter}
+    config = _json(folder / "projector" / "config.json")
+    # how a face becomes conditions belongs to the weights and goes with them into a single file
+    conditions = _json(folder / "model_index.json").get("conditions")
+    metadata = {"conditions": json.dumps(conditions, sort_keys=True)} if conditions else {}
+    metadata |= adapter.metadata | {"shortcut": "true" if config.get("shortcut") else "false", "layout": "pipeline"}
+    metadata.pop("format", None)
+    checkpoint = Checkpoint(image_proj, ip_adapter, None, metadata)
+    _add_controlnet(checkpoint, folder / "controlnet")
+    return checkpoint
+
+
+def _add_controlnet(checkpoint: Checkpoint, folder: Path) -> None:
+    checkpoint.controlnet = dict(open_tensors(folder))
+    checkpoint.metadata["controlnet_config"] = json.dumps(_json(folder / "config.json"), sort_keys=True)
+
+
+def _json(file: Path) -> dict:
+    try:
+        said = json.loads(file.read_text())
+        if not isinstance(said, dict):
+            raise ValueError(f"a JSON {type(said).__name__}, not an object")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: {error}; the folder is incomplete, export or copy it again") from error
+    return said

@@ -1,0 +1,103 @@
+"""What a file of tensors is, from its key names: one of the layouts that are read, or what it is instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from model.checkpoints.layouts import CheckpointError, listed
+from model.checkpoints.tensor_files import TensorFile
+
+PROCESSOR = re.compile(r"unet\.(.+\.attn[12])\.processor\.(.+)")
+RAW = ("image_proj_model.", "adapter_modules.", "contorlnet.", "controlnet.", "unet.")
+
+WANTED = (
+    "Face-MakeUp's model.bin, IP-Adapter-FaceID-Plus (v1, v2) for SD1.5, the raw output of their trainers, and what "
+    "this project writes"
+)
+
+# what it is by one of its keys, and what to do about it
+OTHERS: tuple[tuple[str, str, str], ...] = (
+    (r"lora_(unet|te\d?)_", "a LoRA of kohya's kind", "it has no projector; load it beside Face-MakeUp with load_lora_weights"),
+    (r".*\.lora_?(A|B|down|up)\b.*|.*lora_linear_layer.*", "a LoRA of peft's or diffusers' kind", "it has no projector; load it beside Face-MakeUp with load_lora_weights"),
+    (r"model\.diffusion_model\.", "a whole Stable Diffusion model in one file", "it can be the base model, once converted to a diffusers folder"),
+    (r"(controlnet_cond_embedding|controlnet_mid_block|controlnet_down_blocks)\.", "a ControlNet alone", "name the file or folder that has the adapter too"),
+    (r"(down_blocks|up_blocks|mid_block|conv_in)\.", "a UNet alone", "it can be the base model (--base); name the adapter's file"),
+    (r"(id_encoder|lora_weights)(\.|$)", "PhotoMaker", "its identity encoder is another network"),
+    (r"(module|ds_config|ds_version|param_shapes|optimizer_state_dict)$", "one piece of a DeepSpeed checkpoint", "consolidate the folder with its zero_to_fp32.py first"),
+    (r"(state_dict|optimizer|model)$", "a trainer's state with its weights inside", "save its weights alone, as a flat dictionary of tensors"),
+)  # fmt: skip
+
+
+def recognise(file: TensorFile) -> str:
+    """`authors`, `facemakeup`, `ip-adapter` or `raw`.
+
+    Raises:
+        CheckpointError: anything else, with what it is as far as the keys tell.
+    """
+    keys = list(file)
+    if any(key.startswith(("image_proj.", "ip_adapter.")) for key in keys):
+        foreign = [key for key in keys if not key.startswith(("image_proj.", "ip_adapter.", "controlnet."))]
+        if foreign:
+            raise CheckpointError(
+                f"{file.path} has keys besides image_proj, ip_adapter and controlnet: {listed(foreign)}"
+            )
+        require_plus(file.path, {key.removeprefix("image_proj.") for key in keys if key.startswith("image_proj.")})
+        if not any(key.startswith("controlnet.") for key in keys):
+            if file.metadata.get("layout") == "facemakeup":
+                raise CheckpointError(f"{file.path} says it is a whole Face-MakeUp checkpoint but has no controlnet.*")
+            return "ip-adapter"
+        return "authors" if file.nested else "facemakeup"
+    bare = [key.removeprefix("module.") for key in keys]
+    if any(
+        key.startswith(("image_proj_model.", "adapter_modules.", "contorlnet.")) or PROCESSOR.match(key) for key in bare
+    ):
+        if foreign := [key for key in bare if not key.startswith(RAW)]:
+            raise CheckpointError(f"{file.path} is a trainer's output with keys of something else: {listed(foreign)}")
+        if not any(key.startswith("image_proj_model.") for key in bare):
+            raise CheckpointError(
+                f"{file.path} has adapter weights but no projector (image_proj_model.*): it is a LoRA of attention "
+                "processors, or an extract; name the trainer's whole output"
+            )
+        require_plus(
+            file.path, {k.removeprefix("image_proj_model.") for k in bare if k.startswith("image_proj_model.")}
+        )
+        return "raw"
+    for pattern, what, remedy in OTHERS:
+        if any(re.match(pattern, key) for key in bare):
+            raise CheckpointError(f"{file.path} is {what}: {remedy}. What is read: {WANTED}")
+    raise CheckpointError(
+        f"{file.path} is no checkpoint that is known; its keys: {listed(keys, 4) or 'none'}. What is read: {WANTED}"
+    )
+
+
+def require_plus(path: Path, image_proj: Collection[str]) -> None:
+    """The projector is FaceID-Plus's, told from the others of the IP-Adapter family by its keys.
+
+    Raises:
+        CheckpointError: it is another; which, and what it lacks.
+    """
+    if any(key.startswith("perceiver_resampler.") for key in image_proj):
+        return
+    if "latents" in image_proj:
+        what = "IP-Adapter-Plus or InstantID (learned `latents`): its queries do not come from an identity vector"
+    elif "proj.3.weight" in image_proj:
+        what = "IP-Adapter Full-Face (257 tokens of CLIP): it takes no identity vector"
+    elif "proj.weight" in image_proj:
+        what = "a plain IP-Adapter (one linear layer on the CLIP embedding): it takes no identity vector"
+    elif "proj.0.weight" in image_proj:
+        what = "IP-Adapter-FaceID without Plus (or Portrait): it takes no CLIP hidden states"
+    elif not image_proj:
+        what = "without a projector: `image_proj` is empty"
+    else:
+        what = f"with a projector of an unknown kind ({listed(sorted(image_proj), 3)})"
+    raise CheckpointError(f"{path} is {what}. Face-MakeUp needs FaceID-Plus's: take ip-adapter-faceid-plusv2_sd15")
+
+
+def shortcut_in_name(path: Path) -> bool | None:
+    """IP-Adapter says it in the file's name only: `plusv2` True, `plus` False, neither None."""
+    name = path.name.lower()
+    if re.search(r"plus[-_]?v2", name):
+        return True
+    return False if "plus" in name else None

@@ -1,0 +1,51 @@
+"""What needs no Ray and no network: two tasks on one part, and a command that has nothing to do."""
+
+from __future__ import annotations
+
+import argparse
+import tarfile
+
+import pytest
+
+import curation.fetch.part as part_module
+from curation import pipeline as steps
+from curation.fetch.part import fetch_part, lost_part
+from curation.recipe.recipe import Fetch
+from curation.run_directory.run import Run
+from tests.curation.fetch.fetch_site import ident, photos, recipe_for, select
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run")
+
+
+def test_of_two_tasks_on_one_part_the_first_to_commit_stays(run, monkeypatch):
+    items = [(ident(i), url) for i, url in enumerate(photos(2))]
+
+    def overtaken(folder, part, *_):
+        with tarfile.open(folder / f"{part:05d}.tar", "w"):
+            pass
+        run.write_bytes("fetched/00/00000.tar", b"the other's")
+        lost_part(run, 0, 0, items, "the other's")
+        return ""
+
+    monkeypatch.setattr(part_module, "_download", overtaken)
+    result = fetch_part(run, 0, 0, items, Fetch())
+    assert run.read_bytes("fetched/00/00000.tar") == b"the other's"
+    assert set(run.read_table("fetched/00/00000.parquet")["detail"].to_pylist()) == {"the other's"}
+    assert result["counts"] == {"lost_by_downloader": 2}
+    # and a task that starts after the commit does not download at all
+    monkeypatch.setattr(part_module, "_download", None)
+    assert fetch_part(run, 0, 0, items, Fetch()) == result
+
+
+def test_a_fetch_that_is_done_starts_no_ray(run, monkeypatch, capfd):
+    select(run, photos(2))
+    recipe = recipe_for(None).model_dump(mode="json") | {"filters": {"faces": {"stand_in": "centerface"}}}
+    run.update_manifest(recipe=recipe)
+    run.write_json("fetched/snapshot.json", {"number": 0, "taken": 2})
+    monkeypatch.setattr(steps, "connected", None)
+    with pytest.raises(SystemExit, match="0"):
+        steps.step_main("fetch", argparse.Namespace(run=run.root, recipe=None, name=None, set=[], again=False))
+    assert "done before: 2 images; 0 requests" in capfd.readouterr().err

@@ -1,0 +1,212 @@
+"""The ledger finds every contradiction, by name, and calls nothing a contradiction that is only unfinished."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curation.ledger import ledger
+from curation.ledger.cut_tables import VERDICTS, Verdicts
+from curation.ledger.tables import LedgerError, Words, hosts_of
+from curation.report import main
+from curation.reporting import funnel as report_funnel
+from curation.reporting import measures as report_scores
+from curation.reporting.facts import twins, web
+from curation.run_directory.run import Run
+from tests.curation import fake_run
+from tests.curation.fake_images import TWINS
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Run:
+    return fake_run.build(str(tmp_path_factory.mktemp("runs") / "whole"))
+
+
+@pytest.fixture()
+def copy(whole: Run, tmp_path: Path) -> Run:
+    shutil.copytree(whole.root, tmp_path / "copy")
+    return Run(tmp_path / "copy")
+
+
+def test_every_identity_holds(whole: Run):
+    found = ledger.read(whole)
+    assert [identity.name for identity in found.identities if identity.holds is not True] == []
+    assert set(fake_run.BREAKS) <= {identity.name for identity in found.identities}
+    assert len(found.kept) == 40 and found.no_identity.tolist() == [int(fake_run.name(24), 16)]
+    assert found.rejected == {"faces": 5, "grayscale": 4, "text": 3, "anime": 2, "caption_box": 2, "no_identity": 1}
+
+
+@pytest.mark.parametrize("name", fake_run.BREAKS)
+def test_a_broken_identity_is_found_and_named(name: str, tmp_path: Path, capsys):
+    run = fake_run.build(str(tmp_path), breaks=fake_run.BREAKS[name])
+    assert main([run.root, "--no-html"]) == 1
+    assert f"✗ {name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_unfinished_is_no_contradiction(copy: Run, capsys):
+    later_first = ["shards/fake/00002.json", "shards", "cuts/fake/plan.parquet", "cuts/fake/no_identity.json",
+                   "annotations", "cuts", "scores/images/00-00001.parquet", "scores", "fetched/snapshot.json",
+                   "fetched/01", "fetched", "selected/counts.json", "selected", "candidates/counts.json"]  # fmt: skip
+    for path in later_first:
+        target = Path(copy.path(path))
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+        assert main([copy.root]) == 0, path
+        found = ledger.read(copy)
+        assert any(step.state != "done" for step in found.steps), path
+        out = capsys.readouterr().out
+        assert "partial" in out or "not yet" in out
+        page = copy.read_bytes("report.html").decode()
+        assert "Not finished" in page
+    assert "Not yet: cut has not begun" in page and "Not yet: fetch has not begun" in page
+
+
+def test_a_step_that_holds_more_than_it_may_is_one(copy: Run):
+    """A missing shard is unfinished work; one image too many is a mistake at any time."""
+    Path(copy.path("shards/fake/00003.json")).unlink()
+    sidecar = copy.read_json("shards/fake/00000.json")
+    copy.write_json("shards/fake/00000.json", {**sidecar, "samples": 99})
+    assert "kept = packed" in [identity.name for identity in ledger.read(copy).broken]
+
+
+def test_forgotten_samples_are_holes(copy: Run):
+    sidecar = copy.read_json("shards/fake/00000.json")
+    holed = {**sidecar, "samples": sidecar["samples"] - 1, "index": sidecar["index"][1:]}
+    copy.write_json("shards/fake/00000.json", holed)
+    assert not ledger.read(copy).reconciles
+    copy.write_json("shards/fake/00000.json", {**holed, "revision": 1})
+    assert ledger.read(copy).reconciles
+
+
+def test_a_healing_under_way_is_no_contradiction(copy: Run):
+    """Round 2 fetched an image that the snapshot does not know yet."""
+    row = copy.read_table("fetched/01/00000.parquet").slice(0, 1).to_pylist()[0]
+    dead = next(number for number, error in fake_run.DEAD.items() if error == "timeout")
+    new = {**row, "id": fake_run.name(dead), "round": 2, "status": "success", "error": None}
+    copy.write_table("fetched/02/00000.parquet", pa.Table.from_pylist([new]))
+    assert ledger.read(copy).reconciles
+    assert ledger.read(copy).fetched == 64
+
+
+def test_a_retried_unit_counts_once(copy: Run):
+    copy.write_table("scores/images/00-00000-1.parquet", copy.read_table("scores/images/00-00000.parquet"))
+    assert ledger.read(copy).reconciles
+
+
+def test_ids_must_be_ids(copy: Run, capsys):
+    copy.write_table("selected/00001.parquet", pa.table({"id": ["short"], "url": ["u"], "rank": [1]}))
+    with pytest.raises(LedgerError, match="selected/00001"):
+        ledger.read(copy)
+    assert main([copy.root, "--no-html"]) == 1
+
+
+def test_no_such_run_and_no_such_cut(whole: Run, tmp_path: Path, capsys):
+    assert main([str(tmp_path / "nothing"), "--no-html"]) == 2
+    assert main([whole.root, "--no-html", "--name", "other"]) == 2
+    assert "there are: fake" in capsys.readouterr().err
+
+
+def test_the_funnel_is_exact_when_all_are_audited(whole: Run):
+    stages = {stage.name: stage for stage in report_funnel.funnel(ledger.read(whole))}
+    counts = [stage.count for stage in stages.values()]
+    assert counts == [80, 70, 63, 61, 58, 54, 51, 45, 43, 41, 40, 40]
+    assert not any(stage.estimated for stage in stages.values())
+    rows, number, sample = report_funnel.alone(ledger.read(whole).verdicts)
+    # one image fails grayscale and text, one text and anime; an undecided one did not go through every check
+    assert (number, sample) == (57, False)
+    assert [(row.check, row.fails.hits, row.only.hits) for row in rows] == [
+        ("grayscale", 4, 3), ("text", 4, 2), ("faces", 5, 5), ("caption box", 2, 2), ("anime", 3, 2)
+    ]  # fmt: skip
+
+
+def test_the_funnel_is_an_estimate_when_not(tmp_path: Path):
+    found = ledger.read(fake_run.build(str(tmp_path), audited=0.5))
+    truth = {"grayscale": 54, "text": 51, "faces": 45, "caption box": 43, "anime": 41}
+    estimates = {stage.name: stage for stage in report_funnel.funnel(found) if stage.estimated}
+    assert estimates and not report_funnel.is_exact(found.verdicts)
+    for name, stage in estimates.items():
+        assert stage.low <= truth[name] <= stage.high and stage.low <= stage.count <= stage.high
+    assert report_funnel.alone(found.verdicts)[2] is True
+    assert next(stage for stage in report_funnel.funnel(found) if stage.name == "kept").count == 40
+
+
+def test_published_set(whole: Run):
+    against = report_funnel.published(ledger.read(whole))
+    published = {number for number in range(80) if number % 3}
+    failed = set().union(*fake_run.FAILS.values()) | set(fake_run.NO_IDENTITY)
+    out = set(fake_run.DEAD) | set(fake_run.UNDECODABLE) | set(fake_run.SURPLUS) | set(fake_run.UNDECIDED)
+    judged = set(range(70)) - out
+    kept = judged - failed
+    assert against.candidates == len(published)
+    assert (against.recall.hits, against.recall.of) == (len(kept & published), len(judged & published))
+    assert (against.jaccard.hits, against.jaccard.of) == (len(kept & published), len((judged & published) | kept))
+    assert against.failing["faces"] == (sum(number in published for number in fake_run.FAILS["faces"]), 5)
+    assert sum(against.reasons.values()) == len(published - kept)
+
+
+def test_the_web_and_its_healing(whole: Run):
+    found = web(ledger.read(whole))
+    assert found.healed == {"http_503": 1, "timeout": 1}
+    assert found.classes["http_404"] == 2 and found.classes["timeout"] == 1 and "http_503" not in found.classes
+    assert [(row.attempts, row.success) for row in found.rounds] == [(70, 61), (4, 2)]
+    assert sum(host.images for host in found.hosts) == 70 and sum(host.fetched for host in found.hosts) == 63
+
+
+def test_twins_are_found(whole: Run):
+    bytes_, looks = twins(ledger.read(whole))
+    assert [sorted(group.tolist()) for group in bytes_.groups] == [
+        sorted(int(fake_run.name(number), 16) for number in TWINS)
+    ]
+    assert bytes_.surplus == 1 and all(len(group) > 1 for group in looks.groups)
+
+
+def test_scalars_agree_with_verdicts(whole: Run):
+    """What a panel calls passing is what the cut passed: the same evidence, the same thresholds."""
+    found = ledger.read(whole)
+    scores = report_scores.read_scores(found)
+    number = scores["prominent"]
+    crowd = {int(fake_run.name(n), 16) for n in fake_run.FAILS["faces"]}
+    assert set(number.ids[number.values == 2].tolist()) == crowd
+    assert set(scores["std"].ids[~scores["std"].passes()].tolist()) == {
+        int(fake_run.name(n), 16) for n in fake_run.FAILS["grayscale"]
+    }
+    passing, failing = report_scores.nearest(scores["area"])
+    area = scores["area"]
+    assert len(failing) == 4 and (area.values[failing] > 0.05).all() and (area.values[passing] <= 0.05).all()
+    assert (np.diff(area.values[failing]) >= 0).all() and (np.diff(area.values[passing]) <= 0).all()
+
+
+def test_a_sample_of_units_is_labelled(whole: Run):
+    scores = report_scores.read_scores(ledger.read(whole), limit=30)
+    assert scores.sampled and 0 < scores.seen < scores.of and len(scores["std"].ids) <= scores.seen
+
+
+def test_hosts():
+    urls = ["http://A.test:80/x", "https://u:p@b.test?q", "http://[::1]:8/", "nope", None, "http:///x"]
+    assert hosts_of(pa.chunked_array([urls])).to_pylist() == ["a.test", "b.test", "[::1]", "(none)", "(none)", "(none)"]
+
+
+def test_the_estimate_is_unbiased_though_filters_stop_early():
+    """The face check runs first and stops most images; only the audited say how many of those are grey."""
+    rng, rows = np.random.default_rng(3), 20_000
+    truth = (rng.random((rows, 5)) > [0.3, 0.1, 0.5, 0.05, 0.02]).astype(np.int8)
+    audited, stopped = rng.random(rows) < 0.1, truth[:, 2] == 0
+    checks = truth.copy()
+    checks[np.ix_(stopped & ~audited, [0, 1, 3, 4])] = -1
+    verdict = np.where(truth.all(axis=1), VERDICTS.index("kept"), VERDICTS.index("rejected"))
+    none = np.full(rows, -1)
+    verdicts = Verdicts(np.arange(rows, dtype=np.uint64), verdict, none, checks, audited, none, Words())
+    stages = report_funnel._checks(verdicts, False)
+    for column, stage in enumerate(stages):
+        right = int(truth[:, : column + 1].all(axis=1).sum())
+        assert stage.low <= right <= stage.high if stage.estimated else stage.count == right
+    assert [stage.estimated for stage in stages] == [True, True, False, False, False]
+    assert stages[0].high - stages[0].low < 1000
+    rows_, number, sample = report_funnel.alone(verdicts)
+    assert sample and number == audited.sum()
+    assert all(
+        row.fails.interval[0] < rate < row.fails.interval[1] for row, rate in zip(rows_, [0.3, 0.1, 0.5], strict=False)
+    )

@@ -1,0 +1,99 @@
+"""The scoring operator: who is to blame when a model fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from common.decode import Picture
+from curation.filters.base import FilterBroken
+from curation.pipeline import EXPECTED, explained
+from curation.recipe.recipe import RecipeError
+from curation.run_directory.run import Run
+from curation.scoring.order import Costs
+from curation.scoring.score import Stage, score_each, stages
+from tests.world import small_recipe
+
+
+class Picky:
+    """A filter that cannot score pictures of some widths."""
+
+    name, needs = "picky", ()
+    columns = (pa.field("width", pa.int64()),)
+
+    def __init__(self, *bad):
+        self.bad = bad
+
+    def score(self, pictures, needed):
+        for picture in pictures:
+            if picture.width in self.bad:
+                raise ValueError(f"{picture.width} is too much")
+        return pa.table({"width": [picture.width for picture in pictures]})
+
+
+def pictures(*widths):
+    return [Picture(np.zeros((8, width, 3), np.uint8), width, 8, 1, "jpeg") for width in widths]
+
+
+def test_only_the_guilty_image_gets_an_error():
+    table, errors = score_each(Picky(11), pictures(9, 10, 11, 12), {})
+    assert table["width"].to_pylist() == [9, 10, None, 12]
+    assert errors == [None, None, "ValueError: 11 is too much", None]
+
+
+def test_a_filter_that_fails_on_everything_is_broken_not_the_images():
+    with pytest.raises(FilterBroken, match="picky failed on each of 5 images: ValueError: 9 is too much"):
+        score_each(Picky(9), pictures(9, 9, 9, 9, 9), {})
+
+
+def test_a_filter_that_cannot_run_here_stops_the_run_before_an_image_is_scored(small_world, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEMAKEUP_PADDLE", str(tmp_path / "no such environment"))
+    recipe = small_recipe(small_world, "filters.text.engine=paddleocr")
+    from curation.filters.registry import build
+
+    fingerprints = {name: item.fingerprint for name, item in build(recipe).items()}
+    with pytest.raises(FilterBroken, match="there is no environment for it"):
+        Stage(Run(tmp_path), recipe, list(fingerprints), fingerprints, 0, "cpu", True)
+
+
+def test_another_nodes_weights_are_refused(small_world, tmp_path):
+    from curation.filters.registry import build
+
+    recipe = small_recipe(small_world)
+    fingerprints = {name: item.fingerprint for name, item in build(recipe).items()} | {"faces": "0" * 12}
+    with pytest.raises(FilterBroken, match="model files of .*faces.* differ from the driver's"):
+        Stage(Run(tmp_path), recipe, ["faces"], fingerprints, 0, "cpu", True)
+
+
+def test_a_workers_mistake_is_one_message(capsys):
+    """Ray wraps what a worker raises; a person sees the sentence at the bottom."""
+
+    def fail():
+        try:
+            raise FilterBroken("the model does not fit this machine")
+        except FilterBroken as error:
+            raise RuntimeError("UDF failed") from error
+
+    assert explained(fail) == 2
+    assert capsys.readouterr().err.strip() == "stopped: the model does not fit this machine"
+    with pytest.raises(ZeroDivisionError):
+        explained(lambda: 1 / 0)
+    assert RecipeError in EXPECTED
+
+
+def test_operators_follow_devices_and_needs(small_world):
+    from curation.filters.registry import build
+
+    recipe = small_recipe(small_world)
+    filters = build(recipe)
+    assert stages(recipe, filters, 0) == [("cpu", list(filters))]
+    assert stages(recipe, filters, 2) == [("cpu", ["grayscale", "anime"]), ("gpu", ["text", "faces"])]
+    looking = small_recipe(small_world, "filters.anime.where=faces")
+    groups = stages(looking, build(looking), 2)
+    assert [names for _, names in groups] == [["grayscale"], ["text", "faces"], ["anime"]]
+
+
+def test_costs_are_written_down():
+    costs = Costs(["text"])
+    assert costs.as_dict() == {"text": {"seconds": None, "pass_rate": 0.5, "images": 0}}

@@ -1,0 +1,259 @@
+"""The demo page, in a real browser, with the tiny model: what is shown, what is drawn, who waits, what leaves."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from generation.demo.faces import read_photo
+from generation.provenance import read
+from jobs import demo
+from model.presets import PRESETS
+from tests.generation.demo.demo_world import Visitor, directly, group_file, pixels, portrait_files, tiny_artist
+
+LONG, SHORT = {"steps": 100, "count": 8}, {"steps": 3, "count": 1}
+connected: list[object] = []
+
+
+@pytest.fixture(scope="module")
+def artist():
+    return tiny_artist()
+
+
+@pytest.fixture(scope="module")
+def portraits() -> dict[str, Path]:
+    return portrait_files()
+
+
+@pytest.fixture(scope="module")
+def group() -> Path:
+    return group_file()
+
+
+@pytest.fixture(scope="module")
+def page(artist, tmp_path_factory):
+    sys.addaudithook(lambda event, args: connected.append(args[1]) if event == "socket.connect" else None)
+    page = demo.serve(artist, tmp_path_factory.mktemp("page"))
+    yield page
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(browser, page) -> Iterator[Callable[[], Visitor]]:
+    visitors: list[Visitor] = []
+
+    def come() -> Visitor:
+        visitors.append(Visitor(browser, page.local_url))
+        return visitors[-1]
+
+    yield come
+    for person in visitors:
+        person.context.close()
+        hosts = {urlparse(url).hostname for url in person.asked if urlparse(url).scheme not in ("data", "blob")}
+        assert hosts == {"127.0.0.1"}, "the browser asked elsewhere"
+
+
+def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(visitor, artist, portraits, tmp_path):
+    person = visitor()
+    tab = person.tab
+    assert tab.get_by_text("Random weights (tiny)").is_visible(), "what the pictures are worth is said"
+    assert tab.get_by_text("Use only photos of people who agreed").is_visible()
+    person.bring(portraits["obama"], "One face was found")
+    for view in ("Aligned face", "Pose map", "Cut-out"):
+        shown = tab.get_by_alt_text(view)
+        assert shown.is_visible() and shown.evaluate("image => image.naturalWidth") >= 64
+    person.set(prompt="a person in the snow")
+    person.draw()
+    person.says("The picture is ready")
+    tab.get_by_alt_text("seed 42").wait_for()
+    assert tab.get_by_text("none: 64 x 64 is below 256").is_visible(), "what protects the file is said"
+    file = person.download(tmp_path)
+    record = read(file)
+    assert record.seed == 42 and record.scales == PRESETS["realistic"]._asdict() and record.prompt is None
+    assert (pixels(file) == directly(artist, portraits["obama"], prompt="a person in the snow")).all()
+
+
+def test_no_face_is_a_sentence_and_the_next_drawing_works(visitor, portraits, tmp_path):
+    grey = tmp_path / "grey.jpg"
+    Image.new("RGB", (300, 200), (127, 127, 127)).save(grey)
+    person = visitor()
+    person.draw()
+    person.says("There is no photo yet: add one first.")
+    person.bring(grey, "No face was found; take a photo")
+    person.draw()
+    person.says("No face was found; take a photo where one face is seen from the front")
+    assert "Traceback" not in person.tab.content() and "Error" not in person.tab.locator("body").inner_text()
+    person.bring(portraits["obama"], "One face was found")
+    person.open("Settings")
+    person.set(**SHORT)
+    person.draw()
+    person.says("The picture is ready")
+
+
+def test_one_of_several_faces_is_picked_by_number_or_by_click(visitor, artist, group, tmp_path):
+    person = visitor()
+    tab = person.tab
+    person.bring(group, "6 faces were found: pick one")
+    person.draw()
+    person.says("6 faces were found: pick one by its number")
+    tab.get_by_label("4", exact=True).check()
+    tab.get_by_text("Face 4 of 6").wait_for()
+    boxes = sorted((face.box for face in artist.pipeline.face_finder(read_photo(group))), key=lambda box: box[0])
+    picture = tab.locator("img[alt='']").or_(tab.locator("button img")).last
+    frame = picture.bounding_box()
+    width, height = picture.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    scale = min(frame["width"] / width, frame["height"] / height)
+    x, y = (boxes[1][:2] + boxes[1][2:]) / 2 * width / read_photo(group).shape[1] * scale
+    offset = (frame["width"] - width * scale) / 2, (frame["height"] - height * scale) / 2
+    picture.click(position={"x": float(x) + offset[0], "y": float(y) + offset[1]})
+    tab.get_by_text("Face 2 of 6").wait_for()
+    assert tab.get_by_label("2", exact=True).is_checked()
+    person.open("Settings")
+    person.set(**SHORT)
+    person.draw()
+    person.says("The picture is ready")
+    drawn = pixels(person.download(tmp_path))
+    expected = [
+        directly(artist, group, policy="match_box", box=boxes[i], num_inference_steps=SHORT["steps"]) for i in (1, 3)
+    ]
+    assert (drawn == expected[0]).all() and (drawn != expected[1]).any()
+
+
+def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(visitor, artist, portraits, tmp_path):
+    first, second = visitor(), visitor()
+    first.bring(portraits["obama"], "One face was found")
+    first.open("Mix in a second face")
+    first.bring(portraits["biden"], "One face was found", place=1)
+    second.bring(portraits["biden"], "One face was found")
+    first.open("Settings")
+    second.open("Settings")
+    first.set(steps=24, count=4, ip=0.3, guidance=5, seed=7, alpha=0.25)
+    second.set(steps=4, count=1, ip=0.9, guidance=2, seed=11, prompt="by the sea")
+    second.tab.get_by_label("Write the prompt into the files' record").check()
+    first.draw()
+    first.progresses(re.compile(r"Step \d+ of 24"))
+    second.draw()
+    second.tab.locator("#pictures").get_by_text("queue: 1/1").wait_for()
+    second.progresses("is your place")
+    # what is set while waiting is for the next drawing
+    second.set(seed=99)
+    first.says("4 pictures are ready")
+    second.says("The picture is ready")
+    pipeline = artist.pipeline
+    photos = {name: read_photo(path) for name, path in portraits.items()}
+    mixed = pipeline.encode_faces(photos["obama"], mix_with=photos["biden"], alpha=0.25)
+    expected = pipeline(
+        "", face=mixed, ip_scale=0.3, guidance_scale=5, seed=7, num_inference_steps=24, num_images_per_prompt=4
+    ).images
+    for place, picture in enumerate(expected):
+        assert (pixels(first.download(tmp_path, place)) == np.asarray(picture)).all()
+    wanted = {"prompt": "by the sea", "ip_scale": 0.9, "guidance_scale": 2, "seed": 11, "num_inference_steps": 4}
+    alone = directly(artist, portraits["biden"], **wanted)
+    file = second.download(tmp_path)
+    assert (pixels(file) == alone).all()
+    assert (read(file).prompt, read(file).seed) == ("by the sea", 11)
+
+
+def test_a_stop_stops_for_one_and_frees_the_place_for_the_next(visitor, portraits):
+    first, second = visitor(), visitor()
+    for person, wishes in ((first, LONG), (second, SHORT)):
+        person.bring(portraits["obama"], "One face was found")
+        person.open("Settings")
+        person.set(**wishes)
+    first.draw()
+    first.progresses(re.compile(r"Step \d+ of 100"))
+    second.draw()
+    second.progresses("Waiting for your turn")
+    began = time.monotonic()
+    first.tab.locator("#stop").click()
+    second.says("The picture is ready")
+    assert time.monotonic() - began < 10, "the drawing of 8 pictures in 100 steps takes more than 20 s"
+    first.says("Stopped. Nothing was drawn.")
+    assert not first.tab.locator("#progress").is_visible()
+    first.set(**SHORT)
+    first.draw()
+    first.says("The picture is ready")
+
+
+def test_presets_fill_the_sliders(visitor):
+    person = visitor()
+    person.open("Settings")
+    person.tab.get_by_label("Strong style").check()
+    ip = person.tab.get_by_label("number input for ID scale")
+    person.tab.wait_for_function("box => box.value === '0.1'", arg=ip.element_handle())
+    assert person.tab.get_by_label("number input for Guidance scale").input_value() == "10"
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(visitor, portraits):
+    person = visitor()
+    person.tab.set_viewport_size({"width": 390, "height": 844})
+    person.bring(portraits["obama"], "One face was found")
+    person.open("Settings")
+    assert person.tab.evaluate("document.documentElement.scrollWidth") <= 390
+    for button in ("#draw", "#stop"):
+        assert person.tab.locator(button).bounding_box()["width"] > 100
+
+
+def test_every_control_has_a_name(visitor, portraits):
+    person = visitor()
+    person.open("Settings")
+    nameless = person.tab.evaluate(
+        """() => [...document.querySelectorAll('button, input:not([type=file]), textarea')]
+        .filter(e => e.offsetParent && !e.ariaLabel && !e.textContent.trim() && !e.labels?.length && !e.title)
+        .map(e => e.outerHTML.slice(0, 200))"""
+    )
+    assert nameless == []
+
+
+def test_a_file_of_the_machine_is_not_read_for_a_page_that_names_it(visitor, portraits):
+    """A browser can send any path in the place of its upload's."""
+    person, sent = visitor(), []
+
+    def elsewhere(route):
+        body, changed = re.subn(r'"path":"[^"]*"', f'"path":"{portraits["obama"]}"', route.request.post_data)
+        sent.append(changed)
+        route.continue_(post_data=body)
+
+    person.tab.route("**/queue/join*", elsewhere)
+    person.tab.locator("input[type=file]").first.set_input_files(portraits["biden"])
+    person.tab.get_by_text("Error").first.wait_for(state="attached")
+    assert sent == [1] and not person.tab.get_by_text("One face was found").is_visible()
+
+
+def test_a_file_that_is_too_large_is_a_sentence(visitor, tmp_path):
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(21_000_000))
+    person = visitor()
+    person.tab.locator("input[type=file]").first.set_input_files(large)
+    person.tab.get_by_text("exceed the maximum allowed size of 20.0 Mb").wait_for()
+
+
+def test_the_server_itself_asks_nobody(page, visitor, portraits):
+    visitor().bring(portraits["obama"], "One face was found")
+    hosts = {address[0] for address in connected if isinstance(address, tuple)}
+    assert hosts and all(ipaddress.ip_address(host).is_loopback for host in hosts)

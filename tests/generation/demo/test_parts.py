@@ -1,0 +1,155 @@
+"""What the demo page is made of, without a browser: photos refused, faces chosen, drawings in steps."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from generation.demo.easel import Easel, Step, Wishes
+from generation.demo.faces import Eyes, PhotoError, SeveralFaces, Sight, read_photo
+from jobs import demo
+from model.presets import PRESETS
+from tests.generation.demo.demo_world import group_file, portrait_files, tiny_artist
+
+
+@pytest.fixture(scope="module")
+def artist():
+    return tiny_artist()
+
+
+@pytest.fixture(scope="module")
+def portraits() -> dict[str, Path]:
+    return portrait_files()
+
+
+@pytest.fixture(scope="module")
+def group() -> Path:
+    return group_file()
+
+
+def test_the_face_is_boxed_where_the_finder_found_it(artist, portraits):
+    sight = Eyes(artist).look(portraits["obama"], "only")
+    clean, shown = sight.rgb, sight.picture()
+    scale = shown.shape[0] / clean.shape[0]
+    left, top, right, bottom = (sight.face.box * scale).astype(int)
+    small = np.asarray(Image.fromarray(clean).resize(shown.shape[1::-1], Image.Resampling.BOX)).astype(int)
+    changed = np.abs(shown - small).max(axis=2) > 60
+    assert (
+        changed[(top + bottom) // 2, left - 2 : left + 3].any()
+        and changed[top - 2 : top + 3, (left + right) // 2].any()
+    )
+    margin = 12
+    changed[top - margin : bottom + margin, left - margin : right + margin] = False
+    assert changed.mean() < 0.01, "nothing is drawn elsewhere"
+
+
+def bomb() -> bytes:
+    """A PNG of a hundred bytes that says to be 100,000 pixels wide and high."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+def encoded(file_format: str, size: tuple[int, int] = (64, 64)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size).save(out, file_format)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "The file is empty: take another JPEG, PNG or WebP photo."),
+        (b"hello", "The file is no picture: take another JPEG, PNG or WebP photo."),
+        (bomb(), "The picture has more than 50 megapixels: take another JPEG, PNG or WebP photo."),
+        (encoded("GIF"), "Pictures of this kind are not read: take another JPEG, PNG or WebP photo."),
+        (encoded("PNG", (9, 9)), "The picture is smaller than 32 pixels: take another JPEG, PNG or WebP photo."),
+        (encoded("JPEG", (640, 640))[:1500], "The file ends in the middle of the picture: take another"),
+    ],
+)
+def test_a_file_that_is_no_photo_is_one_sentence(tmp_path, data, sentence):
+    (tmp_path / "photo.jpg").write_bytes(data)
+    with pytest.raises(PhotoError, match=re.escape(sentence)):
+        read_photo(tmp_path / "photo.jpg")
+
+
+def test_policies_choose_among_several(artist, group):
+    eyes = Eyes(artist)
+    with pytest.raises(SeveralFaces, match="6 faces were found: pick one") as raised:
+        eyes.look(group, "only")
+    faces = raised.value.sight.faces
+    assert [face.box[0] for face in faces] == sorted(face.box[0] for face in faces), "counted from the left"
+    largest, surest = eyes.look(group, "largest"), eyes.look(group, "highest_score")
+    assert largest.face.area == max(face.area for face in faces)
+    assert surest.face.score == max(face.score for face in faces)
+    assert eyes.look(group, "largest", picked=4).chosen == 4
+    centre = (faces[4].box[:2] + faces[4].box[2:]) / 2
+    assert largest.face_at(*centre * largest.picture().shape[1] / largest.rgb.shape[1]) == 4
+    assert largest.face_at(1, 1) is None
+
+
+@pytest.fixture
+def wishes() -> Wishes:
+    return Wishes("", "", PRESETS["realistic"], seed=5, steps=20, count=1)
+
+
+def test_progress_counts_the_steps_and_foresees_the_end(artist, portraits, tmp_path, wishes):
+    sight = Eyes(artist).look(portraits["obama"], "only")
+    heard: list[tuple[float, Step]] = []
+    for news in Easel(artist, tmp_path).draw(sight, None, wishes):
+        if isinstance(news, Step):
+            heard.append((time.monotonic(), news))
+    assert [step.done for _, step in heard] == list(range(21)) and news[0].path.is_file()
+    assert heard[0][1].seconds_left is heard[1][1].seconds_left is None, "nothing is known yet"
+    for moment, step in heard[2:]:
+        so_far = (moment - heard[1][0]) / (step.done - 1)
+        assert step.seconds_left == pytest.approx(so_far * (20 - step.done), rel=0.3, abs=0.1)
+
+
+def test_a_drawing_that_nobody_waits_for_ends(artist, portraits, tmp_path, wishes):
+    easel, sight = Easel(artist, tmp_path), Eyes(artist).look(portraits["obama"], "only")
+    drawing = easel.draw(sight, None, wishes)
+    assert [next(drawing).done for _ in range(3)] == [0, 1, 2]
+    drawing.close()
+    assert list(tmp_path.iterdir()) == [] and not easel._busy.locked()
+    *_, files = easel.draw(sight, None, wishes)
+    assert len(files) == 1
+
+
+def test_what_the_pipeline_refuses_is_raised_to_who_asked(artist, portraits, tmp_path):
+    sight = Eyes(artist).look(portraits["obama"], "only")
+    with pytest.raises(ValueError, match="identity: this model takes 128 numbers, the face has none"):
+        list(
+            Easel(artist, tmp_path).draw(
+                Sight(sight.rgb, sight.faces, 0, sight.faces[0]),
+                None,
+                Wishes("", "", PRESETS["realistic"], 1, 2, 1),
+            )
+        )
+
+
+def test_another_address_is_said_to_be_open():
+    assert not any("WARNING" in line for line in demo.greeting([], "http://127.0.0.1:7860/", "127.0.0.1"))
+    lines = demo.greeting(["a note"], "http://0.0.0.0:7860/", "0.0.0.0")
+    assert lines[0] == "a note" and "WARNING: --listen 0.0.0.0: no password" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "no-such-model"], "no-such-model"),
+        (["--checkpoint", "model.bin"], "names no pretrained weights: a checkpoint needs the base"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_served(capsys, arguments, sentence):
+    assert demo.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said

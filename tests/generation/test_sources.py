@@ -1,0 +1,116 @@
+"""Where faces come from: shards and photos of any make, of which no piece stops the others or leaves the folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from generation.sources import SourceError, open_source
+
+
+def picture():
+    data = io.BytesIO()
+    Image.new("RGB", (80, 60), "red").save(data, "JPEG")
+    return data.getvalue()
+
+
+SAMPLE = {"jpg": picture(), "txt": b"a man", "json": b"{}"}
+
+
+def shard(file, samples):
+    """`samples`: {key: {extension: bytes}}; a key that ends in / is a folder."""
+    with tarfile.open(file, "w") as tar:
+        for key, members in samples.items():
+            if key.endswith("/"):
+                folder = tarfile.TarInfo(key)
+                folder.type = tarfile.DIRTYPE
+                tar.addfile(folder)
+            for extension, data in members.items():
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return file
+
+
+def subjects(place):
+    source = open_source(place, [])
+    found = list(source.subjects())
+    assert source.count == len(found)
+    return found
+
+
+def test_a_shard_of_any_make_is_read(tmp_path):
+    """With a folder's entry, keys below folders, without JSON, with another ending."""
+    made = shard(
+        tmp_path / "0.tar",
+        {"./": {}, "./1": SAMPLE, "a/2": SAMPLE, "3": {"jpeg": picture(), "txt": b"x"}, "4": {"jpg": picture()}},
+    )
+    found = subjects(made)
+    assert [(subject.name, subject.caption) for subject in found] == [
+        ("1", "a man"), ("a_2", "a man"), ("3", "x"), ("4", None)
+    ]  # fmt: skip
+    assert all(subject.load().shape == (60, 80, 3) for subject in found)
+
+
+@pytest.mark.parametrize("key", ["/tmp/evil", "a/b/evil", "x\\evil", "a\n[b]"])
+def test_no_key_of_a_shard_leads_out_of_the_folder_of_pictures(tmp_path, key):
+    (subject,) = subjects(shard(tmp_path / "0.tar", {key: SAMPLE}))
+    assert not set(subject.name) & set("/\\\n[]")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"json": b"no json"},
+        {"json": b"[]"},
+        {"txt": "ü".encode("latin-1")},
+        {"json": b'{"face_box": [1], "face_landmarks": [1], "face_score": 1}', "identity.npy": b"no array"},
+    ],
+)
+def test_a_damaged_sample_is_a_reason_and_the_next_one_is_read(tmp_path, damaged):
+    first, second = subjects(shard(tmp_path / "0.tar", {"1": SAMPLE | damaged, "2": SAMPLE}))
+    assert "damaged" in first.problem and not second.problem
+
+
+@pytest.mark.parametrize(("size", "words"), [(4500, "cannot be read on"), (3000, "after 1 of 2 samples")])
+def test_a_shard_that_breaks_off_ends_as_a_reason(tmp_path, size, words):
+    file = shard(tmp_path / "0.tar", {"1": SAMPLE, "2": SAMPLE})
+    file.write_bytes(file.read_bytes()[:size])
+    (tmp_path / "0.json").write_text(json.dumps({"samples": 2}))
+    *_, last = open_source(tmp_path, []).subjects()
+    assert words in last.problem
+
+
+def test_a_file_that_is_no_shard_is_refused(tmp_path):
+    file = tmp_path / "0.tar"
+    file.write_bytes(b"<html>")
+    with pytest.raises(SourceError, match="no shard that can be read"):
+        open_source(tmp_path, [])
+
+
+def test_a_json_of_somebody_else_beside_a_shard_says_nothing(tmp_path):
+    made = shard(tmp_path / "0.tar", {"1": SAMPLE})
+    for other in ("{}", "[]", "no json", '{"samples": "many"}'):
+        (tmp_path / "0.json").write_text(other)
+        assert len(subjects(made)) == 1
+
+
+def test_shards_that_each_count_from_0_do_not_take_each_others_names(tmp_path):
+    for name in ("a.tar", "b.tar"):
+        shard(tmp_path / name, {"0": SAMPLE})
+    assert [subject.name for subject in subjects(tmp_path)] == ["a_0", "b_0"]
+
+
+def test_a_folder_is_no_photo_and_a_file_that_cannot_be_read_is_a_reason(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "here.jpg").write_bytes(picture())
+    gone, here = open_source(tmp_path, ["a person"]).subjects()
+    with pytest.raises(ValueError, match="cannot be read"):
+        gone.load()
+    assert np.array_equal(here.load().shape, (60, 80, 3))

@@ -1,0 +1,238 @@
+"""jobs/train.py as a user meets it: mistakes said before any work, a Ray job that is killed and stopped, a bucket."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.job_submission import JobSubmissionClient
+
+from jobs import train as job
+from model.checkpoints.convert import read
+from tests.training.conftest import base, shards  # noqa: F401  fixtures
+from tests.training.ranks import free_port, log_of, recipe_for, run_ranks
+from tests.training.test_trainer import assert_same_run
+from training.launch.ray_train import _crew
+from training.recipe import RecipeError
+
+ROOT = Path(__file__).resolve().parents[2]
+RAY = f"{Path(sys.executable).parent}/ray"
+PATIENCE = 400.0  # seconds
+STEPS, EVERY = 30, 8
+
+
+def written(recipe, folder):
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    return file
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--recipe", "tyni"], ["tyni", "neither a file nor one of", "tiny"]),
+        (["--set", "engine.zreo=3"], ["engine.zreo", "did you mean `zero`"]),
+        (["--set", "data.shards=/nowhere/shards"], ["/nowhere/shards"]),
+        (["--ranks", "3"], ["3 ranks", "does not divide 2 lanes", "allowed: 1, 2"]),
+        (["--ranks", "0"], ["--ranks 0"]),
+        (["--export"], ["--export: no checkpoint in", "run/checkpoints"]),
+        (["--set", "batch.size=64", "--set", "batch.lanes=8"], ["56 samples do not fill one batch of 64"]),
+        (["--cluster", "http://127.0.0.1:9"], ["CLUSTER=http://127.0.0.1:9", "no Ray cluster answers there"]),
+        (["--cluster", "http://127.0.0.1:9", "--out", "runs/mine"], ["--out runs/mine", "absolute path"]),
+    ],
+)
+def test_what_is_wrong_is_one_message_before_ray_is_started(shards, base, tmp_path, capsys, options, words):  # noqa: F811
+    usual = ["--recipe", str(written(recipe_for(shards, base), tmp_path)), "--out", str(tmp_path / "run")]
+    started = time.monotonic()
+    assert job.main([*usual, *options]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said and not (tmp_path / "run").exists()
+    assert time.monotonic() - started < 30
+
+
+GPUS, NO_GPUS = {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "have", "joining", "crew"),
+    [
+        ("auto", None, GPUS, True, (4, "GPU")),
+        ("auto", None, NO_GPUS, True, (1, "CPU")),
+        ("cpu", None, GPUS, False, (1, "CPU")),
+        ("cuda", 64, NO_GPUS, True, (64, "GPU")),  # they come when they are asked for
+        ("cuda", 64, GPUS, True, (64, "GPU")),
+        ("cuda", None, NO_GPUS, False, (1, "CPU")),  # a rank says that there is none here
+    ],
+)
+def test_how_many_ranks_and_on_what(shards, base, device, ranks, have, joining, crew):  # noqa: F811
+    assert _crew(recipe_for(shards, base, engine__device=device), ranks, have, joining) == crew
+
+
+def test_gpus_that_are_still_to_come_must_be_counted(shards, base):  # noqa: F811
+    with pytest.raises(RecipeError, match="no GPU yet: say with --ranks how many"):
+        _crew(recipe_for(shards, base, engine__device="cuda"), None, NO_GPUS, joining=True)
+
+
+def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, steps=4, saving__every=2)
+    out = tmp_path / "run"
+    run_ranks(recipe, out)
+    shutil.rmtree(out / "checkpoints" / "step-000000004")
+    run_ranks(job._up_to_newest(recipe, str(out)), out)
+    assert read(out / "export" / "face-makeup.safetensors").metadata["steps"] == "2"
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000000002"], "and nothing was trained"
+
+
+# -- a cluster --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A real head: addresses of its dashboard and its GCS. What ends it is the end of its process."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))  # the path of a socket in it may have 107 bytes
+    dashboard = free_port()
+    names = ("port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
+             "ray-client-server-port")  # fmt: skip
+    with (folder / "head.txt").open("w") as told:
+        process = subprocess.Popen(
+            [
+                RAY, "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1",
+                "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--include-dashboard=true",
+                "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=3", f"--temp-dir={folder}",
+                *(f"--{name}={free_port()}" for name in names),
+            ],
+            # a busy machine starts its agents more slowly than Ray waits for them
+            env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000",
+                 "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"},
+            stdout=told, stderr=told, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while "Ray runtime started" not in (folder / "head.txt").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "head.txt").read_text()
+            time.sleep(0.2)
+        gcs = re.search(r"address='([0-9.:]+)'", (folder / "head.txt").read_text()).group(1)
+        yield f"http://127.0.0.1:{dashboard}", gcs
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _outside():
+    """The environment of somebody who joins no Ray yet, and whose Python does not know this project."""
+    mine = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
+    return {**mine, "RAY_AUTH_MODE": "disabled"}
+
+
+def submit(head, *words):
+    """`ray job submit`; the job's name. A head that has just started takes no jobs for a moment."""
+    for _ in range(30):
+        command = [RAY, "job", "submit", "--address", head[0], "--no-wait", "--", *words]
+        done = subprocess.run(command, env=_outside(), capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.partition("Job '")[2].partition("'")[0]
+        assert "No available agent" in done.stdout + done.stderr, done.stdout + done.stderr
+        time.sleep(1)
+    raise AssertionError("the head takes no jobs")
+
+
+def ended(head, name):
+    """The job's status once it has ended, and its log."""
+    client, deadline = JobSubmissionClient(head[0]), time.monotonic() + PATIENCE
+    while not (status := client.get_job_status(name)).is_terminal():
+        assert time.monotonic() < deadline, client.get_job_logs(name)
+        time.sleep(0.3)
+    return status.value, client.get_job_logs(name)
+
+
+def rows_when(out, enough):
+    """The log's rows as soon as `enough(rows)`."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if (out / "log.jsonl").exists() and enough(rows := log_of(out)):
+            return rows
+        time.sleep(0.02)
+    raise AssertionError(log_of(out) if (out / "log.jsonl").exists() else "the run wrote nothing")
+
+
+def announce_its_end(head):
+    """What `ray drain-node` does, at once: the head's node is to be taken away in ten minutes."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+    from ray.util.state import list_nodes
+
+    dashboard, gcs = head
+    (node,) = list_nodes(address=dashboard)
+    deadline = int((time.time() + 600) * 1000)
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    taken, why = GcsClient(address=gcs).drain_node(node.node_id, reason, "spot", deadline)
+    assert taken, why
+
+
+def starts(rows):
+    return [row for row in rows if row["kind"] == "started"]
+
+
+def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, optimiser__rate=1e30, optimiser__warmup=0)
+    command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path))]
+    name = submit(head, *command, "--out", str(tmp_path / "run"))
+    status, said = ended(head, name)
+    assert status == "FAILED" and JobSubmissionClient(head[0]).get_job_info(name).driver_exit_code == 1
+    assert len(starts(log_of(tmp_path / "run"))) == 1
+    assert "loss nan" in said or "loss inf" in said, said
+    assert "Last good checkpoint: none" in said and "Traceback" not in said
+
+
+def test_a_job_that_is_killed_and_stopped_and_whose_node_goes_ends_with_the_same_bits(head, shards, base, tmp_path):  # noqa: F811
+    recipe = recipe_for(shards, base, steps=STEPS, saving__every=EVERY)
+    out = tmp_path / "run"
+    command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path)), "--out", str(out)]
+    command += ["--ranks", "2"]
+    first = submit(head, *command)
+    saved = out / "checkpoints" / f"step-{EVERY:09d}" / "manifest.json"
+    rows = rows_when(out, lambda rows: saved.exists() and rows[-1]["kind"] == "train")
+    trained = [row for row in rows if row["kind"] == "train"]
+    time.sleep(0.4 * (trained[-1]["time"] - trained[-2]["time"]))  # in the middle of the next
+    os.kill(rows[0]["pids"][1], signal.SIGKILL)
+    rows = rows_when(
+        out, lambda rows: len(starts(rows)) == 2 and rows[-1]["kind"] == "train" and rows[-1]["step"] > EVERY
+    )
+    assert starts(rows)[1]["step"] == EVERY and starts(rows)[1]["world"] == 2
+
+    JobSubmissionClient(head[0]).stop_job(first)  # at once: `ray job stop` needs seconds to start
+    status, said = ended(head, first)
+    rows = log_of(out)
+    stopped = rows[-1]
+    assert status == "STOPPED" and stopped["kind"] == "stopped" and stopped["step"] < STEPS, said
+    assert (
+        f"from step {EVERY}, again: a rank had ended" in said and f"step {stopped['step']} of {STEPS} is saved" in said
+    )
+    assert (out / "stop").exists()
+
+    last = submit(head, *command, "--set", "saving.every=1000")
+    rows_when(out, lambda rows: len(starts(rows)) == 3 and rows[-1]["kind"] == "train")
+    announce_its_end(head)
+    status, said = ended(head, last)
+    assert status == "SUCCEEDED", said
+    rows = log_of(out)
+    assert starts(rows)[-1]["step"] == stopped["step"] and not (out / "stop").exists()
+    saved = [row["step"] for row in rows[rows.index(starts(rows)[-1]) :] if row["kind"] == "checkpoint"]
+    assert len(saved) == 2 and saved[1] == STEPS  # the first because of the announcement
+    undisturbed = tmp_path / "undisturbed"
+    run_ranks(recipe, undisturbed, world=2)
+    assert_same_run(out, undisturbed)

@@ -1,0 +1,225 @@
+"""A bounded folder of downloaded shards, shared by all processes of a machine, any of which may be killed at any moment.
+
+    shards/KEY.tar            a whole shard, verified before it got this name
+    shards/KEY.BYTES.partial  a download under way; BYTES are set aside for it
+    locks/KEY.lock            held by who downloads it
+    pins/PID-NUMBER           held by a process; lists the shards that it reads now or soon
+    lock                      held while room is made, a file gets its name, or pins change
+
+All locks are flock(2): the kernel lets go of what a killed process held. So a partial file whose lock is free, and
+a list of pins whose lock is free, are left-overs, and whoever meets them removes them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from training.data.source import ShardError, locked, retrying, sha256_of
+
+PAUSE = 0.1  # seconds between two looks for room
+PATIENCE = 600.0  # seconds a reader waits for others to let go of their shards
+
+_alive: weakref.WeakSet[ShardCache] = weakref.WeakSet()
+
+
+class ShardCache:
+    """Args: `root`: a local folder; `limit`: bytes, downloads under way included."""
+
+    def __init__(self, root: Path, limit: int, patience: float = PATIENCE):
+        self.root, self.limit, self.patience = root, int(limit), patience
+        for name in ("shards", "locks", "pins"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        self._reset()
+        _alive.add(self)
+
+    def _reset(self) -> None:
+        self._guard = threading.Lock()
+        self._pins: int | None = None
+        self._pinned: frozenset[str] = frozenset()
+
+    def path(self, key: str) -> Path:
+        return self.root / "shards" / f"{key}.tar"
+
+    def used(self) -> int:
+        """Bytes that are held or set aside."""
+        with locked(self.root / "lock"):
+            return sum(size for _, size in self._held()) + sum(map(_set_aside, self._partials()))
+
+    # -- pins --------------------------------------------------------------------------------------------------------
+
+    def pin(self, keys: Iterable[str]) -> None:
+        """What this process reads now or soon, instead of what it named before: nobody removes it. It need not be there."""
+        keys = frozenset(keys)
+        with self._guard:
+            if keys == self._pinned and self._pins is not None:
+                return
+            with locked(self.root / "lock"):
+                if self._pins is None:
+                    path = self.root / "pins" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+                    self._pins = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+                    fcntl.flock(self._pins, fcntl.LOCK_EX)
+                os.ftruncate(self._pins, 0)
+                os.pwrite(self._pins, "\n".join(sorted(keys)).encode(), 0)
+                self._pinned = keys
+
+    def close(self) -> None:
+        """Let go of all pins."""
+        with self._guard:
+            if self._pins is not None:
+                os.close(self._pins)  # who looks next finds the list without an owner
+                self._pins, self._pinned = None, frozenset()
+
+    def _pinned_by_all(self) -> set[str]:
+        keys: set[str] = set()
+        for path in (self.root / "pins").iterdir():
+            with open(path, "rb") as file:
+                if _is_free(file.fileno()):
+                    path.unlink()
+                else:
+                    keys.update(file.read().decode().split())
+        return keys
+
+    # -- bringing ----------------------------------------------------------------------------------------------------
+
+    def bring(self, key: str, size: int, sha256: str, name: str, fetch: Callable[[Path], None], *, wait: bool) -> bool:
+        """See to it that a shard is there. Pin it first, or it may be gone again at once.
+
+        Args:
+            size, sha256: what it must be; sha256 "" if nobody wrote it down.
+            name: its URL, for messages.
+            fetch: one attempt to download it to a path.
+            wait: for room, and for whoever is bringing it; otherwise False is returned in either case.
+
+        Raises:
+            ShardError: it cannot be had, is not what it must be, or no room came up in time.
+        """
+        final = self.path(key)
+        if self._there(final):
+            return True
+        if size > self.limit:
+            raise ShardError(f"{name} has {size:,} bytes, cache_bytes is {self.limit:,}: set it to more")
+        with locked(self.root / "locks" / f"{key}.lock", wait=wait) as mine:
+            if not mine:
+                return False
+            # somebody else may have brought it while this process waited for the lock
+            if self._there(final):
+                return True
+            partial = final.with_name(f"{key}.{size}.partial")
+            if not self._make_room(partial, size, self.patience if wait else 0):
+                if not wait:
+                    return False
+                raise ShardError(
+                    f"no room for {name}: {size:,} bytes more are needed, and all of cache_bytes ({self.limit:,}) is in"
+                    f" use by other readers since {self.patience:g} s: set it to more, or read with fewer processes"
+                )
+            try:
+                _download(partial, size, sha256, name, fetch)
+                with locked(self.root / "lock"):  # or who counts may see neither of the two names
+                    os.replace(partial, final)
+            finally:
+                partial.unlink(missing_ok=True)
+        return True
+
+    def _there(self, final: Path) -> bool:
+        try:
+            os.utime(final)  # the least recently used is the first to go
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_room(self, partial: Path, size: int, patience: float) -> bool:
+        """Set `size` bytes aside for a partial file whose lock the caller holds."""
+        end = time.monotonic() + patience
+        while True:
+            with locked(self.root / "lock"):
+                partial.unlink(missing_ok=True)
+                if self._evict_for(size):
+                    partial.touch()
+                    return True
+            if time.monotonic() >= end:
+                return False
+            time.sleep(PAUSE)
+
+    def _evict_for(self, size: int) -> bool:
+        """Remove the least recently used shards that nobody pinned, as many as needed; none if that is not enough."""
+        for path in self._partials():
+            with locked(self.root / "locks" / f"{path.name.split('.')[0]}.lock", wait=False) as abandoned:
+                if abandoned:
+                    path.unlink(missing_ok=True)
+        shards = self._held()
+        needed = sum(held for _, held in shards) + sum(map(_set_aside, self._partials())) + size - self.limit
+        pinned = self._pinned_by_all()
+        free = [(path, held) for path, held in shards if path.stem not in pinned]
+        if needed > sum(held for _, held in free):
+            return False
+        for path, held in free:
+            if needed <= 0:
+                break
+            path.unlink()
+            needed -= held
+        return True
+
+    def _held(self) -> list[tuple[Path, int]]:
+        """(path, bytes) of the shards that are there, the least recently used first."""
+        found = []
+        for path in (self.root / "shards").glob("*.tar"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # removed by another process since it was listed
+                continue
+            found.append((status.st_mtime_ns, path, status.st_size))
+        return [(path, size) for _, path, size in sorted(found)]
+
+    def _partials(self) -> list[Path]:
+        return list((self.root / "shards").glob("*.partial"))
+
+
+def _set_aside(partial: Path) -> int:
+    return int(partial.name.split(".")[1])
+
+
+def _is_free(descriptor: int) -> bool:
+    """Does nobody else hold the lock? If so it is the caller's until the file is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _download(partial: Path, size: int, sha256: str, name: str, fetch: Callable[[Path], None]) -> None:
+    def once() -> None:
+        fetch(partial)
+        if (got := partial.stat().st_size) != size:
+            raise OSError(f"got {got:,} of {size:,} bytes")
+
+    for _ in range(2 if sha256 else 1):
+        retrying(name, once)
+        digest = sha256_of(partial) if sha256 else ""
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        if digest == sha256:
+            return
+    raise ShardError(
+        f"{name}: downloaded twice, its sha256 is {digest}, its sidecar says {sha256}:"
+        " the shard was changed or damaged where it is kept; bring it there again"
+    )
+
+
+def _forget_parent() -> None:
+    # an inherited descriptor would keep the parent's pins after its death
+    for cache in list(_alive):
+        inherited = cache._pins
+        cache._reset()
+        if inherited is not None:
+            os.close(inherited)
+
+
+os.register_at_fork(after_in_child=_forget_parent)

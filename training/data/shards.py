@@ -1,0 +1,287 @@
+"""Random access to samples in shards: in place on a local disk, through a bounded cache from anywhere else.
+
+A sample is one pread. What is needed next is known (training/data/order.py), so threads bring the shards of the next
+windows, or verify those of a local folder, before anybody asks for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from training.data.ahead import Ahead
+from training.data.index import ShardIndex
+from training.data.order import Order
+from training.data.shard_cache import PATIENCE, ShardCache
+from training.data.source import CorruptSample, Folder, ShardError, cache_dir, retrying, verify_once
+
+Verify = Literal["first-use", "never"]
+OPEN_FILES = 128  # far below the usual limit of 1,024 a process
+
+_alive: weakref.WeakSet[Shards] = weakref.WeakSet()
+
+
+class _OpenFile:
+    """A descriptor that is closed when the last thread that reads from it has let go."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, path: Path | str):
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self, close=os.close) -> None:  # bound: at the interpreter's end modules are gone
+        if hasattr(self, "descriptor"):
+            close(self.descriptor)
+
+
+class Shards:
+    """Samples by (shard, position). Safe to pickle, to fork, and to read from in threads.
+
+    Args:
+        index: what is where.
+        cache: local folder for shards from elsewhere and for what was verified; None: `training.data.source.cache_dir`.
+        cache_bytes: how much of it shards may take, over all processes of the machine; None: as much as all shards.
+        verify: "first-use": a local shard's sha256 is checked before its first sample is read, and not again until the
+            file changes. Downloaded shards are always checked.
+
+    Raises:
+        ShardError: the disk cannot hold `cache_bytes`.
+    """
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        verify: Verify = "first-use",
+        patience: float = PATIENCE,
+    ):
+        if verify not in ("first-use", "never"):
+            raise ValueError(f"verify is {verify!r}; choose first-use or never")
+        self.index, self.verify, self.folder = index, verify, Folder(index.url)
+        self.kept = cache_dir(cache)
+        self._arguments = (index, str(self.kept), cache_bytes, verify, patience)
+        self.cache: ShardCache | None = None
+        if not self.folder.is_local:
+            total = int(index.bytes.sum())
+            self.cache = ShardCache(self.kept, total if cache_bytes is None else cache_bytes, patience)
+            self._check_disk(min(self.cache.limit, total), cache_bytes)
+        self._reset()
+        _alive.add(self)
+
+    def __reduce__(self):
+        return Shards, self._arguments
+
+    def _reset(self) -> None:
+        self.waited = 0.0  # seconds that reads waited for a shard: what bringing ahead did not hide
+        self._guard = threading.RLock()
+        self._files: OrderedDict[int, _OpenFile] = OrderedDict()
+        self._order: Order | None = None
+        self._lanes: tuple[int, ...] = ()
+        self._at: list[tuple[int, int]] = []
+        self._wanted: list[int] = []
+        self._ahead: Ahead | None = None
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def read(self, shard: int, position: int, extensions: Collection[str] | None = None) -> dict[str, bytes]:
+        """{extension: bytes} of a sample; `extensions`: only of these members.
+
+        Raises:
+            CorruptSample: its bytes are not what the index says, or the sample was taken out.
+            ShardError: the shard cannot be had.
+        """
+        members = self.index.members(shard, position)
+        name, sample_id = self.index.names[shard], self.index.id(shard, position)
+        if not members:
+            raise CorruptSample(f"{name}: sample {sample_id} was taken out")
+        if extensions is not None:
+            members = {extension: members[extension] for extension in members if extension in extensions}
+        low = min(offset for offset, _ in members.values()) - tarfile.BLOCKSIZE
+        high = max(offset + size for offset, size in members.values())
+        file = self._open(shard)
+        data = retrying(self._url(shard), lambda: _pread(file.descriptor, high - low, low))
+        found = {}
+        for extension, (offset, size) in members.items():
+            at = offset - low
+            header, member = data[at - tarfile.BLOCKSIZE : at], f"{sample_id}.{extension}"
+            if not _is_header_of(header, member, size):
+                self._check_header(header, member, size, f"{name}: sample {sample_id}: .{extension}")
+            found[extension] = data[at : at + size]
+        return found
+
+    def _check_header(self, header: bytes, expected: str, size: int, where: str) -> None:
+        try:
+            info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise CorruptSample(f"{where}: no tar header ({error})") from error
+        # another maker's name may be longer than a header holds, or differ in case
+        if info.size != size or (info.name != expected and not self.index.foreign):
+            raise CorruptSample(f"{where}: the tar has {info.name} of {info.size} bytes, the index {size} bytes")
+
+    def _open(self, shard: int) -> _OpenFile:
+        with self._guard:
+            if shard in self._files:
+                self._files.move_to_end(shard)
+                return self._files[shard]
+        before = time.monotonic()
+        self._let_go(shard)
+        self._prepare(shard, wait=True)
+        path = self.cache.path(self._key(shard)) if self.cache else self._local(shard)
+        file = retrying(self._url(shard), lambda: _OpenFile(path))
+        with self._guard:
+            self._files[shard] = file
+            while len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+            self.waited += time.monotonic() - before
+        return file
+
+    # -- bringing ahead ----------------------------------------------------------------------------------------------
+
+    def follow(self, order: Order, lanes: Iterable[int], node_lanes: Iterable[int] | None = None) -> None:
+        """Bring ahead what `lanes` need, from now on, wherever `advance` says that they are.
+
+        Args:
+            order: over the shards of this index.
+            lanes: those that this process reads.
+            node_lanes: those of all processes that share the cache; None: `lanes`.
+
+        Raises:
+            ShardError: the cache cannot hold two windows of each lane; says what would do.
+        """
+        if not np.array_equal(order.counts, self.index.counts):
+            raise ValueError("the order is of other shards than the index")
+        lanes = tuple(lanes)
+        if self.cache and self.cache.limit < (needed := self.bytes_needed(order, node_lanes or lanes)):
+            raise ShardError(
+                f"cache_bytes is {self.cache.limit:,}: two windows of up to {order.window_shards} shards for each of this"
+                f" machine's {len(tuple(node_lanes or lanes))} lanes need {needed:,}; set it to that or more, or choose a"
+                " smaller window, or fewer lanes"
+            )
+        with self._guard:
+            self._order, self._lanes, self._at = order, lanes, []
+
+    def bytes_needed(self, order: Order, lanes: Iterable[int]) -> int:
+        """What two windows of each lane can take at most, in any epoch."""
+        largest = sorted(self.index.bytes.tolist(), reverse=True)[: order.window_shards]
+        return min(int(self.index.bytes.sum()), 2 * len(tuple(lanes)) * sum(largest))
+
+    def advance(self, t: int) -> None:
+        """The reader is at step `t`: bring what is left of its windows, then those that follow. Returns at once."""
+        order = self._order
+        if order is None:
+            raise ValueError("follow an order first (in each process: a fork inherits none)")
+        at = [order.window_at(t, lane) for lane in self._lanes]
+        if at == self._at:
+            return
+        needed = [order.shards_needed(t, lane) for lane in self._lanes]
+        # the first shard of every lane, then the second of every lane, ...: no lane waits for another's last
+        wanted = list(dict.fromkeys(_in_turn([now for now, _ in needed]) + _in_turn([then for _, then in needed])))
+        with self._guard:
+            self._at, self._wanted = at, wanted
+            self._let_go()
+        if self._ahead is None:
+            self._ahead = Ahead(lambda shard: self._prepare(shard, wait=False))
+        self._ahead.want(wanted)
+
+    def _let_go(self, *but: int) -> None:
+        """Downloaded shards: close all files but those that are wanted, and pin these. Nobody removes what is pinned,
+        and the disk gets back only what is closed: what is open just in case would take others' room."""
+        if self.cache:
+            with self._guard:
+                needed = {*self._wanted, *but}
+                for shard in self._files.keys() - needed:
+                    del self._files[shard]
+                self.cache.pin(map(self._key, needed))
+
+    def _prepare(self, shard: int, *, wait: bool) -> bool:
+        """See to it that a shard is there and verified; False: there is no room, and `wait` was not asked for."""
+        if self.cache:
+            name = self.index.names[shard]
+            return self.cache.bring(
+                self._key(shard), int(self.index.bytes[shard]), self.index.sha256[shard], self._url(shard),
+                lambda path: self.folder.download(name, path), wait=wait,
+            )  # fmt: skip
+        self._verify_local(shard)
+        return True
+
+    def close(self) -> None:
+        """Stop bringing, close files, let go of pins. Reading again opens them again."""
+        if self._ahead:
+            self._ahead.close()
+        if self.cache:
+            self.cache.close()
+        self._reset()
+
+    # -- where -------------------------------------------------------------------------------------------------------
+
+    def _url(self, shard: int) -> str:
+        return f"{self.folder.url}/{self.index.names[shard]}"
+
+    def _local(self, shard: int) -> Path:
+        return Path(self.folder.url) / self.index.names[shard]
+
+    def _key(self, shard: int) -> str:
+        """Of a shard in the cache: its content, where that is known; two runs over the same shards share them."""
+        if self.index.sha256[shard]:
+            return self.index.sha256[shard]
+        return hashlib.sha256(f"{self.index.path.name} {self.index.names[shard]}".encode()).hexdigest()
+
+    def _check_disk(self, needed: int, cache_bytes: int | None) -> None:
+        assert self.cache is not None
+        room = shutil.disk_usage(self.kept).free + self.cache.used()
+        if needed > room:
+            said = "not set, so all shards are kept" if cache_bytes is None else f"{cache_bytes:,}"
+            raise ShardError(
+                f"cache_bytes is {said}: {needed:,} bytes, but {self.kept} has room for {room:,};"
+                " set cache_bytes to less, or choose a cache on a larger disk"
+            )
+
+    def _verify_local(self, shard: int) -> None:
+        path, expected = self._local(shard), self.index.sha256[shard]
+        found = retrying(self._url(shard), lambda: os.stat(path)).st_size
+        if found != self.index.bytes[shard]:
+            raise ShardError(f"{path} has {found:,} bytes, the index {self.index.bytes[shard]:,}: it changed meanwhile")
+        if self.verify == "first-use" and expected:
+            verify_once(path, expected, self.kept / "verified")
+
+
+def _is_header_of(header: bytes, member: str, size: int) -> bool:
+    """As every packer writes it; tarfile takes ten times as long to say so, and knows all the other ways."""
+    name = member.encode()
+    return header.startswith(name + b"\0") and header[124:136] == b"%011o\0" % size
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:
+    data = os.pread(descriptor, size, offset)
+    while len(data) < size:
+        more = os.pread(descriptor, size - len(data), offset + len(data))
+        if not more:
+            raise OSError(f"the file ends at byte {offset + len(data)}: it was cut short while being read")
+        data += more
+    return data
+
+
+def _in_turn(lists: list[list[int]]) -> list[int]:
+    longest = max(map(len, lists), default=0)
+    return [one[place] for place in range(longest) for one in lists if place < len(one)]
+
+
+def _forget_parent() -> None:
+    # threads did not come along, locks may be held for ever, and descriptors are the parent's
+    for shards in list(_alive):
+        shards._reset()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

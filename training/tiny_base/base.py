@@ -1,0 +1,212 @@
+"""A tiny Stable Diffusion that has learnt something, for `tiny.yaml` to stand on. Minutes on two CPU cores.
+
+Around a random frozen UNet every adapter's loss falls, whatever its conditions say: it learns to denoise. And behind
+a random VAE there is nothing to see. So both are trained first, on photos, without conditions; the text and image
+encoders stay random, as every prompt is as good as another here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.config import ModelConfig
+from training.tiny_base.pictures import PictureError, Pictures, split
+
+STAMP = "training.json"
+STALE = 3600.0  # seconds
+CODE = ("tiny_base.py", "tiny_parts.py", "tiny_pictures.py", "tiny_unet.py", "tiny_vae.py")
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
+PARTS = ("unet", "vae", "text_encoder", "image_encoder")
+Report = Callable[[str, int, int, str], None]  # step, done, of how many, note
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast. `held_out`: share of the photos that are only measured on; `samples`: pictures drawn."""
+
+    vae_steps: int = 1200
+    vae_batch: int = 4
+    vae_learning_rate: float = 1e-3
+    unet_steps: int = 400
+    unet_batch: int = 32
+    unet_learning_rate: float = 1e-3
+    held_out: float = 0.15
+    samples: int = 32
+    seed: int = 0
+
+
+def key(config: ModelConfig, pictures: Pictures, recipe: Recipe, vocabulary: Path) -> str:
+    """16 hex digits of what the base follows from: architecture, pictures, recipe, this code and its libraries."""
+    facts = {
+        "config": _architecture(config),
+        "pictures": pictures.digest(),
+        "recipe": asdict(recipe),
+        "vocabulary": hashlib.sha256(vocabulary.read_bytes()).hexdigest(),
+        "code": code_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_version() -> str:
+    """sha256 over the modules that make a base."""
+    hasher = hashlib.sha256()
+    for name in CODE:
+        hasher.update(Path(__file__).with_name(name).read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+def is_made(folder: Path) -> bool:
+    return (folder / STAMP).is_file()
+
+
+def make(
+    config: ModelConfig,
+    pictures: Pictures,
+    vocabulary: Path,
+    root: Path,
+    recipe: Recipe = Recipe(),
+    report: Report = lambda step, done, total, note: None,
+) -> Path:
+    """The base for these pictures: the folder root/KEY, trained now unless it is there. It appears whole or not at all.
+
+    Args:
+        pictures: of `config.resolution` pixels, each motif once (`tiny_pictures.distinct`).
+        vocabulary: CLIP's bpe_simple_vocab_16e6.txt.gz.
+        report: called after every step of training.
+
+    Returns:
+        a folder as StableDiffusionPipeline saves it, with `image_encoder`, and with `training.json`, README.md,
+        reconstructions.png (held-out pictures over what the VAE makes of them) and samples.png beside them.
+
+    Raises:
+        PictureError: pictures of another size, or too few photos to hold some out.
+    """
+    if pictures.pixels.shape[1] != config.resolution:
+        raise PictureError(
+            f"pixels: pictures of {pictures.pixels.shape[1]} pixels, the configuration {config.name} wants "
+            f"{config.resolution} (resolution)"
+        )
+    trained_on, held_out = split(pictures, recipe.held_out)
+    name = key(config, pictures, recipe, vocabulary)
+    folder = root / name
+    if is_made(folder):
+        return folder
+    # imported here: a rerun that finds its base is done before torch is loaded
+    from training.tiny_base import parts as tiny_parts
+
+    root.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".tmp", dir=root))
+    try:
+        scratch.chmod(0o755)
+        begun = time.monotonic()
+        parts = tiny_parts.train(config, trained_on.pixels, vocabulary, recipe, report)
+        measured = tiny_parts.measure(parts, config, held_out, recipe.seed, report)
+        parts.save(scratch)
+        tiny_parts.draw(parts, config, held_out.pixels[held_out.faces], recipe, scratch)
+        facts = {
+            "key": name,
+            "config": _architecture(config),
+            "recipe": asdict(recipe),
+            "pictures": {
+                "sha256": pictures.digest(),
+                "trained_on": len(trained_on),
+                "trained_on_photos": len(set(trained_on.photos)),
+                "held_out": len(held_out),
+                "held_out_photos": sorted(set(held_out.photos)),
+            },
+            "code": code_version(),
+            "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+            "sha256": {part: _sha256(scratch / part) for part in PARTS},
+            "measured": measured,
+            "losses": parts.losses,
+            "seconds": {**parts.seconds, "all": round(time.monotonic() - begun, 1)},
+        }
+        (scratch / "README.md").write_text(readme(facts))
+        (scratch / STAMP).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        _swap(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What `training.json` of a base holds."""
+    return json.loads((folder / STAMP).read_text())
+
+
+def readme(facts: dict[str, Any]) -> str:
+    """What was trained, on what, and how good it is."""
+    pictures, measured, recipe = facts["pictures"], facts["measured"], facts["recipe"]
+    vae, faces, mean = measured["vae"], measured["vae"]["faces"], measured["unet_mean"]
+    columns = [measured["unet"][name] for name in ("empty_prompt", "random_prompts", "untrained")]
+    rows = "\n".join(
+        f"| {number * 10}-{number * 10 + 10} % | " + " | ".join(f"{loss:.3f}" for loss in losses) + " |"
+        for number, losses in enumerate(zip(*columns, strict=True))
+    )
+    return f"""# A tiny base for Face-MakeUp
+
+Made by `make tiny-base`, to show on two CPU cores that the face adapter learns. It is good for nothing else, and made
+from photos of others: do not pass it on.
+
+- `vae`, `unet`: trained from scratch ({recipe["vae_steps"]} and {recipe["unet_steps"]} steps) on
+  {pictures["trained_on"]} pictures of {pictures["trained_on_photos"]} photos (sha256 of all: {pictures["sha256"]}).
+  The UNet saw the text states of the empty prompt and nothing else.
+- `text_encoder`, `image_encoder`: **random weights** (seed {recipe["seed"]}). A prompt means nothing; the image
+  encoder's features are a fixed random function of the face.
+
+Measured on {faces["pictures"]} faces of {len(pictures["held_out_photos"])} other photos:
+
+- VAE: Pearson correlation of pixels and their reconstruction {faces["mean"]:.3f} on average, {faces["worst"]:.3f} at
+  worst, {faces["below_0.9"]} below 0.9 (an untrained one: {vae["untrained"]["mean"]:.3f}; {vae["all"]["pictures"]} pictures of
+  all kinds, drawings and textures among them: {vae["all"]["mean"]:.3f}, at worst {vae["all"]["worst"]:.3f}). `scaling_factor`
+  {vae["scaling_factor"]:.4f} gives the latents of the trained pictures unit variance, those held out {vae["held_out_variance"]:.2f}.
+- UNet: squared error of the noise by timestep, the same noise for all; telling zero would be 1. On average
+  {mean["empty_prompt"]:.3f}, with random words for a prompt {mean["random_prompts"]:.3f}, untrained {mean["untrained"]:.3f}.
+
+| timestep | empty prompt | random prompts | untrained |
+|---|---|---|---|
+{rows}
+
+`reconstructions.png`: held-out pictures above what the VAE makes of them. `samples.png`: drawn out of nothing.
+"""
+
+
+def _architecture(config: ModelConfig) -> dict[str, Any]:
+    names = {"resolution", "unet", "vae", "text_encoder", "image_encoder", "scheduler"}
+    return config.model_dump(mode="json", include=names)
+
+
+def _sha256(folder: Path) -> str:
+    (file,) = folder.glob("*.safetensors")
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _sweep(root: Path) -> None:
+    """Remove what a killed run left; one that is at work is younger than that."""
+    for left in root.glob(".*.tmp"):
+        if time.time() - left.stat().st_mtime > STALE:
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _swap(scratch: Path, folder: Path) -> None:
+    try:
+        os.rename(scratch, folder)
+    except OSError:
+        if not is_made(folder):  # otherwise another process was faster: same key, as good
+            raise

@@ -1,0 +1,208 @@
+"""The parts of a tiny base: trained, measured on pictures that they never saw, drawn for the eye, and saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from model.config import ModelConfig
+from model.tokenizer import clip_tokenizer
+from training.tiny_base.unet import drawn, loss_by_decile, new_unet, train_unet
+from training.tiny_base.vae import correlation, latents_of, new_vae, pixels_of, reconstructed, train_vae
+
+if TYPE_CHECKING:
+    from training.tiny_base.base import Recipe, Report
+    from training.tiny_base.pictures import Pictures
+
+MEASURED = 64  # held-out pictures that the UNet is measured on: more cost more than they tell
+COLUMNS = 16  # of a grid
+RANDOM_PROMPTS = 8
+POSITIONS_STD = 2.0
+
+
+@dataclass
+class Parts:
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    image_encoder: CLIPVisionModelWithProjection
+    scheduler: DDIMScheduler
+    losses: dict[str, list[float]]
+    seconds: dict[str, float]
+
+    def save(self, folder: Path) -> None:
+        """As StableDiffusionPipeline does it, so that stock diffusers reads the folder too."""
+        StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            image_encoder=self.image_encoder,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(folder)
+
+    @torch.no_grad()
+    def states(self, prompt: str = "") -> torch.Tensor:
+        """Hidden states of a prompt: float32 (1, 77, d)."""
+        ids = self.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return self.text_encoder(ids)[0]
+
+
+def train(config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: Recipe, report: Report) -> Parts:
+    """VAE, then UNet on its latents. `pictures`: uint8 (N, h, w, 3)."""
+    begun = time.monotonic()
+    vae, vae_losses = train_vae(
+        config.vae,
+        pictures,
+        steps=recipe.vae_steps,
+        batch=recipe.vae_batch,
+        learning_rate=recipe.vae_learning_rate,
+        seed=recipe.seed,
+        progress=_naming("vae", recipe.vae_steps, report),
+    )
+    half = time.monotonic()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        text_encoder = CLIPTextModel(CLIPTextConfig(**config.text_encoder)).eval()
+        image_encoder = eyes(config)
+    parts = Parts(
+        vae,
+        new_unet(config.unet, recipe.seed),
+        text_encoder,
+        clip_tokenizer(vocabulary),
+        image_encoder,
+        DDIMScheduler.from_config(config.scheduler),
+        {"vae": vae_losses},
+        {"vae": round(half - begun, 1)},
+    )
+    parts.losses["unet"] = train_unet(
+        parts.unet,
+        vae,
+        config.scheduler,
+        pictures,
+        parts.states(),
+        steps=recipe.unet_steps,
+        batch=recipe.unet_batch,
+        learning_rate=recipe.unet_learning_rate,
+        seed=recipe.seed,
+        progress=_naming("unet", recipe.unet_steps, report),
+    )
+    parts.seconds["unet"] = round(time.monotonic() - half, 1)
+    return parts
+
+
+def eyes(config: ModelConfig) -> CLIPVisionModelWithProjection:
+    """A random image encoder whose features tell where on the picture something is.
+
+    transformers starts the embedding of the positions with a deviation of 0.02, beside patches of 0.5: what comes out is
+    a bag of patches, and two faces of the same colours are one. Nothing trains it here, so it starts as strong as it is
+    needed (in tests/training/test_conditions_learnt.py 18 of 64 pictures were drawn again with 0.5, 60 with 2).
+    """
+    encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder)).eval()
+    nn.init.normal_(encoder.vision_model.embeddings.position_embedding.weight, 0.0, POSITIONS_STD)
+    return encoder
+
+
+def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, report: Report) -> dict[str, Any]:
+    """How good the parts are on pictures that they were not trained on. See `tiny_base.readme`."""
+    told = _naming("measure", 4, report)
+    faces = held_out.pixels[held_out.faces]
+    vae = {
+        "faces": alikeness(parts.vae, faces),
+        "all": alikeness(parts.vae, held_out.pixels),
+        "untrained": alikeness(new_vae(config.vae, seed).eval(), faces),
+        "scaling_factor": parts.vae.config.scaling_factor,
+        "held_out_variance": latents_of(parts.vae, held_out.pixels, seed).var().item(),
+    }
+    told(1, "")
+    some = _spread(faces, MEASURED)
+
+    def losses(unet: UNet2DConditionModel, text: torch.Tensor) -> list[float]:
+        return loss_by_decile(unet, parts.vae, config.scheduler, some, text, seed)
+
+    prompts = torch.cat([parts.states(prompt) for prompt in random_prompts(parts.tokenizer, seed)])
+    unet = {"empty_prompt": losses(parts.unet, parts.states())}
+    told(2, "")
+    unet["random_prompts"] = losses(parts.unet, prompts)
+    told(3, "")
+    unet["untrained"] = losses(new_unet(config.unet, seed).eval(), parts.states())
+    told(4, "")
+    return {"vae": vae, "unet": unet, "unet_mean": {name: float(np.mean(each)) for name, each in unet.items()}}
+
+
+def alikeness(vae: AutoencoderKL, pictures: np.ndarray) -> dict[str, float]:
+    """Correlation of `pictures`, uint8 (N, h, w, 3), with their reconstructions: mean, worst, how many below 0.9.
+
+    A picture of a single colour has no correlation: it counts as `flat`, and in nothing else.
+    """
+    alike = correlation(reconstructed(vae, pictures), pixels_of(pictures))
+    seen = alike[~alike.isnan()]
+    return {
+        "pictures": len(alike),
+        "mean": seen.mean().item(),
+        "worst": seen.min().item(),
+        "below_0.9": int((seen < 0.9).sum()),
+        "flat": len(alike) - len(seen),
+    }
+
+
+def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
+    """Prompts of 8 words out of the vocabulary."""
+    words = sorted(word.removesuffix("</w>") for word in tokenizer.get_vocab() if word.endswith("</w>"))
+    chosen = np.random.default_rng(seed).choice(words, (RANDOM_PROMPTS, 8))
+    return [" ".join(row) for row in chosen]
+
+
+def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, recipe: Recipe, folder: Path) -> None:
+    """reconstructions.png and samples.png, to be looked at."""
+    some = _spread(pictures, 2 * COLUMNS)
+    pairs = [
+        row
+        for start in range(0, len(some), COLUMNS)
+        for row in (some[start : start + COLUMNS], _uint8(reconstructed(parts.vae, some[start : start + COLUMNS])))
+    ]
+    _grid(pairs).save(folder / "reconstructions.png")
+    samples = _uint8(drawn(parts.unet, parts.vae, config.scheduler, parts.states(), recipe.samples, recipe.seed))
+    rows = [samples[start : start + COLUMNS] for start in range(0, len(samples), COLUMNS)]
+    _grid(rows).save(folder / "samples.png")
+
+
+def _spread(pictures: np.ndarray, count: int) -> np.ndarray:
+    return pictures[np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)]
+
+
+def _grid(rows: list[np.ndarray]) -> Image.Image:
+    height, width = rows[0].shape[1:3]
+    sheet = np.zeros((len(rows) * height, COLUMNS * width, 3), np.uint8)
+    for line, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            sheet[line * height : (line + 1) * height, column * width : (column + 1) * width] = picture
+    return Image.fromarray(sheet)
+
+
+def _uint8(pixels: torch.Tensor) -> np.ndarray:
+    return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _naming(step: str, total: int, report: Report) -> Callable[[int, str], None]:
+    return lambda done, note: report(step, done, total, note)
