@@ -29,8 +29,8 @@ import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from common.storage import is_local
 from training.engine import Trained
-from training.launch.process import is_local
 
 PATIENCE = 1800  # seconds that rank 0 waits for the other ranks' parts
 

@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 from torch.utils.tensorboard import SummaryWriter
 
-from training.launch.process import is_local
+from common.storage import is_local
 
 log = logging.getLogger(__name__)
 

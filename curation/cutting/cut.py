@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from common.hashing import canonical_json
 from common.progress import say
 from common.ray_runtime import tasks
 from curation.cutting.judge import CHECKS, VERDICT, judge, verdict_table
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe, RecipeError
-from curation.run_directory.run import Run, canonical_json
+from curation.run_directory.run import Run
 from curation.run_directory.units import UnitScores, audit_key, audit_limit, units_of
 
 

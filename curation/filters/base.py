@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from common.decode import DECODE_VERSION, ImageLimits, Picture
-from curation.run_directory.run import canonical_json
+from common.hashing import canonical_json
 
 FAIL, PASS, UNKNOWN = np.int8(0), np.int8(1), np.int8(-1)
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.decode import as_jpeg, sha256
+from common.hashing import canonical_json
 from common.progress import Steps, say
 from common.ray_runtime import tasks
 from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
@@ -30,7 +31,7 @@ from curation.cutting.cut import verdicts
 from curation.filters.base import Filter
 from curation.packing.card import dataset_card
 from curation.recipe.recipe import Recipe
-from curation.run_directory.run import Run, canonical_json, chunks
+from curation.run_directory.run import Run, chunks
 from curation.run_directory.units import UnitScores, read_image, units_of
 
 PLAN = pa.schema({"id": pa.string(), "unit": pa.string(), "shard": pa.int32(), "slot": pa.int32()})

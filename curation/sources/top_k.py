@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from common.hashing import canonical_json
 from common.progress import say
 from curation.recipe.recipe import Recipe, RecipeError
-from curation.run_directory.run import Run, canonical_json
+from curation.run_directory.run import Run
 from curation.sources.candidates import STAGE, build_candidates
 
 DONE = "selected/counts.json"

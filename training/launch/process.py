@@ -12,6 +12,7 @@ from typing import Any
 
 import fsspec
 
+from common.storage import is_local
 from training.recipe import RecipeError, TrainRecipe
 
 STOP_POLL = 10.0  # seconds between two looks for the stop file in an object store: each is a request
@@ -139,10 +140,6 @@ def forget_stop(out: str) -> None:
     fs, place = _stop_file(out)
     if fs.exists(place):
         fs.rm_file(place)
-
-
-def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
 def _stop_file(out: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -11,9 +11,9 @@ from typing import Any
 import fsspec
 
 from common.progress import Steps, say
+from common.storage import is_local
 from model.conditioning.identity import IdentityEncoder
 from model.config import load_config
-from training.launch.process import is_local
 from training.recipe import TrainRecipe
 
 LOOK_EVERY = 1.0  # seconds, on a disk

@@ -11,7 +11,8 @@ import time
 import pyarrow as pa
 import pytest
 
-from curation.run_directory.run import Run, canonical_json
+from common.hashing import canonical_json
+from curation.run_directory.run import Run
 
 
 def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):

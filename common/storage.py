@@ -1,0 +1,153 @@
+"""A folder on any filesystem, local or object store, in which files become visible whole or not at all.
+
+On a local disk a file is written under a temporary name and renamed, on an object store it is one PUT. So a reader
+never needs a lock, and "is it done?" is always "does this file exist?".
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether a filesystem is a disk of this machine (or one that is mounted on it)."""
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+
+
+class Storage:
+    """A folder: `Storage("runs/a")`, `Storage("s3://bucket/runs/a")`; cheap to make, safe to pickle.
+
+    Every path in its methods is relative to its root and uses "/".
+    """
+
+    def __init__(self, root: str | os.PathLike[str]):
+        text = os.fspath(root)
+        self.root = text if "://" in text else str(Path(text).expanduser().resolve())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.root!r})"
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return type(self), (self.root,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Storage) and other.root == self.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    @cached_property
+    def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        # what another worker wrote a moment ago must be seen
+        return fsspec.core.url_to_fs(self.root, use_listings_cache=False)
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        return self._fs_and_base[0]
+
+    @property
+    def is_local(self) -> bool:
+        return is_local(self.fs)
+
+    def path(self, relative: str) -> str:
+        """The path as `self.fs` understands it."""
+        return f"{self._fs_and_base[1].rstrip('/')}/{relative}" if relative else self._fs_and_base[1]
+
+    def url(self, relative: str) -> str:
+        """The path as a person, or another library, would name it."""
+        return f"{self.root.rstrip('/')}/{relative}"
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def exists(self, relative: str) -> bool:
+        return self.fs.exists(self.path(relative))
+
+    def glob(self, pattern: str) -> list[str]:
+        """Relative paths that match, sorted. Files being written are never among them."""
+        self.fs.invalidate_cache()
+        base = self.path("").rstrip("/") + "/"
+        found = (str(hit) for hit in self.fs.glob(self.path(pattern)))
+        return sorted(hit[len(base) :] for hit in found if not Path(hit).name.startswith("."))
+
+    def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
+        end = None if size is None else offset + size
+        return self.fs.cat_file(self.path(relative), start=offset, end=end)
+
+    def read_json(self, relative: str) -> Any:
+        return json.loads(self.read_bytes(relative))
+
+    def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
+        # a native buffer: pyarrow's threads may outlive the interpreter when they read a Python file object
+        return pq.ParquetFile(pa.BufferReader(self.read_bytes(relative))).read(columns=columns, use_threads=False)
+
+    def read_tables(self, pattern: str, columns: list[str] | None = None) -> pa.Table | None:
+        """All tables that match, one below the other in the order of their names; None where there is none."""
+        tables = [self.read_table(path, columns) for path in self.glob(pattern)]
+        return pa.concat_tables(tables, promote_options="permissive") if tables else None
+
+    # -- writing: whole, or not at all ------------------------------------------------------------------------
+
+    def write_bytes(self, relative: str, data: bytes) -> None:
+        target = self.path(relative)
+        if not self.is_local:
+            self.fs.pipe_file(target, data)
+            return
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_json(self, relative: str, value: Any) -> None:
+        self.write_bytes(relative, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+    def write_table(self, relative: str, table: pa.Table) -> None:
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        self.write_bytes(relative, buffer.getvalue())
+
+    def put_file(self, local: str | os.PathLike[str], relative: str) -> None:
+        """Move a finished local file to its final name in this folder."""
+        if not self.is_local:
+            self.fs.put_file(os.fspath(local), self.path(relative))
+            Path(local).unlink()
+            return
+        final = Path(self.path(relative))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            # shutil.move would copy under the final name when the folders are on two file systems
+            with open(local, "rb") as source, open(temporary, "wb") as file:
+                while block := source.read(1 << 24):
+                    file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        Path(local).unlink()
+
+    def sweep(self) -> list[str]:
+        """Delete temporary files that a killed writer left behind. Called once, by the driver, before a step."""
+        if not self.is_local or not Path(self.root).exists():
+            return []
+        left = [path for path in Path(self.root).rglob(".*.tmp") if path.is_file()]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return [str(path) for path in left]
