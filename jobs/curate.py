@@ -23,7 +23,7 @@ RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_BASE64"
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default=str(ROOT / "curation" / "recipes" / "sample.yaml"), help="a recipe file")
+    parser.add_argument("--recipe", default=str(ROOT / "curation" / "recipe" / "sample.yaml"), help="a recipe file")
     parser.add_argument("--run", default="runs/sample", help="the run directory: a folder, s3://... or gs://...")
     parser.add_argument("--name", help="the cut; default: the recipe's name")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. score.workers=4")

@@ -25,7 +25,7 @@ MAY_DIFFER = 3
 @pytest.fixture(scope="module")
 def run(sample, ray_cluster, tmp_path_factory) -> Run:
     root = tmp_path_factory.mktemp("whole") / "run"
-    driver = start_driver(root, ROOT / "curation" / "recipes" / "sample.yaml", ray_cluster["address"])
+    driver = start_driver(root, ROOT / "curation" / "recipe" / "sample.yaml", ray_cluster["address"])
     said, _ = driver.communicate(timeout=580)
     assert driver.returncode == 0, said
     assert "reconciles ✓" in said and f"the report: {root}/report.html" in said
@@ -108,7 +108,7 @@ def test_the_report_can_be_looked_at(run, tmp_path):
 
 
 def test_nothing_is_made_twice_by_a_second_command(run, sample, ray_cluster):
-    driver = start_driver(run.root, ROOT / "curation" / "recipes" / "sample.yaml", ray_cluster["address"])
+    driver = start_driver(run.root, ROOT / "curation" / "recipe" / "sample.yaml", ray_cluster["address"])
     said, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, said
     for word in ("select  done before", "0 requests", "faces 0, anime 0", "0 faces (dlib)", "0 written"):

@@ -42,7 +42,7 @@ def write_small_world(sample: Path, folder: Path) -> None:
     keep = [text in ids for text in url_ids(firsts)]
     (folder / "facecaption").mkdir(parents=True)
     pq.write_table(table.filter(pa.array(keep)), folder / "facecaption" / "part-00000.parquet")
-    tree = yaml.safe_load((ROOT / "curation" / "recipes" / "sample.yaml").read_text())
+    tree = yaml.safe_load((ROOT / "curation" / "recipe" / "sample.yaml").read_text())
     tree["name"] = "small"
     tree["sources"] = {"facecaption": [str(folder / "facecaption" / "*.parquet")]}
     tree["select"] |= {"fraction": 0.65, "overprovision": 1.5}

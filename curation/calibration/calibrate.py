@@ -162,8 +162,8 @@ def fit_reference(arguments: argparse.Namespace, console: Console) -> Thresholds
     curation = open_curation(arguments)
     evidence: dict[str, list[pa.Table]] = {name: [] for name in PAPER_ORDER}
     published: list[bool] = []
-    for unit in units_of(curation.run_directory.snapshot()[0]):
-        known = UnitScores(curation.run_directory.run, unit, curation.filters)
+    for unit in units_of(curation.snapshot()[0]):
+        known = UnitScores(curation.run, unit, curation.filters)
         flags = known.candidates["in_hq"].to_pylist()
         if flags and flags[0] is None:
             raise recipes.RecipeError(f"{arguments.run} was made without sources.hq4m: there is nothing to fit to")
@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.reference:
             chosen = fit_reference(options, console)
         else:
-            recipe = recipes.load(options.recipe or ROOT / "curation" / "recipes" / "sample.yaml", options.set)
+            recipe = recipes.load(options.recipe or ROOT / "curation" / "recipe" / "sample.yaml", options.set)
             filters = build(recipe)
             labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
             if options.anime:

@@ -167,7 +167,7 @@ def bench_fetch(bench: Bench, count: int = 400) -> None:
 
 
 def sample_recipe() -> recipes.Recipe:
-    return recipes.load(ROOT / "curation" / "recipes" / "sample.yaml")
+    return recipes.load(ROOT / "curation" / "recipe" / "sample.yaml")
 
 
 def bench() -> Bench:
