@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0: everything is there; 1: the cluster or the job failed; 2: it was not begun, or a shard stopped it, and why."""
     asked = parser().parse_args(arguments)
     from common.ray_jobs import NoCluster
-    from training.data.source import ShardError
+    from training.data.folder import ShardError
     from training.recipe import RecipeError
 
     try:
@@ -150,7 +150,7 @@ def _make(recipe, index, plans: list, stored: str, workers: int | None, gpu: boo
 
     from common.progress import Steps, say
     from common.ray_runtime import stage, worker_count
-    from training.data.source import ShardError
+    from training.data.folder import ShardError
 
     kinds: dict[int, list[str]] = {}
     for each in plans:
@@ -195,8 +195,8 @@ class CacheStage:
         import tempfile
 
         from curation.run_directory.run import Run
+        from training.data.folder import ShardError
         from training.data.shards import Shards
-        from training.data.source import ShardError
 
         names = {kind: self.names[kind] for kind in row["kinds"]}
         stores = {kind: Run(f"{self.index.url}/cached/{name}") for kind, name in names.items()}

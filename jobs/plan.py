@@ -61,7 +61,6 @@ def main(arguments: list[str] | None = None) -> int:
     """0: planned; 2: it cannot be, and why."""
     asked = parser().parse_args(arguments)
     from model.config import ConfigError, load_config
-    from training.data.order import check_layout
     from training.recipe import RecipeError, load_recipe
 
     try:
@@ -73,12 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (RecipeError, ConfigError, PlanError) as error:
         print(error, file=sys.stderr)
         return 2
-    batch = recipe.batch
     try:
-        check_layout(
-            batch=batch.size, micro=batch.micro, accumulation=max(1, batch.size // (batch.micro * given.gpus)),
-            world=given.gpus, lanes=batch.lanes, samples=given.samples,
-        )  # fmt: skip
+        recipe.batch.check_layout(given.gpus, given.samples)
     except ValueError as error:
         notes.append(f"Training will refuse this recipe on {given.gpus} GPUs: {error}")
     if asked.json:
@@ -118,8 +113,8 @@ def _given(asked: argparse.Namespace, recipe) -> tuple[Assumptions, list[str], l
 
 
 def _of_shards(recipe) -> tuple[dict[str, Any], str]:
+    from training.data.folder import ShardError
     from training.data.index import read_index
-    from training.data.source import ShardError
 
     try:
         index = read_index(recipe.data.shards, recipe.data.cache)

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """0: trained to the end, or stopped as asked; 1: it failed; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
-    from training.data.source import ShardError
+    from training.data.folder import ShardError
     from training.launch.process import Hopeless
     from training.recipe import RecipeError
 

@@ -15,16 +15,16 @@ from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from training.data.batches import MicroBatches, Preparation
 from training.data.index import ShardIndex, read_index
-from training.data.order import Order, check_layout
+from training.data.order import Order
 from training.data.shards import Shards
 from training.encoder_cache.reading import (
     KINDS,
     STORED,
-    CachedShards,
-    NotCached,
+    CacheUnusable,
+    EncodedShards,
     Sources,
     folder_name,
-    open_cached,
+    open_encoder_cache,
     weights_hash,
 )
 from training.encoders import Encoders
@@ -79,7 +79,7 @@ def assemble(
     sources = Sources(config, pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor)
     frozen = frozen_hashes(pipeline, model)
     read, cached, names = open_caches(recipe, sources, shards, before)
-    shards = read.source if isinstance(read, CachedShards) else read
+    shards = read.source if isinstance(read, EncodedShards) else read
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoders = Encoders(
         pipeline.vae, pipeline.text_encoder, pipeline.image_encoder, pipeline.tokenizer, scheduler, device,
@@ -107,11 +107,7 @@ def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shard
     """Index, order and reader of the shards, and whether this many ranks can see that order."""
     data, batch = recipe.data, recipe.batch
     index = read_index(data.shards, data.cache)
-    accumulation = max(1, batch.size // (batch.micro * world))
-    check_layout(
-        batch=batch.size, micro=batch.micro, accumulation=accumulation, world=world, lanes=batch.lanes,
-        samples=index.samples,
-    )  # fmt: skip
+    batch.check_layout(world, index.samples)
     order = Order(index.counts, seed=recipe.seed, lanes=batch.lanes, batch=batch.size, window=batch.window)
     return index, order, Shards(index, data.cache, cache_bytes(recipe))
 
@@ -122,7 +118,7 @@ def cache_bytes(recipe: TrainRecipe) -> int | None:
 
 def open_caches(
     recipe: TrainRecipe, sources: Sources, shards: Shards, before: dict[str, str | None] | None = None
-) -> tuple[Shards | CachedShards, dict[str, str], dict[str, str | None]]:
+) -> tuple[Shards | EncodedShards, dict[str, str], dict[str, str | None]]:
     """The shards with what is cached of them; in words what is, by kind; and its folder, None for what is computed.
 
     `before`: the folders of the run that goes on. What is stored in half precision is not quite what would be computed,
@@ -147,8 +143,8 @@ def open_caches(
             if wanted == "auto" and before is not None and before[kind] != name:
                 continue
             try:
-                found[kind] = open_cached(shards.index, name, recipe.data.cache), stored
-            except NotCached as error:
+                found[kind] = open_encoder_cache(shards.index, name, recipe.data.cache), stored
+            except CacheUnusable as error:
                 why.append(error)
                 continue
             said[kind], names[kind] = f"read from cached/{name}, {stored}", name
@@ -156,7 +152,9 @@ def open_caches(
         else:
             if not why:
                 why = [
-                    NotCached(f"cached/{before[kind]}, of this run, is of other encoders or another view", absent=False)
+                    CacheUnusable(
+                        f"cached/{before[kind]}, of this run, is of other encoders or another view", absent=False
+                    )
                 ]
             said[kind] = "computed: " + str(next((error for error in why if not error.absent), why[0]))
             required = wanted == "require-both" or (wanted == "require" and kind == "vae")
@@ -170,7 +168,7 @@ def open_caches(
     if not found:
         return shards, said, names
     data, shapes = recipe.data, {kind: sources.shape(kind) for kind in found}
-    return CachedShards.beside(shards.index, found, shapes, data.cache, cache_bytes(recipe)), said, names
+    return EncodedShards.beside(shards.index, found, shapes, data.cache, cache_bytes(recipe)), said, names
 
 
 def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:

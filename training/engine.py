@@ -37,7 +37,7 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
     config: dict[str, Any] = {
         "train_batch_size": batch.size,
         "train_micro_batch_size_per_gpu": batch.micro,
-        "gradient_accumulation_steps": batch.size // (batch.micro * world),
+        "gradient_accumulation_steps": batch.accumulation(world),
         "gradient_clipping": recipe.optimiser.clip,  # DeepSpeed's default is 1.0
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": False,

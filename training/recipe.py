@@ -9,6 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from training.data.layout import accumulation, check_layout
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -39,6 +41,21 @@ class Batch(Strict):
     micro: int = Field(ge=1, description="samples in one pass of one rank; B / micro / ranks passes are accumulated")
     lanes: int = Field(ge=1, description="L; the run may go on with any number of ranks that divides it")
     window: int = Field(8, ge=1, description="shards whose samples are shuffled together")
+
+    def accumulation(self, world: int) -> int:
+        """Micro-batches that each of `world` ranks adds up to one step."""
+        return accumulation(self.size, self.micro, world)
+
+    def check_layout(self, world: int, samples: int) -> None:
+        """Can `world` ranks train on `samples` samples in this recipe's order?
+
+        Raises:
+            ValueError: no; names everything that is wrong, with the nearest values that would do.
+        """
+        check_layout(
+            batch=self.size, micro=self.micro, accumulation=self.accumulation(world), world=world, lanes=self.lanes,
+            samples=samples,
+        )  # fmt: skip
 
 
 class Drop(Strict):

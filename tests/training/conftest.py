@@ -45,4 +45,4 @@ def web(folder):
 
 @pytest.fixture
 def no_long_waits(monkeypatch):
-    monkeypatch.setattr("training.data.source.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("training.data.folder.FIRST_WAIT", 0.01)

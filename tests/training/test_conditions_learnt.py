@@ -23,7 +23,7 @@ from tests.training.encoder_cache.test_encoder_cache import make_cache
 from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_trainer import weights_of
 from training.assembly import Parts, assemble
-from training.data.source import locked
+from training.data.folder import locked
 from training.recipe import TrainRecipe
 from training.validation import FIXED_SEED, Panel
 

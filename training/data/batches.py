@@ -24,11 +24,12 @@ from model.conditioning.features import clip_pixels
 from model.conditioning.views import clip_view, crop_around, pose_view
 from model.config import Conditions
 from training.data.draws import keyed_seed
-from training.data.handover import received, reduced, stacked
+from training.data.folder import CorruptSample
+from training.data.layout import accumulation
 from training.data.order import Order
+from training.data.packed_batch import received, reduced, stacked
 from training.data.shards import Shards
-from training.data.source import CorruptSample
-from training.encoder_cache.reading import KINDS, CachedShards
+from training.encoder_cache.reading import KINDS, EncodedShards
 from training.recipe import Drop
 
 
@@ -184,10 +185,10 @@ def _pictures(
     return made | {KINDS[kind].field: torch.from_numpy(value) for kind, value in cached.items()}
 
 
-def nothing(ready: Preparation, shards: Shards | CachedShards) -> dict[str, torch.Tensor]:
+def nothing(ready: Preparation, shards: Shards | EncodedShards) -> dict[str, torch.Tensor]:
     """What stands in a slot whose sample is broken."""
     side = ready.processor.crop_size["height"]
-    cached = shards.blank() if isinstance(shards, CachedShards) else {}
+    cached = shards.blank() if isinstance(shards, EncodedShards) else {}
     blank = {
         "pose_map": _zeros(3, ready.size, ready.size),
         "identity": _zeros(ready.identity_dim),
@@ -219,7 +220,7 @@ class MicroBatches(Dataset):
 
     def __init__(
         self,
-        shards: Shards | CachedShards,
+        shards: Shards | EncodedShards,
         order: Order,
         ready: Preparation,
         seed: int,
@@ -230,7 +231,7 @@ class MicroBatches(Dataset):
     ):
         self.shards, self.order, self.ready, self.seed = shards, order, ready, seed
         self.rank, self.world, self.micro, self.node_lanes = rank, world, micro, node_lanes
-        self.accumulation = order.batch_size // (world * micro)
+        self.accumulation = accumulation(order.batch_size, micro, world)
         self._following: int | None = None
 
     def __getitem__(self, number: int) -> MicroBatch:
@@ -245,7 +246,7 @@ class MicroBatches(Dataset):
 
 
 def micro_batch(
-    shards: Shards | CachedShards, ready: Preparation, seed: int, t: int, slots: list[int],
+    shards: Shards | EncodedShards, ready: Preparation, seed: int, t: int, slots: list[int],
     samples: list[tuple[int, int]],
 ) -> MicroBatch:  # fmt: skip
     """Samples (shard, position) in their slots of step `t`."""
@@ -265,10 +266,10 @@ def micro_batch(
 
 
 def _made(
-    ready: Preparation, shards: Shards | CachedShards, shard: int, position: int, clip: bool, pose: bool
+    ready: Preparation, shards: Shards | EncodedShards, shard: int, position: int, clip: bool, pose: bool
 ) -> dict[str, torch.Tensor]:
     """A sample's tensors, but for CLIP's and the pose's where `clip` and `pose` say that nobody looks at them."""
-    if not isinstance(shards, CachedShards):
+    if not isinstance(shards, EncodedShards):
         return tensors_of(ready, shards.read(shard, position), clip, pose)
     if shards.is_hole(shard, position):
         tensors_of(ready, shards.source.read(shard, position))  # says what is wrong with it

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from training.data.folder import Folder, Listed, ShardError, cache_dir, locked
 from training.data.index_scan import FORMAT, HOLE, Part, read_sidecars, read_tars
-from training.data.source import Folder, Listed, ShardError, cache_dir, locked
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 SHOWN = 5  # of a list of names in an error
@@ -128,7 +128,7 @@ def read_index(url: str | os.PathLike[str], cache: str | os.PathLike[str] | None
 
     Args:
         url: a local folder, s3://, gs://, http(s)://.
-        cache: local folder to keep it in; None: see `training.data.source.cache_dir`.
+        cache: local folder to keep it in; None: see `training.data.folder.cache_dir`.
 
     Raises:
         ShardError: no shards, unfinished, of different recipes, or not readable by seeking; names file and remedy.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from training.data.source import Folder, Listed, ShardError, locked, retrying
+from training.data.folder import Folder, Listed, ShardError, locked, retrying
 
 FORMAT = 2  # of what is kept in the cache; another one is read afresh
 HOLE = -1

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from training.data.source import ShardError, locked, retrying, sha256_of
+from training.data.folder import ShardError, locked, retrying, sha256_of
 
 PAUSE = 0.1  # seconds between two looks for room
 PATIENCE = 600.0  # seconds a reader waits for others to let go of their shards

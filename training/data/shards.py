@@ -20,11 +20,11 @@ from typing import Literal
 
 import numpy as np
 
-from training.data.ahead import Ahead
+from training.data.folder import CorruptSample, Folder, ShardError, cache_dir, retrying, verify_once
 from training.data.index import ShardIndex
 from training.data.order import Order
+from training.data.prefetch import Prefetcher
 from training.data.shard_cache import PATIENCE, ShardCache
-from training.data.source import CorruptSample, Folder, ShardError, cache_dir, retrying, verify_once
 
 Verify = Literal["first-use", "never"]
 OPEN_FILES = 128  # far below the usual limit of 1,024 a process
@@ -50,7 +50,7 @@ class Shards:
 
     Args:
         index: what is where.
-        cache: local folder for shards from elsewhere and for what was verified; None: `training.data.source.cache_dir`.
+        cache: local folder for shards from elsewhere and for what was verified; None: `training.data.folder.cache_dir`.
         cache_bytes: how much of it shards may take, over all processes of the machine; None: as much as all shards.
         verify: "first-use": a local shard's sha256 is checked before its first sample is read, and not again until the
             file changes. Downloaded shards are always checked.
@@ -91,7 +91,7 @@ class Shards:
         self._lanes: tuple[int, ...] = ()
         self._at: list[tuple[int, int]] = []
         self._wanted: list[int] = []
-        self._ahead: Ahead | None = None
+        self._ahead: Prefetcher | None = None
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class Shards:
             self._at, self._wanted = at, wanted
             self._let_go()
         if self._ahead is None:
-            self._ahead = Ahead(lambda shard: self._prepare(shard, wait=False))
+            self._ahead = Prefetcher(lambda shard: self._prepare(shard, wait=False))
         self._ahead.want(wanted)
 
     def _let_go(self, *but: int) -> None:

@@ -23,10 +23,10 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from common.decode import DECODE_VERSION
 from model.config import ModelConfig
+from training.data.folder import Folder, ShardError, cache_dir
 from training.data.index import ShardIndex, read_index
 from training.data.order import Order
 from training.data.shards import Shards
-from training.data.source import Folder, ShardError, cache_dir
 
 FORMAT = 1
 STORED = {"fp32": np.float32, "fp16": np.float16}  # where there are both, the exact one is read
@@ -51,7 +51,7 @@ PROCESSOR = (
 )  # fmt: skip
 
 
-class NotCached(Exception):
+class CacheUnusable(Exception):
     """There is no cache to be used; the message says why. `absent`: nobody has begun one."""
 
     def __init__(self, message: str, absent: bool = False):
@@ -131,23 +131,23 @@ def source_of(index: ShardIndex, shard: int) -> str:
     return hashlib.sha256(known.encode()).hexdigest()
 
 
-def open_cached(index: ShardIndex, name: str, cache: str | None) -> ShardIndex:
+def open_encoder_cache(index: ShardIndex, name: str, cache: str | None) -> ShardIndex:
     """The index of what was computed from all shards of `index`, in SHARDS/cached/`name`.
 
     Raises:
-        NotCached: it is not there, not whole, or a shard has changed since, with its name.
+        CacheUnusable: it is not there, not whole, or a shard has changed since, with its name.
     """
     folder = f"{index.url}/cached/{name}"
     try:
         Folder(folder).read("cached.json")
     except ShardError as error:
-        raise NotCached(f"there is no {folder}", absent=True) from error
+        raise CacheUnusable(f"there is no {folder}", absent=True) from error
     try:
         cached = read_index(folder, cache)
     except ShardError as error:
-        raise NotCached(f"it is not whole: {error}") from error
+        raise CacheUnusable(f"it is not whole: {error}") from error
     if missing := sorted(set(index.names) - set(cached.names)):
-        raise NotCached(f"{folder} is not whole: {missing[0]} and {len(missing) - 1} more shards are missing")
+        raise CacheUnusable(f"{folder} is not whole: {missing[0]} and {len(missing) - 1} more shards are missing")
     stale = [
         name
         for shard, name in enumerate(index.names)
@@ -158,11 +158,11 @@ def open_cached(index: ShardIndex, name: str, cache: str | None) -> ShardIndex:
     ]
     if stale:
         more = f" and {len(stale) - 1} more shards" if len(stale) > 1 else ""
-        raise NotCached(f"{index.url}/{stale[0]}{more} changed since {folder} was made")
+        raise CacheUnusable(f"{index.url}/{stale[0]}{more} changed since {folder} was made")
     return cached
 
 
-class CachedShards:
+class EncodedShards:
     """Shards, and what was computed from them, read as one sample. Used where `Shards` is.
 
     Args:
@@ -182,7 +182,7 @@ class CachedShards:
         shapes: Mapping[str, tuple[int, ...]],
         cache: str | None,
         cache_bytes: int | None,
-    ) -> CachedShards:
+    ) -> EncodedShards:
         """Readers of the shards and of `found`, {kind: (index, stored dtype)}, that share `cache_bytes` by their sizes."""
         total = sum(int(each.bytes.sum()) for each in (index, *(each for each, _ in found.values())))
 

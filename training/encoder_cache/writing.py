@@ -23,9 +23,9 @@ from model.build import base_parts, pretrained_encoders
 from model.conditioning.features import clip_features
 from model.config import load_config
 from training.data.batches import BrokenSample, Preparation, tensors_of
+from training.data.folder import CorruptSample, Folder, ShardError
 from training.data.index import ShardIndex
 from training.data.shards import Shards
-from training.data.source import CorruptSample, Folder, ShardError
 from training.encoder_cache.reading import STORED, Sources, folder_name, source_of
 from training.encoders import vae_moments
 from training.engine import DTYPES

@@ -80,15 +80,10 @@ def check_layout_of(recipe: TrainRecipe, ranks: int) -> None:
         RecipeError, ShardError: no, and what would do.
     """
     from training.data.index import read_index
-    from training.data.order import check_layout
 
-    batch = recipe.batch
     samples = read_index(recipe.data.shards, recipe.data.cache).samples
     try:
-        check_layout(
-            batch=batch.size, micro=batch.micro, accumulation=max(1, batch.size // (batch.micro * ranks)), world=ranks,
-            lanes=batch.lanes, samples=samples,
-        )  # fmt: skip
+        recipe.batch.check_layout(ranks, samples)
     except ValueError as error:
         raise RecipeError(f"{ranks} ranks: {error}") from error
 
@@ -167,7 +162,7 @@ def train_or_say(
     """
     from common.weights import WeightError
     from training.checkpoint import CheckpointFault
-    from training.data.source import ShardError
+    from training.data.folder import ShardError
     from training.engine import EngineError
     from training.trainer import Diverged, TooManyCorrupt, train
 

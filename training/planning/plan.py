@@ -171,7 +171,7 @@ def plan(recipe: TrainRecipe, config: ModelConfig, given: Assumptions) -> Plan:
             for at, share in enumerate(given.utilisation if given.peak else ())
         )
         options.append(replace(option, speeds=speeds))
-    passes = max(1, recipe.batch.size // (recipe.batch.micro * given.gpus))
+    passes = recipe.batch.accumulation(given.gpus)
     stage, dtype = recipe.engine.zero, recipe.engine.dtype
     traffic = traffic_per_step(sizes.trained, sizes.unet, given.gpus, stage, dtype, passes)
     return Plan(

@@ -19,8 +19,8 @@ import webdataset
 from tests.training import made_shards
 from tests.training.made_shards import ENCODER, make_shards, sample, write_shard
 from training.data import index_scan
+from training.data.folder import ShardError
 from training.data.index import ShardIndex, read_index
-from training.data.source import ShardError
 
 COUNTS = [4, 1, 3]
 ROOT = Path(__file__).parents[3]

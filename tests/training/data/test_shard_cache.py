@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from training.data.folder import ShardError
 from training.data.shard_cache import ShardCache
-from training.data.source import ShardError
 
 FORK = multiprocessing.get_context("fork")
 SIZE = 1000

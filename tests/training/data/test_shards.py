@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.training.small_shards import FORK, all_read, expected
+from training.data import folder as folder_module
 from training.data import shards as shards_module
-from training.data import source
+from training.data.folder import CorruptSample, ShardError
 from training.data.index import read_index
 from training.data.shards import Shards
-from training.data.source import CorruptSample, ShardError
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def test_a_local_folder_is_read_in_place(folder, tmp_path):
 
 def test_it_is_hashed_once(copy, tmp_path, monkeypatch):
     hashed = []
-    real = source.sha256_of
-    monkeypatch.setattr(source, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    real = folder_module.sha256_of
+    monkeypatch.setattr(folder_module, "sha256_of", lambda path: hashed.append(path.name) or real(path))
     index = read_index(copy, tmp_path / "cache")
     all_read(Shards(index, tmp_path / "cache", verify="never"))
     assert hashed == []
@@ -146,7 +146,7 @@ def test_threads_and_forks_read_what_they_asked_for(folder, tmp_path, monkeypatc
 def test_a_fork_does_not_keep_a_lock_that_its_parent_let_go(tmp_path):
     """A loader's worker is forked while a thread hashes: it would wait for itself."""
     lock = tmp_path / "lock"
-    with source.locked(lock):
+    with folder_module.locked(lock):
         child = FORK.Process(target=_lock_once, args=(lock,), daemon=True)
         child.start()
         assert child.is_alive()
@@ -155,5 +155,5 @@ def test_a_fork_does_not_keep_a_lock_that_its_parent_let_go(tmp_path):
 
 
 def _lock_once(path: Path) -> None:
-    with source.locked(path):
+    with folder_module.locked(path):
         pass

@@ -21,9 +21,9 @@ from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_trainer import plain
 from training.assembly import assemble
 from training.data.batches import loader
+from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.shards import Shards
-from training.data.source import ShardError
 from training.encoder_cache.reading import folder_name
 from training.encoder_cache.writing import ShardEncoder, open_sources, plan
 from training.objective import losses, target_of

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from training.data.handover import received
+from training.data.packed_batch import received
 
 
 def test_the_next_is_received_while_one_is_used():

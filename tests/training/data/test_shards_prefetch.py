@@ -10,11 +10,11 @@ import time
 import pytest
 
 from tests.training.small_shards import FORK, all_read, expected, held
+from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.order import Order
 from training.data.shard_cache import ShardCache
 from training.data.shards import Shards
-from training.data.source import ShardError
 
 pytestmark = pytest.mark.usefixtures("no_long_waits")
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
-from training.data.source import ShardError
+from training.data.folder import ShardError
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ THREADS = 2  # one downloads while the other hashes
 PAUSE = 1.0  # seconds until what could not be had is tried again
 
 
-class Ahead:
+class Prefetcher:
     """Calls `prepare(shard)` for what is wanted, in that order, each once.
 
     Args:
@@ -29,7 +29,7 @@ class Ahead:
         self._taken: set[int] = set()
         self._later: set[int] = set()
         self._closed = False
-        self._threads = [threading.Thread(target=self._work, name=f"ahead-{n}", daemon=True) for n in range(THREADS)]
+        self._threads = [threading.Thread(target=self._work, name=f"prefetch-{n}", daemon=True) for n in range(THREADS)]
         for thread in self._threads:
             thread.start()
 
