@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from curation.ledger.ledger import Ledger
+from curation.ledger.model import Ledger
 from curation.ledger.tables import among, ids_of, rows_of
 
 CAPTIONS = 200_000  # captions that are read: ids are hashes, so the first buckets are a fair sample

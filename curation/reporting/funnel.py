@@ -13,7 +13,7 @@ import numpy as np
 
 from common.intervals import Rate, wilson
 from curation.ledger.cut_tables import Verdicts
-from curation.ledger.ledger import Ledger
+from curation.ledger.model import Ledger
 from curation.ledger.tables import CHECKS, among, rows_of
 
 LABELS = {

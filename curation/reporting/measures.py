@@ -16,7 +16,7 @@ import pyarrow as pa
 from curation.filters.base import flattened, missing
 from curation.filters.faces import prominent
 from curation.filters.text import Text
-from curation.ledger.ledger import Ledger
+from curation.ledger.model import Ledger
 from curation.ledger.tables import CHECKS, among, ids_of, name_of, rows_of
 from curation.recipe.recipe import Thresholds
 

@@ -10,14 +10,16 @@ import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from rich.filesize import decimal
 
 from curation.ledger.cut_tables import Verdicts
-from curation.ledger.ledger import Ledger
+from curation.ledger.model import Ledger
 from curation.ledger.tables import CHECKS, among, rows_of
 from curation.reporting import figures, thumbnails
 from curation.reporting.facts import contents, twins, web
 from curation.reporting.funnel import LABELS, alone, funnel, published
 from curation.reporting.measures import Measure, Scores, nearest, others, read_scores
+from curation.reporting.text import headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
 from curation.run_directory.run import CODE_VERSION
 
@@ -37,31 +39,8 @@ def build(ledger: Ledger) -> bytes:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(n=lambda value: f"{value:,}", pct=percent, size=size)
+    environment.filters.update(n=lambda value: f"{value:,}", pct=percent, size=lambda value: decimal(round(value)))
     return environment.get_template("report.html").render(**context(ledger)).encode()
-
-
-def percent(share: float | None) -> str:
-    if share is None:
-        return ""
-    return f"{share:.1%}" if share < 0.9995 or share == 1 else "99.9%"
-
-
-def plural(number: int) -> str:
-    return f"{number:,} image{'s' if number != 1 else ''}"
-
-
-def moment(created: str) -> str:
-    """An ISO time as people write it."""
-    return created[:19].replace("T", " ") + (" UTC" if created.endswith(("+00:00", "Z")) else "")
-
-
-def size(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return ""
 
 
 def context(ledger: Ledger) -> dict[str, Any]:
@@ -86,10 +65,10 @@ def context(ledger: Ledger) -> dict[str, Any]:
     return {
         "ledger": ledger,
         "title": ledger.run.root.rstrip("/").rsplit("/", 1)[-1],
-        "created": moment(str(manifest.get("created") or "")),
+        "created": time_text(str(manifest.get("created") or "")),
         "code_version": manifest.get("code_version") or CODE_VERSION,
-        "verdict": verdict_line(ledger),
-        "banners": banners(ledger),
+        "verdict": headline(ledger),
+        "notices": notices_of(ledger),
         "stages": _bars(funnel(ledger)),
         "alone": alone(verdicts) if verdicts is not None else None,
         "why": {LABELS[check]: WHY[check] for check in WHY},
@@ -110,36 +89,6 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "thresholds": _flat(ledger.thresholds.model_dump(mode="json")),
         "recipe": yaml.safe_dump(ledger.recipe, sort_keys=False, allow_unicode=True),
     }
-
-
-def verdict_line(ledger: Ledger) -> str:
-    pool = len(ledger.candidates.ids) if ledger.candidates else 0
-    if ledger.verdicts is None:
-        return f"{pool:,} candidates, not cut yet"
-    return f"{len(ledger.kept):,} kept of {pool:,} candidates"
-
-
-def banners(ledger: Ledger) -> list[tuple[str, str]]:
-    """(kind, sentence) of everything that a reader must know before a number."""
-    manifest, found = ledger.manifest, []
-    for identity in ledger.broken:
-        found.append(("broken", f"Does not reconcile: {identity.name}: {identity.left:,} against {identity.right:,}"))
-    if manifest.get("stand_in"):
-        name = manifest.get("detector") or "another detector"
-        text = f"Faces were found by a stand-in, {name}, because the file of the recipe's detector could not be had."
-        found.append(("note", f"{text} Its scores and its verdicts are not that detector's."))
-    for thing in manifest.get("invented") or ():
-        found.append(("note", f"Invented for this run, not real: {thing}."))
-    if invented := [weight["name"] for weight in manifest.get("weights") or () if weight.get("invented")]:
-        found.append(("note", f"Weights without training, made up for this run: {', '.join(invented)}."))
-    if (ledger.recipe.get("fetch") or {}).get("local_web"):
-        found.append(("note", "The web of this run is a local server that plays it: its failures are staged."))
-    waiting = [step.name for step in ledger.steps if step.state != "done"]
-    if waiting:
-        found.append(
-            ("note", f"Not finished: {', '.join(waiting)}. Numbers of these steps are partial, or not there yet.")
-        )
-    return found
 
 
 def _bars(stages: list[Any]) -> list[dict[str, Any]]:
@@ -236,12 +185,12 @@ def _rejects(ledger: Ledger) -> list[Grid]:
         mine = verdicts.ids[rejected & (verdicts.reason == verdicts.reasons.words.index(reason))]
         if len(mine):
             drawn = {"caption_box": "faces"}.get(reason, reason)
-            note = f"{plural(len(mine))}: {WHY.get(reason, 'the filter failed on them')}"
+            note = f"{images_text(len(mine))}: {WHY.get(reason, 'the filter failed on them')}"
             grids.append(
                 Grid(LABELS.get(reason, reason.replace("_", " ")), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note)
             )
     if len(ledger.no_identity):
-        note = f"{plural(len(ledger.no_identity))}: {WHY['no_identity']}"
+        note = f"{images_text(len(ledger.no_identity))}: {WHY['no_identity']}"
         grids.append(Grid(LABELS["no_identity"], _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))
     return grids
 

@@ -18,7 +18,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw
 
 from common.decode import ImageLimits, Picture, Undecodable, decode
-from curation.ledger.ledger import Ledger
+from curation.ledger.model import Ledger
 from curation.ledger.tables import name_of, rows_of
 from curation.reporting.measures import evidence_of
 

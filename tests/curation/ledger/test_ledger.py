@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.ledger import ledger
 from curation.ledger.cut_tables import VERDICTS, Verdicts
+from curation.ledger.read import read_ledger
 from curation.ledger.tables import LedgerError, Words, hosts_of
 from curation.report import main
 from curation.reporting import funnel as report_funnel
@@ -32,16 +32,16 @@ def copy(whole: Run, tmp_path: Path) -> Run:
     return Run(tmp_path / "copy")
 
 
-def test_every_identity_holds(whole: Run):
-    found = ledger.read(whole)
-    assert [identity.name for identity in found.identities if identity.holds is not True] == []
-    assert set(fake_run.BREAKS) <= {identity.name for identity in found.identities}
+def test_every_equation_holds(whole: Run):
+    found = read_ledger(whole)
+    assert [equation.name for equation in found.equations if equation.holds is not True] == []
+    assert set(fake_run.BREAKS) <= {equation.name for equation in found.equations}
     assert len(found.kept) == 40 and found.no_identity.tolist() == [int(fake_run.name(24), 16)]
     assert found.rejected == {"faces": 5, "grayscale": 4, "text": 3, "anime": 2, "caption_box": 2, "no_identity": 1}
 
 
 @pytest.mark.parametrize("name", fake_run.BREAKS)
-def test_a_broken_identity_is_found_and_named(name: str, tmp_path: Path, capsys):
+def test_a_broken_equation_is_found_and_named(name: str, tmp_path: Path, capsys):
     run = fake_run.build(str(tmp_path), breaks=fake_run.BREAKS[name])
     assert main([run.root, "--no-html"]) == 1
     assert f"✗ {name}" in " ".join(capsys.readouterr().out.split())
@@ -55,7 +55,7 @@ def test_unfinished_is_no_contradiction(copy: Run, capsys):
         target = Path(copy.path(path))
         shutil.rmtree(target) if target.is_dir() else target.unlink()
         assert main([copy.root]) == 0, path
-        found = ledger.read(copy)
+        found = read_ledger(copy)
         assert any(step.state != "done" for step in found.steps), path
         out = capsys.readouterr().out
         assert "partial" in out or "not yet" in out
@@ -69,16 +69,16 @@ def test_a_step_that_holds_more_than_it_may_is_one(copy: Run):
     Path(copy.path("shards/fake/00003.json")).unlink()
     sidecar = copy.read_json("shards/fake/00000.json")
     copy.write_json("shards/fake/00000.json", {**sidecar, "samples": 99})
-    assert "kept = packed" in [identity.name for identity in ledger.read(copy).broken]
+    assert "kept = packed" in [equation.name for equation in read_ledger(copy).broken]
 
 
 def test_forgotten_samples_are_holes(copy: Run):
     sidecar = copy.read_json("shards/fake/00000.json")
     holed = {**sidecar, "samples": sidecar["samples"] - 1, "index": sidecar["index"][1:]}
     copy.write_json("shards/fake/00000.json", holed)
-    assert not ledger.read(copy).reconciles
+    assert not read_ledger(copy).reconciles
     copy.write_json("shards/fake/00000.json", {**holed, "revision": 1})
-    assert ledger.read(copy).reconciles
+    assert read_ledger(copy).reconciles
 
 
 def test_a_healing_under_way_is_no_contradiction(copy: Run):
@@ -87,19 +87,19 @@ def test_a_healing_under_way_is_no_contradiction(copy: Run):
     dead = next(number for number, error in fake_run.DEAD.items() if error == "timeout")
     new = {**row, "id": fake_run.name(dead), "round": 2, "status": "success", "error": None}
     copy.write_table("fetched/02/00000.parquet", pa.Table.from_pylist([new]))
-    assert ledger.read(copy).reconciles
-    assert ledger.read(copy).fetched == 64
+    assert read_ledger(copy).reconciles
+    assert read_ledger(copy).fetched == 64
 
 
 def test_a_retried_unit_counts_once(copy: Run):
     copy.write_table("scores/images/00-00000-1.parquet", copy.read_table("scores/images/00-00000.parquet"))
-    assert ledger.read(copy).reconciles
+    assert read_ledger(copy).reconciles
 
 
 def test_ids_must_be_ids(copy: Run, capsys):
     copy.write_table("selected/00001.parquet", pa.table({"id": ["short"], "url": ["u"], "rank": [1]}))
     with pytest.raises(LedgerError, match="selected/00001"):
-        ledger.read(copy)
+        read_ledger(copy)
     assert main([copy.root, "--no-html"]) == 1
 
 
@@ -110,11 +110,11 @@ def test_no_such_run_and_no_such_cut(whole: Run, tmp_path: Path, capsys):
 
 
 def test_the_funnel_is_exact_when_all_are_audited(whole: Run):
-    stages = {stage.name: stage for stage in report_funnel.funnel(ledger.read(whole))}
+    stages = {stage.name: stage for stage in report_funnel.funnel(read_ledger(whole))}
     counts = [stage.count for stage in stages.values()]
     assert counts == [80, 70, 63, 61, 58, 54, 51, 45, 43, 41, 40, 40]
     assert not any(stage.estimated for stage in stages.values())
-    rows, number, sample = report_funnel.alone(ledger.read(whole).verdicts)
+    rows, number, sample = report_funnel.alone(read_ledger(whole).verdicts)
     # one image fails grayscale and text, one text and anime; an undecided one did not go through every check
     assert (number, sample) == (57, False)
     assert [(row.check, row.fails.hits, row.only.hits) for row in rows] == [
@@ -123,7 +123,7 @@ def test_the_funnel_is_exact_when_all_are_audited(whole: Run):
 
 
 def test_the_funnel_is_an_estimate_when_not(tmp_path: Path):
-    found = ledger.read(fake_run.build(str(tmp_path), audited=0.5))
+    found = read_ledger(fake_run.build(str(tmp_path), audited=0.5))
     truth = {"grayscale": 54, "text": 51, "faces": 45, "caption box": 43, "anime": 41}
     estimates = {stage.name: stage for stage in report_funnel.funnel(found) if stage.estimated}
     assert estimates and not report_funnel.is_exact(found.verdicts)
@@ -134,7 +134,7 @@ def test_the_funnel_is_an_estimate_when_not(tmp_path: Path):
 
 
 def test_published_set(whole: Run):
-    against = report_funnel.published(ledger.read(whole))
+    against = report_funnel.published(read_ledger(whole))
     published = {number for number in range(80) if number % 3}
     failed = set().union(*fake_run.FAILS.values()) | set(fake_run.NO_IDENTITY)
     out = set(fake_run.DEAD) | set(fake_run.UNDECODABLE) | set(fake_run.SURPLUS) | set(fake_run.UNDECIDED)
@@ -148,7 +148,7 @@ def test_published_set(whole: Run):
 
 
 def test_the_web_and_its_healing(whole: Run):
-    found = web(ledger.read(whole))
+    found = web(read_ledger(whole))
     assert found.healed == {"http_503": 1, "timeout": 1}
     assert found.classes["http_404"] == 2 and found.classes["timeout"] == 1 and "http_503" not in found.classes
     assert [(row.attempts, row.success) for row in found.rounds] == [(70, 61), (4, 2)]
@@ -156,7 +156,7 @@ def test_the_web_and_its_healing(whole: Run):
 
 
 def test_twins_are_found(whole: Run):
-    bytes_, looks = twins(ledger.read(whole))
+    bytes_, looks = twins(read_ledger(whole))
     assert [sorted(group.tolist()) for group in bytes_.groups] == [
         sorted(int(fake_run.name(number), 16) for number in TWINS)
     ]
@@ -165,7 +165,7 @@ def test_twins_are_found(whole: Run):
 
 def test_scalars_agree_with_verdicts(whole: Run):
     """What a panel calls passing is what the cut passed: the same evidence, the same thresholds."""
-    found = ledger.read(whole)
+    found = read_ledger(whole)
     scores = report_scores.read_scores(found)
     number = scores["prominent"]
     crowd = {int(fake_run.name(n), 16) for n in fake_run.FAILS["faces"]}
@@ -180,7 +180,7 @@ def test_scalars_agree_with_verdicts(whole: Run):
 
 
 def test_a_sample_of_units_is_labelled(whole: Run):
-    scores = report_scores.read_scores(ledger.read(whole), limit=30)
+    scores = report_scores.read_scores(read_ledger(whole), limit=30)
     assert scores.sampled and 0 < scores.seen < scores.of and len(scores["std"].ids) <= scores.seen
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.ledger import ledger
+from curation.ledger.read import read_ledger
 from curation.report import main
 from curation.reporting import figures
 from curation.reporting.page import build
@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def page(run: Run) -> str:
-    return build(ledger.read(run)).decode()
+    return build(read_ledger(run)).decode()
 
 
 def text_of(page: str) -> str:
@@ -54,7 +54,7 @@ def test_what_a_reader_is_told(page: str):
         "Exact, in the paper's order",
         "candidates 80 100.0%", "grayscale 54", "kept 40", "Undecodable: 1 animated, 1 not an image, 1 truncated",
         "http_404 2", "0123456789abcdef", "min_std 5.0", "a & b".replace("&", "&amp;"), "recall", "Jaccard",
-        "Copies of the same bytes: 1, in 1 group.", "Reconciliation: 24 identities, 0 broken",
+        "Copies of the same bytes: 1, in 1 group.", "Reconciliation: 24 equations, 0 broken",
     ):  # fmt: skip
         assert words in text, words
     order = [page.index(f'<section id="{name}"') for name in (
@@ -82,13 +82,13 @@ def test_pictures_are_pictures_of_what_they_say(run: Run, page: str):
 
 def test_a_stand_in_is_only_named_where_there_is_one(tmp_path: Path):
     run = fake_run.build(str(tmp_path), stand_in=False, hq=False)
-    text = text_of(build(ledger.read(run)).decode())
+    text = text_of(build(read_ledger(run)).decode())
     assert "stand-in" not in text and "Jaccard" not in text
 
 
 def test_an_estimate_is_called_one(tmp_path: Path, page: str, capsys):
     run = fake_run.build(str(tmp_path), audited=0.5)
-    text = text_of(build(ledger.read(run)).decode())
+    text = text_of(build(read_ledger(run)).decode())
     assert "Estimate. Filters stop at the first failure" in text and re.search(r"≈ \d+ \d+–\d+, estimate", text)
     assert "the audited ones" in text and "Exact, in the paper's order" not in text
     assert "estimate" not in text_of(page).lower()
@@ -112,7 +112,7 @@ def test_lost_bytes_leave_a_hole_not_a_traceback(tmp_path: Path):
 
 
 def test_the_file_itself_can_be_run(run: Run, tmp_path: Path):
-    """From elsewhere too: its folder has a select.py, which must not stand in for the standard library's."""
+    """From any folder, also where the package is not installed."""
     command = [sys.executable, str(ROOT / "curation" / "report.py"), run.root, "--no-html"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stderr

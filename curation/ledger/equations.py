@@ -1,44 +1,21 @@
-"""How far a run is, and which of its numbers have to be equal.
+"""How far each step of a run is, and the equations that its numbers have to satisfy.
 
-A step that is not finished cannot break an identity, unless it already holds more than it may.
+A step that is not finished cannot break an equation, unless it already holds more than it may.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from curation.ledger.model import Equation, Ledger, StepState
 from curation.ledger.tables import LOST, among, distinct, repeated
 
-if TYPE_CHECKING:
-    from curation.ledger.ledger import Ledger
 
-
-@dataclass(frozen=True)
-class Identity:
-    """Two numbers that have to be equal. `holds` is None while a step that one of them needs is not finished."""
-
-    name: str
-    left: int
-    right: int
-    holds: bool | None
-    terms: str = ""
-
-
-@dataclass(frozen=True)
-class Step:
-    name: str
-    state: str  # "done", "partial", "not yet"
-    have: int = 0
-    of: int | None = None
-    what: str = "images"
-
-
-def steps_of(ledger: Ledger) -> list[Step]:
-    def step(name: str, done: bool, have: int, of: int | None = None, what: str = "images") -> Step:
-        return Step(name, "done" if done else "partial" if have else "not yet", have, of, what)
+def steps_of(ledger: Ledger) -> list[StepState]:
+    def step(name: str, done: bool, have: int, of: int | None = None, what: str = "images") -> StepState:
+        return StepState(name, "done" if done else "partial" if have else "not yet", have, of, what)
 
     candidates = len(ledger.candidates.ids) if ledger.candidates else 0
     selected = len(ledger.selected) if ledger.selected is not None else 0
@@ -62,13 +39,13 @@ def steps_of(ledger: Ledger) -> list[Step]:
     ]
 
 
-def identities_of(ledger: Ledger) -> list[Identity]:
-    found: list[Identity] = []
+def equations_of(ledger: Ledger) -> list[Equation]:
+    found: list[Equation] = []
 
     def equal(name: str, left: int, terms: dict[str, int], finished: bool = True) -> None:
         right = sum(terms.values())
         holds = left == right if finished else (None if right <= left else False)
-        found.append(Identity(name, left, right, holds, " + ".join(f"{n:,} {word}" for word, n in terms.items())))
+        found.append(Equation(name, left, right, holds, " + ".join(f"{n:,} {word}" for word, n in terms.items())))
 
     def unique(name: str, ids: np.ndarray | None) -> None:
         if ids is not None:
@@ -92,7 +69,7 @@ def identities_of(ledger: Ledger) -> list[Identity]:
         unique("selected ids", ledger.selected)
         count = ledger.select_counts.get("selected", len(ledger.selected))
         equal("selected counted = rows", count, {"rows": len(ledger.selected)}, done["select"])
-    _fetch_identities(ledger, equal, unique)
+    _fetch_equations(ledger, equal, unique)
     if ledger.images is not None:
         terms = {"scored": ledger.scored, **{f"undecodable ({why})": n for why, n in ledger.undecodable.items()}}
         if ledger.verdicts is not None:  # a cut may come before the decode, but then it decides nothing
@@ -110,11 +87,11 @@ def identities_of(ledger: Ledger) -> list[Identity]:
         equal("scored = kept + rejected + undecided", ledger.scored, terms, done["cut"])
         bad = {"undecodable by the cut": int(verdicts.are("undecodable").sum())}
         equal("undecodable = undecodable by the cut", sum(ledger.undecodable.values()), bad, done["cut"])
-    _pack_identities(ledger, equal, unique)
+    _pack_equations(ledger, equal, unique)
     return found
 
 
-def _fetch_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
+def _fetch_equations(ledger: Ledger, equal: Any, unique: Any) -> None:
     attempts, snapshot = ledger.attempts, ledger.snapshot
     if attempts is None or ledger.selected is None:
         return
@@ -142,7 +119,7 @@ def _fetch_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
     equal("taken were fetched", len(snapshot.ids), {"of them fetched": int(among(snapshot.ids, came).sum())})
 
 
-def _pack_identities(ledger: Ledger, equal: Any, unique: Any) -> None:
+def _pack_equations(ledger: Ledger, equal: Any, unique: Any) -> None:
     shards, done = ledger.shards, {step.name: step.state == "done" for step in ledger.steps}
     if ledger.listed is not None:
         ever = ledger.annotations.ids[ledger.annotations.ever_without]

@@ -1,111 +1,29 @@
-"""The numbers of a run, and whether they agree.
-
-`read` turns a run directory, at any moment of its life, into one `Ledger`. A step that is not finished is not a
-mistake; numbers that contradict each other are, and every one is named. Nothing here writes or draws.
-"""
+"""Reads a run directory, at any moment of its life, into one `Ledger`. Nothing here writes or draws."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import yaml
 
-from curation.ledger import cut_tables as outcome
-from curation.ledger import tables
-from curation.ledger.checks import Identity, Step, identities_of, steps_of
-from curation.ledger.tables import LOST
+from curation.ledger import cut_tables, tables
+from curation.ledger.equations import equations_of, steps_of
+from curation.ledger.model import Ledger, RunNotFound
 from curation.recipe.recipe import Thresholds
 from curation.run_directory.run import Run
 
 
-class NoRun(LookupError):
-    """There is no such run, or no such cut in it; the message says what there is."""
-
-
-@dataclass
-class Ledger:
-    run: Run
-    manifest: dict[str, Any]
-    cut: str
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    content_hash: str = ""
-    detector: str = "yolov5-face"  # that made the faces evidence of this cut: thresholds are its own
-    source_counts: dict[str, Any] = field(default_factory=dict)
-    select_counts: dict[str, Any] = field(default_factory=dict)
-    candidates: tables.Candidates | None = None
-    selected: np.ndarray | None = None
-    attempts: tables.Attempts | None = None
-    snapshot: tables.Snapshot | None = None
-    images: tables.Images | None = None
-    verdicts: outcome.Verdicts | None = None
-    annotations: outcome.Annotations | None = None
-    shards: outcome.Shards = field(default_factory=lambda: outcome.Shards(None))
-    kept: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # after `no_identity`
-    listed: np.ndarray | None = None  # without identity, as the plan says
-    no_identity: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
-    steps: list[Step] = field(default_factory=list)
-    identities: list[Identity] = field(default_factory=list)
-
-    @property
-    def broken(self) -> list[Identity]:
-        return [identity for identity in self.identities if identity.holds is False]
-
-    @property
-    def reconciles(self) -> bool:
-        return not self.broken
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        return self.manifest.get("recipe") or {}
-
-    def step(self, name: str) -> Step:
-        return next(step for step in self.steps if step.name == name)
-
-    @property
-    def failed(self) -> dict[str, int]:
-        """{class: images} of what was tried and never came, lost ones apart."""
-        if self.attempts is None:
-            return {}
-        last = self.attempts.last() & ~self.attempts.success
-        return {name: n for name, n in self.attempts.errors.count(self.attempts.error[last]).items() if name != LOST}
-
-    @property
-    def fetched(self) -> int:
-        return len(tables.distinct(self.attempts.ids[self.attempts.success])) if self.attempts is not None else 0
-
-    @property
-    def undecodable(self) -> dict[str, int]:
-        if self.images is None:
-            return {}
-        return {name: n for name, n in self.images.statuses.count(self.images.status).items() if name != "ok"}
-
-    @property
-    def scored(self) -> int:
-        return int((self.images.status == 0).sum()) if self.images is not None else 0
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        """{reason: images}, `no_identity` among them."""
-        if self.verdicts is None:
-            return {}
-        counts = Counter(self.verdicts.reasons.count(self.verdicts.reason[self.verdicts.are("rejected")]))
-        return dict(counts + Counter({"no_identity": len(self.no_identity)}))
-
-
-def read(run: Run, cut: str | None = None) -> Ledger:
+def read_ledger(run: Run, cut: str | None = None) -> Ledger:
     """Everything that the run holds so far.
 
     Raises:
-        NoRun: nothing there, or no cut of that name.
+        RunNotFound: nothing there, or no cut of that name.
         curation.ledger.tables.LedgerError: a table that does not follow the layout.
     """
     manifest = run.manifest()
     if not manifest and not run.glob("candidates/*"):
-        raise NoRun(f"{run.root}: no run there (neither manifest.json nor candidates/)")
+        raise RunNotFound(f"{run.root}: no run there (neither manifest.json nor candidates/)")
     ledger = Ledger(run, manifest, choose_cut(run, manifest, cut))
     content = _json(run, f"cuts/{ledger.cut}/content.json")
     content = {**content, **(content.get("content") or {})}
@@ -121,13 +39,13 @@ def read(run: Run, cut: str | None = None) -> Ledger:
     ledger.snapshot = tables.read_snapshot(run, content.get("snapshot"))
     if ledger.snapshot is not None:
         ledger.images = tables.read_images(run, ledger.snapshot.ids)
-    ledger.verdicts = outcome.read_verdicts(run, ledger.cut)
+    ledger.verdicts = cut_tables.read_verdicts(run, ledger.cut)
     if ledger.verdicts is not None:
         ledger.kept = tables.distinct(ledger.verdicts.ids[ledger.verdicts.are("kept")])
         _read_annotations(ledger, str(content.get("encoder") or ""))
-    ledger.shards = outcome.read_shards(run, ledger.cut)
+    ledger.shards = cut_tables.read_shards(run, ledger.cut)
     ledger.steps = steps_of(ledger)
-    ledger.identities = identities_of(ledger)
+    ledger.equations = equations_of(ledger)
     return ledger
 
 
@@ -136,14 +54,14 @@ def choose_cut(run: Run, manifest: dict[str, Any], name: str | None) -> str:
     there = sorted({path.split("/")[1] for path in run.glob("cuts/*/*")})
     if name is not None:
         if there and name not in there:
-            raise NoRun(f"{run.root}: no cut {name!r}; there are: {', '.join(there)}")
+            raise RunNotFound(f"{run.root}: no cut {name!r}; there are: {', '.join(there)}")
         return name
     own = (manifest.get("recipe") or {}).get("name", "")
     if own in there or not there:
         return own
     if len(there) == 1:
         return there[0]
-    raise NoRun(f"{run.root}: several cuts, choose one with --name: {', '.join(there)}")
+    raise RunNotFound(f"{run.root}: several cuts, choose one with --name: {', '.join(there)}")
 
 
 def _json(run: Run, path: str) -> dict[str, Any]:
@@ -181,7 +99,7 @@ def _read_annotations(ledger: Ledger, encoder: str) -> None:
     folder = folder or (folders[0] if len(folders) == 1 else None)
     if folder is None:
         return
-    ledger.annotations = outcome.read_annotations(ledger.run, folder)
+    ledger.annotations = cut_tables.read_annotations(ledger.run, folder)
     if "none" in (identity.get("name", "none"), encoder) or ledger.annotations is None:
         return  # without an encoder nobody has an identity, and nobody is rejected for it
     without = ledger.annotations.ids[ledger.annotations.never_with]
