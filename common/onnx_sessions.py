@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.filters.base import FilterBroken
+from common.errors import UserError
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
 
-class DeviceError(FilterBroken):
+class DeviceError(UserError, RuntimeError):
     """The device that was asked for cannot be used; the message says what to install or change."""
 
 
@@ -56,7 +56,8 @@ def session(model: str | Path | bytes, device: str = "cpu") -> onnxruntime.Infer
     made = onnxruntime.InferenceSession(source, options, providers=providers)
     if device == "gpu" and made.get_providers()[0] != "CUDAExecutionProvider":
         raise DeviceError(
-            "a GPU was asked for, but onnxruntime could not start CUDA here: check driver and CUDA libraries"
+            "a GPU was asked for, but onnxruntime could not start CUDA here: check driver and CUDA libraries, or set "
+            "device to cpu"
         )
     return made
 

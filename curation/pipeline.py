@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.exceptions import RayTaskError
 
+from common.onnx_sessions import DeviceError
 from common.packages import PackageError
 from common.progress import console, say
 from common.ray_runtime import connected
@@ -33,7 +34,7 @@ from curation.sources.top_k import select
 
 STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
 # what a person can mend: shown as one message, without a traceback
-EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged, FilterBroken, IdsClash)
+EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged, FilterBroken, IdsClash, DeviceError)
 
 
 class Curation:

@@ -17,12 +17,13 @@ import pyarrow as pa
 from common.decode import decode
 from common.progress import Steps, say
 from common.ray_runtime import tasks
-from curation.annotation.encoder import IdentityEncoder, build_encoder
+from curation.annotation.encoder import build_encoder
 from curation.cutting.cut import verdicts
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.units import UnitScores, read_image, read_scores, score_file, units_of
+from model.conditioning.identity import IdentityEncoder
 
 ANNOTATION = pa.schema(
     {

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from common.decode import Picture
 from curation.filters.base import Filter, flattened, missing, passed
-from curation.recipe.recipe import FACE_FLOOR, FacesThresholds
-from model.conditioning.detectors.centerface import CenterFace
-from model.conditioning.detectors.yolov5face import YoloFace
+from curation.recipe.recipe import FacesThresholds
+from model.conditioning.detectors.detect import Detector, detect_faces, open_detector
 
-MAX_CANDIDATES = 1000  # of an image, the best ones, before NMS
 FACE = pa.struct(
     [
         pa.field("box", pa.list_(pa.float32(), 4)),
@@ -49,45 +46,23 @@ class Faces(Filter):
         return {**described, "settings": {**settings, "detector": self.detector}}
 
     @cached_property
-    def model(self) -> YoloFace | CenterFace:
-        kind = {"yolov5-face": YoloFace, "centerface": CenterFace}[self.detector]
-        return kind(self.weights["detector"], self.settings.input_side, self.run_on)
+    def model(self) -> Detector:
+        return open_detector(self.detector, self.weights["detector"], self.settings.input_side, self.run_on)
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
-        views = [picture.view(self.settings.input_side) for picture in pictures]
-        found = self.model(views, FACE_FLOOR) if views else []
+        found = detect_faces(self.model, pictures, self.settings.nms_iou) if pictures else []
         rows = [
-            self._evidence(boxes, scores, points, picture, view)
-            for (boxes, scores, points), picture, view in zip(found, pictures, views, strict=True)
+            [
+                {"box": box.tolist(), "score": float(score), "landmarks": landmarks.tolist()}
+                for box, score, landmarks in zip(*faces, strict=True)
+            ]
+            for faces in found
         ]
         return pa.table({"boxes": pa.array(rows, pa.list_(FACE))})
 
     def verdict(self, evidence: pa.Table, thresholds: FacesThresholds) -> np.ndarray:
         rows, _ = prominent(evidence, thresholds, self.detector)
         return passed(np.bincount(rows, minlength=len(evidence)) == thresholds.count, missing(evidence, "boxes"))
-
-    def _evidence(
-        self, boxes: np.ndarray, scores: np.ndarray, points: np.ndarray, picture: Picture, view: np.ndarray
-    ) -> list[dict[str, Any]]:
-        """Best score first, in upright full-size pixels, boxes cut at the image's edge (points are not)."""
-        kept = suppress(boxes, scores, self.settings.nms_iou)
-        scale = np.array([picture.width / view.shape[1], picture.height / view.shape[0]])
-        boxes = np.clip(boxes[kept] * np.tile(scale, 2), 0, [picture.width, picture.height] * 2).astype(np.float32)
-        points = (points[kept] * np.tile(scale, 5)).astype(np.float32)
-        return [
-            {"box": box.tolist(), "score": float(score), "landmarks": landmarks.tolist()}
-            for box, score, landmarks in zip(boxes, scores[kept], points, strict=True)
-        ]
-
-
-def suppress(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
-    """Greedy non-maximum suppression: indices of what stays, best score first, ties by box."""
-    order = np.lexsort((*boxes.T[::-1], -scores))[:MAX_CANDIDATES]
-    if not len(order):
-        return order
-    corners = boxes[order].astype(np.float64)
-    sizes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    return order[np.asarray(cv2.dnn.NMSBoxes(sizes.tolist(), scores[order].tolist(), 0.0, iou)).reshape(-1)]
 
 
 def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: str) -> tuple[np.ndarray, np.ndarray]:

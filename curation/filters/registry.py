@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from common.decode import ImageLimits
-from common.weights import WEIGHTS, RefusedError, Resolved, WeightError, resolve, resolve_file
+from common.weights import resolve
 from curation.filters.anime import Anime
 from curation.filters.base import Filter
 from curation.filters.faces import Faces
 from curation.filters.grayscale import Grayscale
 from curation.filters.text import Text
 from curation.recipe.recipe import PAPER_ORDER, FacesSettings, Recipe
+from model.conditioning.detectors.detect import choose_detector
 
 
 def build(recipe: Recipe, device: str = "cpu") -> dict[str, Filter]:
@@ -42,20 +43,6 @@ def build_faces(settings: FacesSettings, limits: ImageLimits, folder: str | None
     Raises:
         WeightError: the detector's file, and its stand-in's, is missing or is not the pinned one.
     """
-    detector, file = _face_detector(settings, folder)
+    detector, file = choose_detector(settings.model, settings.stand_in, folder, settings.file)
     files, hashes = {"detector": file.path}, {"detector": file.sha256}
     return Faces(settings, limits, files, hashes, device=device, detector=detector)
-
-
-def _face_detector(settings: FacesSettings, folder: str | None) -> tuple[str, Resolved]:
-    """Which detector runs, and its file: the one asked for, or the stand-in where that one cannot be had."""
-    if settings.file:
-        return settings.model, resolve_file(settings.file, WEIGHTS[settings.model].licence)
-    try:
-        return settings.model, resolve(settings.model, folder)
-    except RefusedError:
-        raise
-    except WeightError:
-        if settings.stand_in is None or settings.stand_in == settings.model:
-            raise
-        return settings.stand_in, resolve(settings.stand_in, folder)

@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from common.decode import ImageLimits
 from common.packages import cache_dir
+from model.conditioning.detectors import FACE_FLOOR, INPUT_SIDE, NMS_IOU, DetectorName
 
 PAPER_ORDER = ("grayscale", "text", "faces", "anime")
-TEXT_FLOOR, FACE_FLOOR = 0.3, 0.1  # evidence below these confidences is not stored
+TEXT_FLOOR = 0.3  # evidence below this confidence is not stored; FACE_FLOOR is the same for faces
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -93,11 +94,11 @@ class TextSettings(Section):
 
 
 class FacesSettings(Section):
-    model: Literal["yolov5-face", "centerface"] = "yolov5-face"
+    model: DetectorName = "yolov5-face"
     stand_in: Literal["centerface"] | None = Field(None, description="used, and said so, where the model cannot be had")
     file: str | None = Field(None, description="your own yolov5-face export, taken instead of the pinned file")
-    input_side: int = Field(640, ge=64, multiple_of=32)
-    nms_iou: float = Field(0.5, gt=0, lt=1)
+    input_side: int = Field(INPUT_SIDE, ge=64, multiple_of=32)
+    nms_iou: float = Field(NMS_IOU, gt=0, lt=1)
 
 
 class AnimeSettings(Section):
@@ -126,7 +127,7 @@ class TextThresholds(Section):
 
 
 class FacesThresholds(Section):
-    min_confidence: dict[Literal["yolov5-face", "centerface"], Annotated[float, Field(ge=FACE_FLOOR, le=1)]] = Field(
+    min_confidence: dict[DetectorName, Annotated[float, Field(ge=FACE_FLOOR, le=1)]] = Field(
         {"yolov5-face": 0.5, "centerface": 0.5}, description="a number means another thing for each detector"
     )
     min_relative_area: Share = Field(0.12, description="faces smaller than this share of the largest do not count")

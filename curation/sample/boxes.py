@@ -74,9 +74,9 @@ def main() -> None:
     from rich.progress import track
 
     from common.weights import resolve
-    from curation.filters.faces import suppress
     from curation.sample.photos import photos
     from model.conditioning.detectors.centerface import CenterFace
+    from model.conditioning.detectors.detections import suppress
 
     detector = CenterFace(resolve("centerface").path, LONG_SIDE, "cpu")
     boxes = {}

@@ -21,7 +21,7 @@ import pyarrow as pa
 import ray
 
 from common.decode import Picture, Undecodable, decode
-from common.onnx_sessions import can_use_gpus
+from common.onnx_sessions import DeviceError, can_use_gpus
 from common.progress import Steps, say
 from common.ray_runtime import stage, tasks, worker_count
 from curation.cutting.judge import Evidence, judge
@@ -228,11 +228,11 @@ def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table
     """Score a batch; where that raises, one by one, so that only the guilty image gets an error.
 
     Raises:
-        FilterBroken: the filter cannot run here; also where it fails on every one of several images.
+        FilterBroken, DeviceError: the filter cannot run here; also where it fails on every one of several images.
     """
     try:
         return item.score(pictures, needed), [None] * len(pictures)
-    except FilterBroken:
+    except (FilterBroken, DeviceError):
         raise
     except Exception as error:  # noqa: BLE001  whatever a model chokes on becomes that image's row
         if len(pictures) == 1:

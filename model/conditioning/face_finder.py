@@ -1,26 +1,27 @@
-"""Faces of a whole photo: the curation's detector and identity encoder, as generation and evaluation need them."""
+"""Finds the faces of whole photos, and embeds one: a detector and an identity encoder behind one object."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from common.decode import ImageLimits, Picture
-from curation.annotation.encoder import encoder
-from curation.filters.registry import build_faces
-from curation.recipe.recipe import FACE_FLOOR, FacesSettings
+from common.decode import Picture
+from model.conditioning.detectors import FACE_FLOOR, INPUT_SIDE, NMS_IOU, DetectorName
+from model.conditioning.detectors.detect import Detector, choose_detector, detect_faces, open_detector
 from model.conditioning.faces import Face, NoFaceError
-from model.conditioning.identity import IdentityEncoder
+from model.conditioning.identity import ChannelOrder, EncoderName, IdentityEncoder, open_encoder
 
 
 class FaceFinder:
     """Finds the faces of a photo and, if asked, embeds one of them.
 
-    `detector`: "yolov5-face", in whose place CenterFace stands where it cannot be had, or "centerface"; `identity`:
+    `detector`: "yolov5-face", which CenterFace replaces where its file cannot be had, or "centerface"; `identity`:
     the encoder of `embed`, None for none; `weights`: a folder of model files, looked in first; `channel_order`:
-    ArcFace's; `min_confidence`: faces that the detector is less sure of are left out; `device`: where both run, but dlib.
+    ArcFace's; `min_confidence`: faces that the detector is less sure of are left out; `device`: where both run (dlib
+    always runs on the CPU).
 
     Raises:
         WeightError: a model file is missing, with where to get it.
@@ -29,21 +30,26 @@ class FaceFinder:
 
     def __init__(
         self,
-        detector: Literal["yolov5-face", "centerface"] = "yolov5-face",
-        identity: Literal["dlib", "arcface"] | None = "dlib",
+        detector: DetectorName = "yolov5-face",
+        identity: EncoderName | None = "dlib",
         weights: str | None = None,
-        channel_order: Literal["bgr", "rgb"] = "bgr",
+        channel_order: ChannelOrder = "bgr",
         min_confidence: float = 0.5,
         device: Literal["cpu", "gpu"] = "cpu",
     ):
         if not FACE_FLOOR <= min_confidence <= 1:
             raise ValueError(f"min_confidence is {min_confidence}: take {FACE_FLOOR} to 1")
-        settings = FacesSettings(model=detector, stand_in="centerface")
-        self._faces = build_faces(settings, ImageLimits(), weights, device)
+        # which detector runs: the one that was asked for, or its stand-in
+        self.detector, self._file = choose_detector(detector, "centerface", weights)
         self.encoder: IdentityEncoder | None = None
         if identity:
-            self.encoder = encoder(identity, channel_order, weights, device)
+            self.encoder = open_encoder(identity, channel_order, weights, device)
         self.min_confidence = min_confidence
+        self.device = device
+
+    @cached_property
+    def _model(self) -> Detector:
+        return open_detector(self.detector, self._file.path, INPUT_SIDE, self.device)
 
     def __call__(self, rgb: np.ndarray) -> list[Face]:
         """The faces of an upright photo, uint8 (h, w, 3), best score first, without identities.
@@ -54,18 +60,18 @@ class FaceFinder:
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ValueError(f"expected a uint8 RGB photo (h, w, 3), got {rgb.dtype} {rgb.shape}")
         height, width = rgb.shape[:2]
-        (found,) = self._faces.score([Picture(rgb, width, height, 1, "")], {})["boxes"].to_pylist()
+        (found,) = detect_faces(self._model, [Picture(rgb, width, height, 1, "")], NMS_IOU)
         return [
-            Face(face["box"], np.reshape(face["landmarks"], (5, 2)), face["score"])
-            for face in found
-            if face["score"] >= self.min_confidence
+            Face(box, landmarks.reshape(5, 2), score)
+            for box, score, landmarks in zip(found.boxes, found.scores.tolist(), found.landmarks, strict=True)
+            if score >= self.min_confidence
         ]
 
     def embed(self, rgb: np.ndarray, face: Face) -> Face:
         """The face with its identity. `rgb`: the photo that it was found in.
 
         Raises:
-            NoFaceError: too small, or its points lie in one place: nothing to embed.
+            NoFaceError: the face cannot be embedded: it is too small, or its points lie in one place.
             ValueError: this finder was made without an identity encoder.
         """
         if self.encoder is None:
@@ -78,18 +84,14 @@ class FaceFinder:
             )
         return replace(face, identity=vector)
 
-    @property
-    def detector(self) -> str:
-        """Which detector runs: the one that was asked for, or its stand-in."""
-        return self._faces.detector
-
     def describe(self) -> dict[str, Any]:
-        """What faces and identities depend on, for provenance: names, channel order, sha256 of every model file."""
+        """What faces and identities depend on, as JSON types: names, settings, sha256 of every model file."""
         return {
             "detector": {
                 "name": self.detector,
-                "fingerprint": self._faces.fingerprint,
-                "weights": dict(self._faces.weight_hashes),
+                "weights": {"detector": self._file.sha256},
+                "input_side": INPUT_SIDE,
+                "nms_iou": NMS_IOU,
                 "min_confidence": self.min_confidence,
             },
             "identity": self.encoder.describe() if self.encoder else None,

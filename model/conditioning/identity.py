@@ -1,56 +1,37 @@
-"""Identity encoders behind one interface: a face in a photo -> a unit vector, or None.
+"""Identity encoders: a face in a photo becomes a unit vector, or None.
 
 `Dlib` is the default: its 128-d network is in the public domain. `ArcFace` is insightface's 512-d buffalo_l
-recogniser, whose weights are for non-commercial research only: bring the file yourself. It expects BGR; the
-authors of Face-MakeUp fed it RGB in places, so the channel order is a setting and part of the fingerprint.
+recogniser, whose weights are for non-commercial research only: the user brings the file. It expects BGR; the
+authors of Face-MakeUp gave it RGB in places, so the channel order is a setting and part of the fingerprint.
 """
 
 from __future__ import annotations
 
 import abc
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from common.hashing import canonical_json, sha256_of_bytes
+from common.onnx_sessions import session
+from common.weights import resolve, sha256_of
 from model.conditioning.faces import align
 
+EncoderName = Literal["dlib", "arcface"]
 ChannelOrder = Literal["bgr", "rgb"]
 
 
-class DeviceError(RuntimeError):
-    """The device that was asked for cannot be used; the message says what to install or change."""
+class IdentityEncoder(abc.ABC):
+    """Turns a face into an L2-normalised float32 (D,). Its model is loaded at the first face.
 
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model file that is there.
+    `weights`: the model files, by role; `channel_order`: that of the network's input.
 
     Raises:
-        FileNotFoundError: it is not.
-    """
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: no such model file; put it there, or name the right path")
-
-    @property
-    def sha256(self) -> str:
-        status = self.path.stat()
-        return _hash(str(self.path), status.st_size, status.st_mtime_ns)
-
-
-class IdentityEncoder(abc.ABC):
-    """Turns a face into an L2-normalised float32 (D,). Cheap to make: its model is loaded at the first face.
-
-    `weights`: the model files, by role; `channel_order`: what the network is fed.
+        FileNotFoundError: a model file is not there.
+        ValueError: an unknown channel order.
     """
 
     name: ClassVar[str]
@@ -59,27 +40,32 @@ class IdentityEncoder(abc.ABC):
     def __init__(self, weights: Mapping[str, str | Path], channel_order: ChannelOrder):
         if channel_order not in get_args(ChannelOrder):
             raise ValueError(f"channel_order is {channel_order!r}; choose one of {', '.join(get_args(ChannelOrder))}")
-        self.weights = {role: ModelFile(Path(path)) for role, path in weights.items()}
+        self.weights = {role: Path(path) for role, path in weights.items()}
+        for path in self.weights.values():
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no such model file; put it there, or name the right path")
         self.channel_order = channel_order
 
     def describe(self) -> dict[str, Any]:
-        """Everything that a vector depends on besides the photo."""
+        """Everything that a vector depends on besides the photo, as JSON types."""
         return {
             "encoder": self.name,
             "dimension": self.dimension,
             "channel_order": self.channel_order,
-            "weights": {role: file.sha256 for role, file in sorted(self.weights.items())},
+            "weights": {role: sha256_of(path) for role, path in sorted(self.weights.items())},
         }
 
     @property
     def fingerprint(self) -> str:
         """The name, and 12 hex digits that change with anything in `describe`."""
-        described = json.dumps(self.describe(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return f"{self.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+        return f"{self.name}-{sha256_of_bytes(canonical_json(self.describe()).encode())[:12]}"
 
     @abc.abstractmethod
     def embed(self, rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        """`rgb`: uint8 (h, w, 3); `box`: (4,), `landmarks`: (5, 2), in its pixels. None: there is no face to embed."""
+        """The identity of one face, float32 (D,); None where there is no face to embed.
+
+        `rgb`: uint8 (h, w, 3); `box`: (4,), `landmarks`: (5, 2), in its pixels.
+        """
 
 
 class Dlib(IdentityEncoder):
@@ -101,8 +87,8 @@ class Dlib(IdentityEncoder):
 
         return (
             dlib,
-            dlib.shape_predictor(str(self.weights["landmarks"].path)),
-            dlib.face_recognition_model_v1(str(self.weights["network"].path)),
+            dlib.shape_predictor(str(self.weights["landmarks"])),
+            dlib.face_recognition_model_v1(str(self.weights["network"])),
         )
 
     def embed(self, rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
@@ -121,8 +107,7 @@ class Dlib(IdentityEncoder):
 class ArcFace(IdentityEncoder):
     """buffalo_l's w600k_r50.onnx, or a network of its signature, on the 112-pixel face aligned by the five points.
 
-    `device`: "cpu" or "gpu"; `threads`: onnxruntime's, in one operator. With one thread the last bit of a vector does
-    not depend on the machine's load.
+    `device`: "cpu" or "gpu". It runs on one thread: the last bit of a vector does not depend on the machine's load.
     """
 
     name = "arcface"
@@ -131,30 +116,24 @@ class ArcFace(IdentityEncoder):
     # 1 was cv2.estimateAffinePartial2D with LMEDS, which follows the best points; insightface fits all five
     ALIGNMENT = "least-squares-2"
 
-    def __init__(
-        self,
-        path: str | Path,
-        channel_order: ChannelOrder = "bgr",
-        device: Literal["cpu", "gpu"] = "cpu",
-        threads: int = 1,
-    ):
+    def __init__(self, path: str | Path, channel_order: ChannelOrder = "bgr", device: Literal["cpu", "gpu"] = "cpu"):
         super().__init__({"network": path}, channel_order)
-        self.device, self.threads = device, threads
+        self.device = device
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "alignment": self.ALIGNMENT}
 
     @cached_property
     def _session(self) -> Any:
-        made = _session(self.weights["network"].path, self.device, self.threads)
-        shapes = made.get_inputs()[0].shape, made.get_outputs()[0].shape
+        opened = session(self.weights["network"], self.device)
+        shapes = opened.get_inputs()[0].shape, opened.get_outputs()[0].shape
         expected = (1, 3, self.SIDE, self.SIDE), (1, self.dimension)
         if not all(_agrees(*pair) for pair in zip(shapes, expected, strict=True)):
             raise ValueError(
-                f"{self.weights['network'].path} maps {shapes[0]} to {shapes[1]}: no ArcFace network, which maps "
+                f"{self.weights['network']} maps {shapes[0]} to {shapes[1]}: no ArcFace network, which maps "
                 f"{expected[0]} to {expected[1]}; name insightface's w600k_r50.onnx"
             )
-        return made
+        return opened
 
     def embed(self, rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
         crop = align(rgb, landmarks, self.SIDE)
@@ -167,28 +146,22 @@ class ArcFace(IdentityEncoder):
         return _unit(output[0].astype(np.float32))
 
 
-def _session(path: Path, device: str, threads: int) -> Any:
-    import onnxruntime
+def open_encoder(
+    name: EncoderName,
+    channel_order: ChannelOrder = "bgr",
+    folder: str | None = None,
+    device: Literal["cpu", "gpu"] = "cpu",
+) -> IdentityEncoder:
+    """An encoder by name, with its model files found and checked by hash; `folder`: looked in first.
 
-    cuda = "CUDAExecutionProvider"
-    available = onnxruntime.get_available_providers()
-    if device == "gpu" and cuda not in available:
-        raise DeviceError(
-            f"a GPU was asked for, but this onnxruntime has no CUDA provider (it has {', '.join(available)}): install "
-            "onnxruntime-gpu in place of onnxruntime, or set device to cpu"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    providers = [cuda, "CPUExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
-    made = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    if device == "gpu" and made.get_providers()[0] != cuda:
-        raise DeviceError(
-            "a GPU was asked for, but onnxruntime could not start CUDA here: check driver and CUDA libraries, or set "
-            "device to cpu"
-        )
-    return made
+    `channel_order` and `device` are ArcFace's: dlib takes RGB and runs on the CPU.
+
+    Raises:
+        WeightError: a model file is missing, with where to get it.
+    """
+    if name == "dlib":
+        return Dlib(resolve("dlib-resnet", folder).path, resolve("dlib-5-landmarks", folder).path)
+    return ArcFace(resolve("arcface-w600k-r50", folder).path, channel_order, device)
 
 
 def _agrees(shape: list[int | str | None], expected: tuple[int, ...]) -> bool:
@@ -201,9 +174,3 @@ def _agrees(shape: list[int | str | None], expected: tuple[int, ...]) -> bool:
 def _unit(vector: np.ndarray) -> np.ndarray | None:
     norm = float(np.linalg.norm(vector))
     return vector / np.float32(norm) if np.isfinite(norm) and norm > 1e-6 else None
-
-
-@lru_cache(maxsize=64)
-def _hash(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -130,13 +130,13 @@ def recogniser(recipe: TrainRecipe, rank: int) -> IdentityEncoder | None:
     cause, so its figure tells that a run learns, not how good it is. None, and said, where its files are not to be had.
     """
     from common.weights import WeightError
-    from curation.annotation.encoder import encoder
+    from model.conditioning.identity import open_encoder
 
     if rank or not recipe.seeing.panel:
         return None
     how = load_config(recipe.model).conditions
     try:
-        return encoder(how.identity_encoder, how.channel_order)
+        return open_encoder(how.identity_encoder, how.channel_order)
     except WeightError as error:
         say("train", f"how alike drawn faces are will not be measured: {error}")
         return None

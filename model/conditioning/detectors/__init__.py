@@ -1,0 +1,9 @@
+"""Face detectors as ONNX files. This file has their names and settings; it imports nothing heavy."""
+
+from typing import Literal
+
+DetectorName = Literal["yolov5-face", "centerface"]
+
+FACE_FLOOR = 0.1  # detections below this confidence are not kept
+INPUT_SIDE = 640  # pixels, the longer side of what a detector sees
+NMS_IOU = 0.5  # of two faces that overlap more than this, the less confident one is dropped

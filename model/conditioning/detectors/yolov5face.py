@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from common.onnx_sessions import session, with_free_dimensions
+from model.conditioning.detectors.detections import Detections
 
 # width, height of the three anchors of a cell, in pixels of the input, by stride
 ANCHORS = {
@@ -21,8 +22,6 @@ ANCHORS = {
     32: ((146, 217), (231, 300), (335, 433)),
 }
 GREY = 114
-
-Faces = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes (n, 4) x1 y1 x2 y2, scores (n,), landmarks (n, 10); float32
 
 
 class YoloFace:
@@ -35,11 +34,8 @@ class YoloFace:
         self.input = self.session.get_inputs()[0].name
         self.batched = device != "cpu"
 
-    def __call__(self, images: Sequence[np.ndarray], floor: float) -> list[Faces]:
-        """Candidates (before NMS) with a score above `floor` in each uint8 RGB image, in pixels of that image.
-
-        Points: left eye, right eye, nose, left and right corner of the mouth, as seen.
-        """
+    def __call__(self, images: Sequence[np.ndarray], floor: float) -> list[Detections]:
+        """Candidates (before NMS) with a score above `floor` in each uint8 RGB image, in pixels of that image."""
         boxed = [letterbox(image, self.side) for image in images]
         step = len(images) if self.batched else 1
         rows: list[np.ndarray] = []
@@ -79,10 +75,10 @@ def letterbox(rgb: np.ndarray, side: int) -> tuple[np.ndarray, tuple[float, floa
     return square, (new_width / width, new_height / height), (left, top)
 
 
-def _unboxed(found: np.ndarray, scale: tuple[float, float], corner: tuple[int, int]) -> Faces:
+def _unboxed(found: np.ndarray, scale: tuple[float, float], corner: tuple[int, int]) -> Detections:
     points = found[:, :14].reshape(-1, 7, 2)
     points = ((points - corner) / scale).astype(np.float32).reshape(-1, 14)
-    return points[:, :4], found[:, 14], points[:, 4:]
+    return Detections(points[:, :4], found[:, 14], points[:, 4:])
 
 
 def decode(outputs: Sequence[np.ndarray], floor: float) -> list[np.ndarray]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
 
 from common.decode import decode
-from common.weights import ENVIRONMENT, WeightError
-from curation.annotation.encoder import build_encoder, encoder
+from curation.annotation.encoder import build_encoder
 from curation.filters.registry import build
 from curation.recipe import recipe as recipes
 from model.conditioning.faces import align, template
@@ -66,17 +63,6 @@ def test_alignment_puts_the_points_on_the_template(people):
 def test_runs_of_before_find_their_dlib_vectors():
     """The fingerprint names a run's folder of annotations: it is for ever."""
     assert build_encoder(recipes.load("curation/recipe/sample.yaml")).fingerprint == "dlib-19e8b4af76fd"
-
-
-def test_arcface_is_brought_by_the_user(tmp_path, monkeypatch):
-    monkeypatch.delenv(ENVIRONMENT, raising=False)
-    monkeypatch.setenv("FACEMAKEUP_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(WeightError, match=r"(?s)w600k_r50\.onnx .*remedy: put w600k_r50\.onnx into"):
-        encoder("arcface", folder=str(tmp_path))
-    (tmp_path / "w600k_r50.onnx").write_bytes(b"a network")
-    made = encoder("arcface", "rgb", folder=str(tmp_path))
-    assert made.channel_order == "rgb"
-    assert made.weights["network"].sha256 == hashlib.sha256(b"a network").hexdigest()
 
 
 def test_a_recipe_may_want_no_identity():

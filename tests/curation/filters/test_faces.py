@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from common.weights import RefusedError, WeightError, resolve
-from curation.filters import registry as filters_module
 from curation.filters.base import FAIL, PASS, UNKNOWN
-from curation.filters.faces import FACE, MAX_CANDIDATES, Faces, prominent, suppress
+from curation.filters.faces import FACE, Faces, prominent
 from curation.filters.registry import build
-from curation.recipe.recipe import FACE_FLOOR, FacesThresholds
-from model.conditioning.detectors.yolov5face import ANCHORS, YoloFace, decode, letterbox
+from curation.recipe.recipe import FacesThresholds
+from model.conditioning.detectors import FACE_FLOOR, detect
+from model.conditioning.detectors.yolov5face import ANCHORS
 
 # The astronaut's face: box and points in pixels, by the first digits of the detector file's hash. Of another file
 # (an export of your own) only what holds for any detector is tested.
@@ -94,24 +94,6 @@ def test_runs_on_one_thread(detector):
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
-def test_a_batch_gives_what_singles_give(photo, yolov5_face):
-    model = YoloFace(yolov5_face.path, 640, "cpu")
-    images = [photo(name).view(640) for name in ("astronaut", "six", "cat")]
-    alone = model(images, FACE_FLOOR)
-    model.batched = True  # what a GPU does
-    for found, expected in zip(model(images, FACE_FLOOR), alone, strict=True):
-        for one, other in zip(found, expected, strict=True):
-            assert np.array_equal(one, other)
-
-
-def test_the_file_with_its_batch_of_one_gives_the_same(photo, yolov5_face):
-    square, _, _ = letterbox(photo("six").view(640), 640)
-    untouched = onnxruntime.InferenceSession(str(yolov5_face.path)).run(None, {"data": square[None]})
-    freed = YoloFace(yolov5_face.path, 640, "cpu").session.run(None, {"data": square[None]})
-    for one, other in zip(untouched, freed, strict=True):
-        assert one == pytest.approx(other, abs=1e-4)
-
-
 def concatenated(path, folder):
     """The same network with the other output layout: one (1, N, 16), decoded inside the graph."""
     model = onnx.load(str(path))
@@ -183,35 +165,6 @@ def test_both_layouts_of_the_export_give_the_same_faces(photo, make, yolov5_face
     assert joined.fingerprint != raw.fingerprint
 
 
-def test_other_outputs_are_refused():
-    with pytest.raises(ValueError, match=r"not a yolov5-face model.*\(1, 4, 85\)"):
-        decode([np.zeros((1, 4, 85), np.float32)], 0.1)
-
-
-def test_letterbox_is_centred_and_grey():
-    square, scale, corner = letterbox(np.full((100, 200, 3), 255, np.uint8), 64)
-    assert square.shape == (3, 64, 64) and scale == (0.32, 0.32) and corner == (0, 16)
-    assert square[:, 16:48] == pytest.approx(1) and square[:, :16] == pytest.approx(114 / 255)
-
-
-def test_suppression_keeps_the_best_and_ties_do_not_depend_on_order():
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [0, 1, 10, 11]], np.float32)
-    scores = np.array([0.5, 0.9, 0.5, 0.5], np.float32)
-    assert suppress(boxes, scores, 0.5).tolist() == [1, 2]
-    shuffled = [2, 3, 0, 1]
-    again = suppress(boxes[shuffled], scores[shuffled], 0.95)
-    assert boxes[shuffled][again].tolist() == boxes[suppress(boxes, scores, 0.95)].tolist()
-    assert suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).tolist() == []
-
-
-def test_of_too_many_candidates_the_best_are_looked_at():
-    corner = np.arange(MAX_CANDIDATES + 50, dtype=np.float32) * 20
-    boxes = np.stack([corner, corner, corner + 10, corner + 10], axis=1)
-    scores = np.linspace(0.1, 0.9, len(boxes), dtype=np.float32)
-    kept = suppress(boxes, scores, 0.5)
-    assert len(kept) == MAX_CANDIDATES and kept[0] == len(boxes) - 1 and kept.min() == 50
-
-
 # -- which faces count -----------------------------------------------------------------------------------------
 
 
@@ -265,7 +218,7 @@ def without_yolov5_face(name: str, folder: str | None = None):
 
 
 def test_the_stand_in_takes_its_place_and_says_so(monkeypatch, make, make_recipe):
-    monkeypatch.setattr(filters_module, "resolve", without_yolov5_face)
+    monkeypatch.setattr(detect, "resolve", without_yolov5_face)
     stood_in = build(make_recipe({"faces": {"stand_in": "centerface"}}))["faces"]
     assert stood_in.detector == "centerface"
     assert stood_in.fingerprint == make("faces", model="centerface").fingerprint

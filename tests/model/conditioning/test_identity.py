@@ -10,8 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from common.onnx_sessions import DeviceError
+from common.weights import ENVIRONMENT, WeightError
 from model.conditioning.faces import align, template
-from model.conditioning.identity import ArcFace, DeviceError, Dlib
+from model.conditioning.identity import ArcFace, Dlib, open_encoder
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 512)).astype(np.float32)
 LANDMARKS = template(112) * 2 + np.float32([30, 20])
@@ -52,7 +54,7 @@ def test_a_vector_is_float32_of_length_one_and_always_the_same(network, photo):
     vector = encoder.embed(photo, BOX, LANDMARKS)
     assert vector.shape == (encoder.dimension,) == (512,) and vector.dtype == np.float32
     assert abs(float(np.linalg.norm(vector)) - 1) < 1e-5
-    assert (ArcFace(network, threads=2).embed(photo, BOX, LANDMARKS) == vector).all()
+    assert (ArcFace(network).embed(photo, BOX, LANDMARKS) == vector).all()
 
 
 def test_bgr_means_that_the_network_sees_red_first(network, photo):
@@ -98,10 +100,10 @@ def test_the_fingerprint_changes_with_the_file_the_channel_order_and_the_alignme
     assert len(fingerprints) == 4 and all(name.startswith("arcface-") for name in fingerprints)
 
 
-def test_the_fingerprint_does_not_change_with_the_place_or_the_threads(network, tmp_path):
+def test_the_fingerprint_does_not_change_with_the_place(network, tmp_path):
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(network.read_bytes())
-    assert ArcFace(copy, threads=2).fingerprint == ArcFace(network).fingerprint
+    assert ArcFace(copy).fingerprint == ArcFace(network).fingerprint
 
 
 def test_a_file_that_is_written_again_has_another_hash(tmp_path):
@@ -139,3 +141,14 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_not_a_slow_cpu(network, p
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(DeviceError, match="install onnxruntime-gpu"):
         ArcFace(network, device="gpu").embed(photo, BOX, LANDMARKS)
+
+
+def test_arcface_is_brought_by_the_user(tmp_path, monkeypatch):
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setenv("FACEMAKEUP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(WeightError, match=r"(?s)w600k_r50\.onnx .*remedy: put w600k_r50\.onnx into"):
+        open_encoder("arcface", folder=str(tmp_path))
+    (tmp_path / "w600k_r50.onnx").write_bytes(b"a network")
+    made = open_encoder("arcface", "rgb", folder=str(tmp_path))
+    assert made.channel_order == "rgb"
+    assert made.describe()["weights"]["network"] == hashlib.sha256(b"a network").hexdigest()
