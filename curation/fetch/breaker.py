@@ -7,8 +7,8 @@ from typing import Any
 
 from curation.fetch.part import LOCAL
 from curation.recipe.recipe import Fetch
+from curation.run_directory.attempts import LOST
 
-LOST = "lost_by_downloader"
 CAUSES = {
     "dns": (
         "names do not resolve here: no DNS server, or one that cannot take the load",

@@ -25,7 +25,9 @@ import pyarrow.parquet as pq
 from common.http.addresses import AddressBook, FetchFailure
 from common.http.client import Attempt, SafeOpener, installed, request_url
 from curation.recipe.recipe import Fetch
+from curation.run_directory.attempts import LOST, part_name, unit_name
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import ATTEMPT
 
 HEALS = frozenset(
     "timeout deadline truncated_body connection dns unreachable lost_by_downloader "
@@ -34,31 +36,6 @@ HEALS = frozenset(
 LOCAL = frozenset({"dns", "unreachable", "tls"})  # more often this side's network than the web's
 OPT_OUT = "X-Robots-Tag"  # what img2dataset's message names
 WORK = "work/fetch"  # of a local run: downloads in the making, emptied when a fetch starts
-
-ATTEMPTS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("url", pa.string()),
-        ("round", pa.int32()),
-        ("part", pa.int32()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        ("detail", pa.string()),
-        ("http_status", pa.int32()),
-        ("final_url", pa.string()),
-        ("bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("seconds", pa.float32()),
-        ("key", pa.string()),
-        ("offset", pa.int64()),
-        ("size", pa.int64()),
-    ]
-)
-
-
-def part_name(round_number: int, part: int) -> str:
-    """Path of a part in the run, without its ending."""
-    return f"fetched/{round_number:02d}/{part:05d}"
 
 
 def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch) -> dict[str, Any]:
@@ -70,7 +47,7 @@ def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, st
     name = part_name(round_number, part)
     if run.exists(f"{name}.parquet"):  # a task that Ray tries again though it was through
         return summary(run.read_table(f"{name}.parquet"))
-    with _work_folder(run, f"{round_number:02d}-{part:05d}-") as folder:
+    with _work_folder(run, f"{unit_name(round_number, part)}-") as folder:
         sendable, rows = _sendable(items)
         opener = SafeOpener(
             AddressBook(settings.resolve, settings.allow_networks), settings.deadline, settings.max_bytes
@@ -79,7 +56,7 @@ def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, st
         downloaded, members = _read_back(folder, part)
         for identifier, _ in sendable:
             row = _row(downloaded.get(identifier), opener.records.get(identifier), members)
-            if row["error"] == "lost_by_downloader":
+            if row["error"] == LOST:
                 row["detail"] = log[-300:] or None
             rows[identifier] = row
         table = _table(rows, items, round_number, part)
@@ -93,7 +70,7 @@ def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, st
 
 def lost_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], why: str) -> dict[str, Any]:
     """Commit a part whose task failed as a whole: every id is `lost_by_downloader`."""
-    rows = {identifier: {"error": "lost_by_downloader", "detail": why[-300:]} for identifier, _ in items}
+    rows = {identifier: {"error": LOST, "detail": why[-300:]} for identifier, _ in items}
     table = _table(rows, items, round_number, part)
     run.write_table(f"{part_name(round_number, part)}.parquet", table)
     return summary(table)
@@ -107,7 +84,7 @@ def summary(table: pa.Table) -> dict[str, Any]:
     for identifier, url, error, detail in zip(*columns, strict=True):
         if error is not None:
             failures[identifier] = error
-            if error in LOCAL or error == "lost_by_downloader":
+            if error in LOCAL or error == LOST:
                 examples.setdefault(_host(url), f"{error}: {detail}" if detail else error)
     counts = Counter(error or "success" for error in table["error"].to_pylist())
     size = sum(table["size"].drop_null().to_pylist())
@@ -225,13 +202,13 @@ def _row(
         return row
     message = (downloaded or {}).get("error_message")
     if downloaded is None:
-        row["error"] = "lost_by_downloader"
+        row["error"] = LOST
     elif message:
         row |= {"error": "opt_out" if OPT_OUT in message else "other", "detail": message[:300]}
     else:
         offset, size, digest = members.get(downloaded["key"], (None, None, None))
         if digest is None or digest != record.sha256:  # what is in the tar is not what came over the network
-            row["error"] = "lost_by_downloader"
+            row["error"] = LOST
         else:
             row |= {"key": downloaded["key"], "offset": offset, "size": size}
     return row
@@ -249,4 +226,4 @@ def _table(rows: dict[str, dict[str, Any]], items: list[tuple[str, str]], round_
         }
         for identifier, url in items
     ]
-    return pa.Table.from_pylist(complete, schema=ATTEMPTS)
+    return pa.Table.from_pylist(complete, schema=ATTEMPT)

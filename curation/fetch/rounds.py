@@ -28,8 +28,9 @@ from common.progress import Steps, say
 from curation.fetch.breaker import Breaker, FetchStopped
 from curation.fetch.part import HEALS, LOCAL, WORK, fetch_part, lost_part
 from curation.recipe.recipe import Fetch, Recipe, RecipeError
+from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import latest_attempts, latest_info, latest_snapshot, write_snapshot
+from curation.run_directory.snapshot import latest_counts, latest_snapshot, write_snapshot
 
 __all__ = ["FetchStopped", "fetch", "latest_snapshot"]
 
@@ -49,7 +50,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False, on_progress: OnProgress
         RecipeError: nothing selected yet, or a resolve map that cannot work. Before any request.
         FetchStopped: local causes fail abnormally; the same command goes on from there.
     """
-    done = latest_info(run)
+    done = latest_counts(run)
     if done and not again:
         say("fetch", f"done before: {done['taken']:,} images; 0 requests")
         return done

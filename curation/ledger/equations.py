@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from curation.ledger.model import Equation, Ledger, StepState
-from curation.ledger.tables import LOST, among, distinct, repeated
+from curation.ledger.tables import among, distinct, repeated
+from curation.run_directory.attempts import LOST
 
 
 def steps_of(ledger: Ledger) -> list[StepState]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from common.errors import UserError
 from curation.ledger import cut_tables, tables
-from curation.ledger.tables import LOST
 from curation.recipe.recipe import Thresholds
+from curation.run_directory.attempts import LOST
 from curation.run_directory.run import Run
 
 

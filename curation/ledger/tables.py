@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from curation.run_directory.run import Run
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")  # the paper's order; caption_box reads the faces
-LOST = "lost_by_downloader"
 HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)"
 
 

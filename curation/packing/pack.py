@@ -31,7 +31,7 @@ from curation.cutting.cut import verdicts
 from curation.filters.base import Filter
 from curation.packing.card import dataset_card
 from curation.recipe.recipe import Recipe
-from curation.run_directory.run import Run, chunks
+from curation.run_directory.run import Run
 from curation.run_directory.units import UnitScores, read_image, units_of
 
 PLAN = pa.schema({"id": pa.string(), "unit": pa.string(), "shard": pa.int32(), "slot": pa.int32()})
@@ -244,7 +244,9 @@ def pack(
     rows = plan.to_pylist()
     by_name = {unit["unit"]: unit for unit in units}
     todo, done = [], 0
-    for number, part in enumerate(chunks(rows, recipe.pack.samples_per_shard)):
+    size = recipe.pack.samples_per_shard
+    for number, start in enumerate(range(0, len(rows), size)):
+        part = rows[start : start + size]
         ids = [row["id"] for row in part]
         key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
         if _stands(run, f"shards/{name}/{number:05d}", key, content_hash):

@@ -7,27 +7,11 @@ from functools import lru_cache
 import pyarrow as pa
 
 from curation.run_directory.run import Run
-
-CANDIDATE = pa.schema(
-    {
-        "id": pa.string(),
-        "url": pa.string(),
-        "faces": pa.list_(pa.struct({"box": pa.list_(pa.int32()), "caption": pa.string(), "source_id": pa.string()})),
-        "laion_caption": pa.string(),
-        "image_caption": pa.string(),
-        "image_short_caption": pa.string(),
-        "in_hq": pa.bool_(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "nsfw": pa.string(),
-        "license": pa.string(),
-        "similarity": pa.float32(),
-        "sample_id": pa.int64(),
-    }
-)
+from curation.run_directory.schemas import CANDIDATE
 
 
 def bucket_of(candidate_id: str, buckets: int) -> int:
+    """Which of `buckets` files an id belongs to: its leading 16 bits, so that the files are in id order."""
     return int(candidate_id[:4], 16) * buckets >> 16
 
 

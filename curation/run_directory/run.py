@@ -17,7 +17,6 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from common.storage import Storage
@@ -38,8 +37,3 @@ class Run(Storage):
         manifest = {**self.manifest(), **entries, "code_version": CODE_VERSION}
         self.write_json("manifest.json", manifest)
         return manifest
-
-
-def chunks(items: list[Any], size: int) -> Iterable[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

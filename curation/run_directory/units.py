@@ -18,20 +18,6 @@ from curation.filters.base import Filter
 from curation.run_directory.candidates import read_candidates
 from curation.run_directory.run import Run
 
-IMAGES = pa.schema(
-    {
-        "id": pa.string(),
-        "status": pa.string(),
-        "detail": pa.string(),
-        "format": pa.string(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "exif_orientation": pa.int32(),
-        "sha256": pa.string(),
-        "phash": pa.string(),
-    }
-)
-
 ALIGNED = {"ids": "id", "offsets": "offset", "sizes": "size", "hashes": "sha256"}
 
 

@@ -29,7 +29,8 @@ from curation.filters.base import Filter, FilterBroken
 from curation.filters.registry import build
 from curation.recipe.recipe import PAPER_ORDER, Recipe, Thresholds
 from curation.run_directory.run import Run
-from curation.run_directory.units import IMAGES, UnitScores, audit_key, audit_limit, read_image, score_file, units_of
+from curation.run_directory.schemas import IMAGES
+from curation.run_directory.units import UnitScores, audit_key, audit_limit, read_image, score_file, units_of
 from curation.scoring.order import Costs, cheapest_order
 
 SEVERAL = 4  # images of a batch that do not all fail for reasons of their own

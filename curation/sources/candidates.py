@@ -22,8 +22,9 @@ import ray
 
 from common.progress import Steps
 from curation.recipe.recipe import Recipe, RecipeError
-from curation.run_directory.candidates import CANDIDATE, bucket_of
+from curation.run_directory.candidates import bucket_of
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import UNRANKED_CANDIDATE
 from curation.sources.urls import database
 
 STAGE = "work/sources"
@@ -264,7 +265,7 @@ def _merge_bucket(bucket: int, run: Run, has_hq: bool) -> dict[str, int]:
     ).fetchone()
     if clash:
         raise IdsClash(f"two URLs share the id {clash[0]}: {clash[1]} and {clash[2]}; drop one from the source")
-    merged = connection.execute(MERGE_SQL.format(has_hq=str(has_hq).lower())).to_arrow_table().cast(CANDIDATE)
+    merged = connection.execute(MERGE_SQL.format(has_hq=str(has_hq).lower())).to_arrow_table().cast(UNRANKED_CANDIDATE)
     run.write_table(f"{STAGE}/merged/{bucket:05d}.parquet", merged)
     kept = sum(len(faces) for faces in merged["faces"].to_pylist())
     return {

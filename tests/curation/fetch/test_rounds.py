@@ -18,8 +18,8 @@ from curation.fetch.breaker import Breaker
 from curation.fetch.part import fetch_part
 from curation.fetch.rounds import FetchStopped, fetch, latest_snapshot
 from curation.recipe.recipe import Fetch, RecipeError
+from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import latest_attempts
 from tests.curation.fetch.fetch_site import Site, ident, photos, recipe_for, rounds_of, select
 from tests.loopback_web import JPEG, serving
 
