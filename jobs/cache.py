@@ -151,6 +151,7 @@ def _make(recipe, index, plans: list, stored: str, workers: int | None, gpu: boo
     from common.progress import Steps, say
     from common.ray_runtime import stage, worker_count
     from training.data.folder import ShardError
+    from training.recipe import for_workers
 
     kinds: dict[int, list[str]] = {}
     for each in plans:
@@ -159,7 +160,7 @@ def _make(recipe, index, plans: list, stored: str, workers: int | None, gpu: boo
     rows = [{"shard": shard, "kinds": kinds[shard]} for shard in sorted(kinds)]
     count = worker_count(workers, len(rows), gpu)
     arguments = {
-        "recipe": _everywhere(recipe),
+        "recipe": for_workers(recipe),
         "stored": stored,
         "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // count),
         "names": {each.kind: each.name for each in plans},
@@ -210,15 +211,6 @@ class CacheStage:
             finally:
                 shards.close()
         return {"shard": row["shard"], "holes": holes, "error": error}
-
-
-def _everywhere(recipe) -> dict[str, Any]:
-    """The recipe as a tree; a worker's folder is another."""
-    tree = recipe.model_dump(mode="json")
-    for section, name in ((tree["data"], "shards"), (tree["data"], "cache"), (tree, "base")):
-        if section[name] and Path(section[name]).exists():
-            section[name] = str(Path(section[name]).resolve())
-    return tree
 
 
 if __name__ == "__main__":

@@ -51,28 +51,29 @@ def main(arguments: list[str] | None = None) -> int:
     """0: trained to the end, or stopped as asked; 1: it failed; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
     from training.data.folder import ShardError
-    from training.launch.process import Hopeless
+    from training.launch.preflight import check_ranks, for_export, resolved_out
+    from training.launch.rank import NonRetryableError
+    from training.launch.torchrun import train_under_torchrun, under_torchrun
     from training.recipe import RecipeError
 
     try:
         recipe = _recipe(asked)
         if asked.cluster:
             return _submit(asked, recipe)
-        out = _place(asked.out)
+        out = resolved_out(asked.out)
         if asked.export:
-            recipe = _up_to_newest(recipe, out)
-        if "RANK" in os.environ:
-            step = _as_rank(_with_base(recipe), out)
+            recipe = for_export(recipe, out)
+        if under_torchrun():
+            step = train_under_torchrun(_with_base(recipe), out)
         else:
-            from training.launch.process import check_layout_of
             from training.launch.ray_train import train_on_ray
 
-            check_layout_of(recipe, asked.ranks or 1)  # before the minutes that a base may take
+            check_ranks(recipe, asked.ranks or 1)  # before the minutes that a base may take
             step = train_on_ray(_with_base(recipe), out, asked.ranks, asked.failures)
     except (RecipeError, ShardError) as error:
         print(error, file=sys.stderr)
         return 2
-    except Hopeless as error:
+    except NonRetryableError as error:
         print(error, file=sys.stderr)
         return error.code
     if step < recipe.steps and os.environ.get("RANK", "0") == "0":
@@ -99,36 +100,6 @@ def _changes(asked: argparse.Namespace) -> list[str]:
     return [*asked.set, *([f"seeing.profile={asked.profile}"] if asked.profile else [])]
 
 
-def _place(out: str, on_cluster: bool = False) -> str:
-    """A relative path of a Ray job is one inside its own copy of the code, and goes with it."""
-    from common.ray_runtime import INSIDE_A_JOB
-    from training.recipe import RecipeError
-
-    if "://" in out:
-        return out
-    if (on_cluster or INSIDE_A_JOB in os.environ) and not Path(out).is_absolute():
-        raise RecipeError(
-            f"--out {out}: on a cluster it must mean the same on every node: an absolute path on shared storage, or "
-            "s3://bucket/..."
-        )
-    return str(Path(out).resolve())
-
-
-def _up_to_newest(recipe, out: str):
-    """The recipe of a run that is at its end: no step is left, the export is."""
-    from training.checkpoint import CheckpointFault, Checkpoints
-    from training.recipe import RecipeError
-
-    try:
-        saved = Checkpoints(out, rank=0, world=1, keep=1).all()
-    except CheckpointFault as error:
-        raise RecipeError(str(error)) from error
-    if not saved:
-        raise RecipeError(f"--export: no checkpoint in {out}/checkpoints; is --out the folder of a run?")
-    saving = recipe.saving.model_copy(update={"export": True})
-    return recipe.model_copy(update={"steps": saved[-1].step, "saving": saving})
-
-
 def _with_base(recipe):
     """The tiny model stands on a tiny base that has learnt: found in the cache, or trained now."""
     from model.config import load_config
@@ -146,9 +117,10 @@ def _with_base(recipe):
 def _submit(asked: argparse.Namespace, recipe) -> int:
     from common.ray_jobs import NoCluster, client_of, follow
     from common.ray_runtime import passed_on
+    from training.launch.preflight import resolved_out
     from training.recipe import RECIPES, RecipeError
 
-    _place(asked.out, on_cluster=True)
+    resolved_out(asked.out, on_cluster=True)
     try:
         client = client_of(asked.cluster)
     except NoCluster as error:
@@ -164,27 +136,6 @@ def _submit(asked: argparse.Namespace, recipe) -> int:
     except KeyboardInterrupt:
         print(f"no longer shown; the job goes on. `ray job stop` ends it, or a file {asked.out}/stop", file=sys.stderr)
     return 0
-
-
-def _as_rank(recipe, out: str) -> int:
-    """One rank of torchrun's; the finished steps."""
-    from training.launch.process import (
-        any_of,
-        forget_stop,
-        init_distributed,
-        stop_on_file,
-        stop_on_signal,
-        train_or_say,
-    )
-    from training.launch.view import recogniser, shown
-
-    rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    if rank == 0:
-        forget_stop(out)
-    stop = any_of(stop_on_signal(), stop_on_file(out, rank))
-    init_distributed(recipe)
-    show, judge = shown(recipe.steps, rank), recogniser(recipe, rank)
-    return train_or_say(recipe, out, rank, world, local, stop, show, judge)
 
 
 def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:

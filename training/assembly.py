@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler
@@ -209,8 +208,3 @@ def device_of(recipe: TrainRecipe, local_rank: int) -> torch.device:
         return torch.device("cpu")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
-
-
-def output(place: str) -> Path | None:
-    """A local output folder as a path, None for one in an object store."""
-    return None if "://" in place and not place.startswith("file://") else Path(place.removeprefix("file://"))

@@ -12,7 +12,6 @@ next start removes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -29,25 +28,30 @@ import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from common.errors import UserError
+from common.hashing import sha256_of_file
 from common.storage import is_local
+from training.collectives import from_rank_0, gather
 from training.engine import Trained
 
-PATIENCE = 1800  # seconds that rank 0 waits for the other ranks' parts
+PART_TIMEOUT = 1800  # seconds that rank 0 waits for the other ranks' parts
 
 
-class CheckpointFault(RuntimeError):
+class CheckpointFault(UserError, RuntimeError):
     """A checkpoint that cannot be written or gone on from; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class Saved:
+    """A whole checkpoint. `step`: finished steps; `manifest`: what its manifest.json holds."""
+
     step: int
     folder: str
     manifest: dict[str, Any]
 
 
 class Checkpoints:
-    """Of one run, on any filesystem that all ranks see."""
+    """The checkpoints of one run, on any filesystem that all ranks see."""
 
     def __init__(self, out: str, rank: int, world: int, keep: int):
         self.fs, root = fsspec.core.url_to_fs(out)
@@ -109,9 +113,9 @@ class Checkpoints:
             with tempfile.TemporaryDirectory(dir=folder if self.local else None, prefix=".writing-") as scratch:
                 file = Path(scratch) / f"{name}.safetensors"
                 save_file(mine, file)
-                told = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+                facts_of_part = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
                 self._put_file(file, f"{folder}/{name}.safetensors")
-            self._put_text(json.dumps(told), f"{folder}/{name}.json")
+            self._put_text(json.dumps(facts_of_part), f"{folder}/{name}.json")
             if self.rank == 0:
                 self._finish(folder, step, facts)
         except Exception as error:  # noqa: BLE001  handed to the training thread, which raises it
@@ -119,7 +123,7 @@ class Checkpoints:
 
     def _finish(self, folder: str, step: int, facts: dict[str, Any]) -> None:
         names = [f"part-{rank}-of-{self.world}" for rank in range(self.world)]
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PART_TIMEOUT
         while missing := [name for name in names if not self.fs.exists(f"{folder}/{name}.json")]:
             if time.monotonic() > deadline:
                 raise CheckpointFault(
@@ -136,7 +140,7 @@ class Checkpoints:
 
     def _put_file(self, file: Path, target: str) -> None:
         if self.local:
-            _settled(file)
+            _sync(file)
             file.replace(target)
         else:
             self.fs.put_file(str(file), target)
@@ -145,9 +149,9 @@ class Checkpoints:
         if self.local:
             partial = Path(target).with_name(f".{Path(target).name}.part")
             partial.write_text(text)
-            _settled(partial)
+            _sync(partial)
             partial.replace(target)
-            _settled(Path(target).parent)
+            _sync(Path(target).parent)
         else:
             self.fs.pipe_file(target, text.encode())
 
@@ -162,7 +166,7 @@ class Checkpoints:
     def all(self) -> list[Saved]:
         """Whole checkpoints, oldest first."""
         self.fs.invalidate_cache()
-        found = []
+        whole = []
         for path in sorted(self.fs.glob(f"{self.root}/step-*/manifest.json")):
             try:
                 manifest = json.loads(self.fs.cat_file(path))
@@ -172,8 +176,8 @@ class Checkpoints:
                     f"{path}: no manifest ({error}); did the machine go down, or the disk fill up, while it was written? "
                     f"Remove {folder} to go on from the checkpoint before it"
                 ) from error
-            found.append(Saved(manifest["step"], path.rpartition("/")[0], manifest))
-        return found
+            whole.append(Saved(manifest["step"], path.rpartition("/")[0], manifest))
+        return whole
 
     def claim(self) -> None:
         """From now on this run writes here, and none that began before. A collective call.
@@ -181,16 +185,13 @@ class Checkpoints:
         Raises:
             CheckpointFault: the ranks do not all see one folder: now, and not at the first checkpoint.
         """
-        token = [uuid.uuid4().hex]
-        dist.broadcast_object_list(token)
-        self._token = token[0]
+        self._token = from_rank_0(uuid.uuid4().hex)
         if self.rank == 0:
             self.fs.makedirs(self.root, exist_ok=True)
             self._put_text(self._token, self._owner)
         dist.barrier()
-        seen: list[bool] = [False] * self.world
-        dist.all_gather_object(seen, self._is_mine())
-        if blind := [rank for rank, found in enumerate(seen) if not found]:
+        sees_it = gather(self._is_mine())
+        if blind := [rank for rank, sees in enumerate(sees_it) if not sees]:
             raise CheckpointFault(
                 f"{self.root}: ranks {blind} do not see what rank 0 writes there: take a folder that all nodes share, or "
                 "an object store (s3://...), as --out"
@@ -236,20 +237,15 @@ class Checkpoints:
         if not self.local:
             local = f"{scratch}/{name}"
             self.fs.get_file(path, local)
-        if _sha256(Path(local)) != facts["sha256"]:
+        if sha256_of_file(local) != facts["sha256"]:
             raise CheckpointFault(f"{path}: damaged (its sha256 is not the manifest's); remove {saved.folder}")
         return safe_open(local, framework="pt", device="cpu")
 
 
-def _settled(path: Path) -> None:
+def _sync(path: Path) -> None:
     """On the disk itself: a rename may outlive, in a machine that loses its power, what was renamed."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

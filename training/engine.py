@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.errors import UserError
 from model.facemakeup import FaceMakeUp
 from training.recipe import TrainRecipe
 
@@ -21,7 +22,7 @@ LOSS_SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class EngineError(RuntimeError):
+class EngineError(UserError, RuntimeError):
     """The engine is not what the recipe asked for; the message says what to change."""
 
 
@@ -201,9 +202,9 @@ def wrap(model: FaceMakeUp, recipe: TrainRecipe, world: int) -> Trained:
     import deepspeed
 
     names = dict(model.trainable())
-    if strange := [name for name, parameter in names.items() if parameter.dtype != torch.float32]:
+    if wrong := [name for name, parameter in names.items() if parameter.dtype != torch.float32]:
         raise EngineError(
-            f"{len(strange)} trained parameters are not float32, e.g. {strange[0]}: in half precision an update of AdamW "
+            f"{len(wrong)} trained parameters are not float32, e.g. {wrong[0]}: in half precision an update of AdamW "
             "is mostly rounded away; build the model with fp32 trained parts, the engine casts copies of them"
         )
     values = {name: parameter.detach().clone() for name, parameter in names.items()}

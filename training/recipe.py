@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from common.settings import RecipeError, Section, read_yaml, substitute, validated, with_changes
 from training.data.layout import accumulation, check_layout
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class RecipeError(ValueError):
-    """A recipe that cannot be trained; the message names the file, the field and the remedy."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(Strict):
+class Data(Section):
     shards: str = Field(description="folder of NNNNN.tar with their sidecars; local, s3://, gs://, http(s)://")
     cache: str | None = Field(None, description="local folder for shards from elsewhere")
     cache_gb: float | None = Field(None, gt=0, description="how much of it shards may take; none: all of them")
@@ -36,7 +29,7 @@ class Data(Strict):
     corrupt_share: float = Field(0.001, ge=0, le=1, description="more corrupt samples than this stop the run")
 
 
-class Batch(Strict):
+class Batch(Section):
     size: int = Field(ge=1, description="B, samples of a step over all ranks; constant over a run")
     micro: int = Field(ge=1, description="samples in one pass of one rank; B / micro / ranks passes are accumulated")
     lanes: int = Field(ge=1, description="L; the run may go on with any number of ranks that divides it")
@@ -58,7 +51,7 @@ class Batch(Strict):
         )  # fmt: skip
 
 
-class Drop(Strict):
+class Drop(Section):
     """How often a condition is replaced by nobody's; each draw independent. What guidance needs to be trained on."""
 
     text: float = Field(0.05, ge=0, le=1, description="the empty prompt")
@@ -69,13 +62,13 @@ class Drop(Strict):
     pose: float = Field(0.0, ge=0, le=1, description="a black pose map")
 
 
-class Objective(Strict):
+class Objective(Section):
     min_snr_gamma: float | None = Field(5.0, gt=0, description="none: every timestep counts the same (the authors)")
     noise_offset: float = Field(0.0, ge=0, description="a constant a channel, added to the noise")
     drop: Drop = Drop()
 
 
-class Optimiser(Strict):
+class Optimiser(Section):
     """AdamW."""
 
     rate: float = Field(1e-4, gt=0)
@@ -88,8 +81,6 @@ class Optimiser(Strict):
 
     def rate_at(self, step: int, steps: int) -> float:
         """Learning rate of step `step` (from 0) of `steps`."""
-        from math import cos, pi
-
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
         if self.schedule == "constant":
@@ -98,7 +89,7 @@ class Optimiser(Strict):
         return self.rate * 0.5 * (1 + cos(pi * min(1.0, done)))
 
 
-class Engine(Strict):
+class Engine(Section):
     zero: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -124,14 +115,14 @@ class Engine(Strict):
         return self
 
 
-class Saving(Strict):
+class Saving(Section):
     every: int = Field(2000, ge=1, description="steps between checkpoints")
     keep: int = Field(3, ge=1, description="of the latest; older ones are removed")
     export: bool = Field(True, description="at the end, in the layouts that others load")
     ema: float | None = Field(0.9999, gt=0, lt=1, description="decay of the moving average of the masters; none: none")
 
 
-class Seeing(Strict):
+class Seeing(Section):
     log_every: int = Field(10, ge=1)
     validate_every: int = Field(1000, ge=1, description="steps between fixed-noise losses and image grids")
     panel: int = Field(8, ge=0, description="samples of the fixed panel; 0: no validation")
@@ -140,7 +131,7 @@ class Seeing(Strict):
     profile: int = Field(0, ge=0, description="steps of each start that are traced into OUT/profile; --profile")
 
 
-class TrainRecipe(Strict):
+class TrainRecipe(Section):
     name: str
     model: str = Field("sd15", description="sd15, tiny or a YAML file of model/configs")
     base: str | None = Field(None, description="folder or hub name of the base; default: what the model names")
@@ -158,49 +149,37 @@ class TrainRecipe(Strict):
     seeing: Seeing = Seeing()
 
 
-def load_recipe(name: str | Path, changes: list[str] = ()) -> TrainRecipe:
-    """A YAML file, or one of recipes/; `changes`: FIELD=VALUE, e.g. `engine.zero=3`.
+def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
+    """A YAML file, or one of recipes/ by its name; `changes`: FIELD=VALUE, e.g. `engine.zero=3`.
 
     Raises:
         RecipeError: no such file, or a field that is wrong, with its name and, for a misspelling, the right one.
     """
     file = RECIPES / f"{name}.yaml" if (RECIPES / f"{name}.yaml").is_file() else Path(name)
     if not file.is_file():
-        raise RecipeError(
-            f"{name}: neither a file nor one of {', '.join(sorted(p.stem for p in RECIPES.glob('*.yaml')))}"
-        )
-    try:
-        tree = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: {error}") from error
-    for change in changes:
-        field, equals, value = change.partition("=")
-        if not equals:
-            raise RecipeError(f"--set {change}: write FIELD=VALUE, e.g. engine.zero=3")
-        *parents, last = field.split(".")
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
-    return checked(tree, str(file))
+        known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+        raise RecipeError(f"{name}: neither a file nor one of {known}")
+    return checked(substitute(with_changes(read_yaml(file), changes), {}), str(file))
 
 
-def checked(tree: dict[str, Any], where: str) -> TrainRecipe:
-    """The recipe of a tree that YAML or a checkpoint gave."""
-    try:
-        return TrainRecipe.model_validate(tree)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            place = ".".join(map(str, problem["loc"]))
-            hint = ""
-            if problem["type"] == "extra_forbidden":
-                near = get_close_matches(str(problem["loc"][-1]), _fields(), n=1)
-                hint = f"; did you mean `{near[0]}`?" if near else ""
-            lines.append(f"  {place}: {problem['msg']}{hint}")
-        raise RecipeError(f"{where}:\n" + "\n".join(lines)) from error
+def checked(tree: Mapping[str, Any], where: str) -> TrainRecipe:
+    """The recipe of a tree that YAML or a job gave. `where`: what an error calls it.
+
+    Raises:
+        RecipeError: a field that is wrong, with its name.
+    """
+    return validated(TrainRecipe, tree, where)
 
 
-def _fields() -> list[str]:
-    groups = (TrainRecipe, Data, Batch, Drop, Objective, Optimiser, Engine, Saving, Seeing)
-    return [name for group in groups for name in group.model_fields]
+def for_workers(recipe: TrainRecipe) -> dict[str, Any]:
+    """The recipe as a tree with absolute paths, for workers of Ray, whose working folder is another."""
+    tree = recipe.model_dump(mode="json")
+    for section, name in ((tree["data"], "shards"), (tree, "base"), (tree, "start_from")):
+        # URLs and names on the hub stay as they are
+        if section[name] and Path(section[name]).exists():
+            section[name] = str(Path(section[name]).resolve())
+    if Path(recipe.model).is_file():  # else it is the name of one of model/configs
+        tree["model"] = str(Path(recipe.model).resolve())
+    if cache := tree["data"]["cache"]:  # always a local folder, which need not be there yet
+        tree["data"]["cache"] = str(Path(cache).resolve())
+    return tree

@@ -1,45 +1,48 @@
-"""Going on with a run: from which checkpoint, and whether it is the same run."""
+"""Resuming a run: from which checkpoint, and whether it is the same run."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import torch.distributed as dist
+from dataclasses import dataclass
+from typing import Any
 
 from training.assembly import Parts
 from training.checkpoint import CheckpointFault, Checkpoints, Saved
+from training.collectives import from_rank_0, gather
 from training.engine import Trained
-from training.metrics import Collapse
+from training.guards import LossSpikeGuard
 from training.recipe import RecipeError, TrainRecipe
 
 
-class Begun(NamedTuple):
-    """Where a run is: finished steps, what its losses were like, and how many samples were corrupt so far."""
+@dataclass
+class Start:
+    """Where a run starts or goes on: finished steps, the guard of its losses, corrupt samples so far."""
 
     step: int
-    collapse: Collapse
+    guard: LossSpikeGuard
     corrupt: int
 
 
 def newest(checkpoints: Checkpoints) -> Saved | None:
-    """The checkpoint that all ranks go on from. A collective call: rank 0 looks, since a listing that another node keeps
-    for a minute may be of before.
+    """The checkpoint that all ranks go on from; None: there is none. A collective call.
+
+    Rank 0 looks for all, since a listing that another node keeps for a minute may be out of date.
 
     Raises:
         CheckpointFault: the ranks do not see the same folder, or the checkpoint is of an earlier version.
     """
     checkpoints.claim()
-    chosen: list[Saved | None] = [None]
+    saved = None
     if checkpoints.rank == 0:
         checkpoints.clear_unfinished()
-        chosen = checkpoints.all()[-1:] or [None]
-    dist.broadcast_object_list(chosen)
-    if chosen[0] and "read" not in chosen[0].manifest:
+        whole = checkpoints.all()
+        saved = whole[-1] if whole else None
+    saved = from_rank_0(saved)
+    if saved and "read" not in saved.manifest:
         raise CheckpointFault(
-            f"{chosen[0].folder}: of an earlier version of this trainer, which noted less of its run: train into another "
+            f"{saved.folder}: of an earlier version of this trainer, which noted less of its run: train into another "
             "folder, with start_from"
         )
-    return chosen[0]
+    return saved
 
 
 def facts_of(recipe: TrainRecipe, parts: Parts) -> dict[str, Any]:
@@ -53,46 +56,47 @@ def facts_of(recipe: TrainRecipe, parts: Parts) -> dict[str, Any]:
     }
 
 
-def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Checkpoints, saved: Saved | None) -> Begun:
-    """Put `saved` into the engine; None: a run begins.
+def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Checkpoints, saved: Saved | None) -> Start:
+    """Put `saved` into the engine; None: a run begins. A collective call.
 
     Raises:
         RecipeError: it would not be the same run, or the ranks do not read the same.
         CheckpointFault: it is damaged, or of another model.
     """
-    everywhere: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everywhere, parts.read)
+    everywhere = gather(parts.read)
     if any(read != parts.read for read in everywhere):
         raise RecipeError(
             f"data.cached: what can be read of the cache is not the same on all ranks: {everywhere}. Is it being written, "
             "or on a folder that not all nodes see? Start again when it is whole, or set data.cached to off"
         )
     if saved is None:
-        return Begun(0, Collapse(recipe.seeing.collapse), 0)
+        return Start(0, LossSpikeGuard(recipe.seeing.collapse), 0)
     manifest = saved.manifest
-    told, before, now = TrainRecipe.model_validate(manifest["recipe"]), manifest["config"], facts_of(recipe, parts)
-    for name, was, is_now in (
-        ("seed", told.seed, recipe.seed),
-        ("batch.size", told.batch.size, recipe.batch.size),
-        ("batch.lanes", told.batch.lanes, recipe.batch.lanes),
-        ("batch.window", told.batch.window, recipe.batch.window),
-        ("the shards", manifest["shards"], parts.index.hash),
-        *((f"the frozen {part}", manifest["frozen"][part], weights) for part, weights in parts.frozen.items()),
-        *(
-            (f"the model's {name}", before.get(name), value)
-            for name, value in now["config"].items()
-            if name not in ("name", "pretrained")
-        ),
-        *((f"what is read of the cache ({kind})", manifest["read"][kind], name) for kind, name in parts.read.items()),
-    ):
-        if was != is_now:
+    for name, before, now in _must_be_equal(manifest, recipe, parts):
+        if before != now:
             raise RecipeError(
-                f"{saved.folder}: this run was begun with {name} {was}, now it is {is_now}: it would not be the same run. "
+                f"{saved.folder}: this run was begun with {name} {before}, now it is {now}: it would not be the same run. "
                 "Set it back, or train into another folder (with start_from, if you like)"
             )
     checkpoints.restore(trained, saved)
-    return Begun(
-        saved.step,
-        Collapse(recipe.seeing.collapse, manifest["lowest_loss"], manifest["lowest_loss_at"]),
-        manifest["corrupt"],
-    )
+    guard = LossSpikeGuard(recipe.seeing.collapse, manifest["lowest_loss"], manifest["lowest_loss_at"])
+    return Start(saved.step, guard, manifest["corrupt"])
+
+
+def _must_be_equal(manifest: dict[str, Any], recipe: TrainRecipe, parts: Parts) -> list[tuple[str, Any, Any]]:
+    """What makes a run the same run: (what it is called, its value when the run began, its value now)."""
+    begun = TrainRecipe.model_validate(manifest["recipe"])
+    rows = [
+        ("seed", begun.seed, recipe.seed),
+        ("batch.size", begun.batch.size, recipe.batch.size),
+        ("batch.lanes", begun.batch.lanes, recipe.batch.lanes),
+        ("batch.window", begun.batch.window, recipe.batch.window),
+        ("the shards", manifest["shards"], parts.index.hash),
+    ]
+    rows += [(f"the frozen {part}", manifest["frozen"][part], weights) for part, weights in parts.frozen.items()]
+    for name, value in parts.config.model_dump(mode="json").items():
+        if name not in ("name", "pretrained"):
+            rows.append((f"the model's {name}", manifest["config"].get(name), value))
+    for kind, folder in parts.read.items():
+        rows.append((f"what is read of the cache ({kind})", manifest["read"][kind], folder))
+    return rows

@@ -1,13 +1,12 @@
-"""The loop. Everything that it calls is a function of the step, so it can be entered at any."""
+"""The training loop. Everything that it calls is a function of the step, so it can be entered at any step."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -15,30 +14,24 @@ import torch.distributed as dist
 from model.conditioning.identity import IdentityEncoder
 from training.assembly import Parts, assemble, device_of
 from training.checkpoint import Checkpoints
+from training.collectives import gather_lists, hosts_and_pids, sum_over_ranks
 from training.data.batches import MicroBatch, loader
 from training.engine import Trained, wrap
 from training.export import export
-from training.launch.process import Ask, crew
-from training.metrics import Collapse, Meter
+from training.guards import Diverged, LossSpikeGuard, TooManyCorrupt, is_not_finite, too_many_corrupt
+from training.monitoring.metrics import Meter
+from training.monitoring.profiling import profiled
+from training.monitoring.run_log import RunLog
+from training.monitoring.validation import Panel
 from training.objective import losses, min_snr_weights, share_of_step, target_of
-from training.profiling import profiled
 from training.recipe import TrainRecipe
 from training.resume import facts_of, newest, resume
-from training.run_log import Records
-from training.validation import Panel
-
-
-class Diverged(RuntimeError):
-    """The loss is no number, or has left where it was; the message has the step, the samples and what to go back to."""
-
-
-class TooManyCorrupt(RuntimeError):
-    """More corrupt samples than the recipe allows."""
+from training.stop_request import StopCheck, StopRequest
 
 
 @dataclass
 class Progress:
-    """What the caller sees after each step. `losses` of all steps so far are not kept."""
+    """What the caller is told after each step. `step`: finished steps; `ids`: this rank's samples of the step."""
 
     step: int
     steps: int
@@ -54,12 +47,12 @@ class Slots(NamedTuple):
     waited: float
 
 
-class Done(NamedTuple):
-    """A step, over all ranks: its loss, the gradient's norm before clipping, and the most that any rank was asked."""
+class StepResult(NamedTuple):
+    """Of one step, over all ranks: loss, gradient norm before clipping, and the highest stop request of any rank."""
 
     loss: float
     norm: float
-    asked: Ask
+    request: StopRequest
 
 
 def train(
@@ -68,14 +61,23 @@ def train(
     rank: int,
     world: int,
     local_rank: int,
-    stop: Callable[[int], Ask] = lambda step: Ask.NOTHING,
-    seen: Callable[[Progress], None] = lambda progress: None,
-    recogniser: IdentityEncoder | None = None,
+    stop_check: StopCheck = lambda step: StopRequest.NONE,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    identity_encoder: IdentityEncoder | None = None,
 ) -> int:
-    """Train to the recipe's last step, or until `stop(finished steps)` is STOP on any rank; the finished steps.
+    """Train to the recipe's last step, or until `stop_check` says STOP on any rank. Returns the finished steps.
 
-    torch.distributed is initialised. All ranks save at the same step before they return. `recogniser`: of the
-    panel's drawn faces; rank 0's is used.
+    torch.distributed is initialised. All ranks save at the same step before they return.
+
+    Args:
+        out: the run's folder; any filesystem that all ranks see.
+        stop_check: called on every rank after every step.
+        on_step: called on every rank after every step.
+        identity_encoder: measures how alike the faces drawn for validation are; only rank 0's is used.
+
+    Raises:
+        Diverged, TooManyCorrupt: the run itself went wrong.
+        RecipeError, CheckpointFault, ShardError, EngineError, ValueError: as `assemble`, `wrap` and `resume`.
     """
     device = device_of(recipe, local_rank)
     checkpoints = Checkpoints(out, rank, world, recipe.saving.keep)
@@ -83,9 +85,10 @@ def train(
     parts = assemble(recipe, rank, world, device, saved and saved.manifest["read"])
     parts.model.to(device)
     trained = wrap(parts.model, recipe, world)
-    step, collapse, corrupt = resume(recipe, parts, trained, checkpoints, saved)
-    records = Records(out, rank)
-    records.write("started", step, world=world, **crew(world), cached=parts.cached)
+    start = resume(recipe, parts, trained, checkpoints, saved)
+    step, guard, corrupt = start.step, start.guard, start.corrupt
+    log = RunLog(out, rank)
+    log.write("started", step, world=world, **hosts_and_pids(), cached=parts.cached)
     panel = Panel(parts, recipe.seeing.panel, 4 * recipe.batch.micro) if recipe.seeing.panel else None
     facts = facts_of(recipe, parts)
     accumulation = parts.batches.accumulation
@@ -94,62 +97,61 @@ def train(
         pin=device.type == "cuda",
     )  # fmt: skip
     if step == 0 and panel:
-        _validate(recipe, parts, trained, panel, records, step, rank, recogniser)
+        _validate(recipe, parts, trained, panel, log, step, rank, identity_encoder)
     meter = Meter(recipe, parts.config, device, world)
-    with profiled(records.folder, recipe.seeing.profile, device) if rank == 0 else nullcontext() as trace:
+    with profiled(log.folder, recipe.seeing.profile, device) if rank == 0 else nullcontext() as trace:
         while step < recipe.steps:
             before = time.monotonic()
             micros = [next(feed) for _ in range(accumulation)]
             waited = time.monotonic() - before
             checkpoints.check()
-            slots = _counted(micros, waited, device, rank, world)
-            done = _step(recipe, parts, trained, micros, slots.valid, device, world, step, stop)
+            slots = _count_slots(micros, waited, device, rank, world)
+            result = _step(recipe, parts, trained, micros, slots.valid, device, world, step, stop_check)
             step += 1
-            meter.step(slots.waited, done.loss, done.norm)
+            meter.step(slots.waited, result.loss, result.norm)
             if trace is not None:
                 trace.step()
-            # fp16 skips such an update and halves its scale; anywhere else it would be skipped, or written, in silence
-            if not math.isfinite(done.loss) or not (math.isfinite(done.norm) or trained.fp16):
-                _diverged(micros, step, done, records, checkpoints)
+            if is_not_finite(result.loss, result.norm, trained.fp16):
+                _stop_not_finite(micros, step, result, log, checkpoints)
             corrupt += slots.corrupt
-            _report_corrupt(recipe, micros, records, step, slots.corrupt, corrupt)
+            _report_corrupt(recipe, micros, log, step, slots.corrupt, corrupt)
             last = step == recipe.steps
             if step % recipe.seeing.log_every == 0 or last:
-                records.write("train", step, **meter.line(step), **_skipped(trained, step))
-            if collapse.seen(step, done.loss):
-                _collapsed(micros, step, collapse, records, checkpoints)
-            ends = last or done.asked == Ask.STOP
-            if step % recipe.saving.every == 0 or ends or done.asked == Ask.SAVE:
-                stalled = checkpoints.save(trained, step, facts | collapse.facts() | {"corrupt": corrupt})
-                records.write("checkpoint", step, stalled_seconds=stalled)
+                log.write("train", step, **meter.line(step), **_skipped_updates(trained, step))
+            if guard.has_spiked(step, result.loss):
+                _stop_spiked(micros, step, guard, log, checkpoints)
+            ends = last or result.request == StopRequest.STOP
+            if step % recipe.saving.every == 0 or ends or result.request == StopRequest.SAVE:
+                stalled = checkpoints.save(trained, step, facts | guard.facts() | {"corrupt": corrupt})
+                log.write("checkpoint", step, stalled_seconds=stalled)
             if panel and (step % recipe.seeing.validate_every == 0 or last):
                 with meter.aside():
-                    _validate(recipe, parts, trained, panel, records, step, rank, recogniser)
-            seen(Progress(step, recipe.steps, done.loss, [name for micro in micros for name in micro.ids]))
+                    _validate(recipe, parts, trained, panel, log, step, rank, identity_encoder)
+            on_step(Progress(step, recipe.steps, result.loss, [name for micro in micros for name in micro.ids]))
             if ends:
                 break
     checkpoints.wait()
     if step < recipe.steps:
-        records.write("stopped", step)
+        log.write("stopped", step)
     elif recipe.saving.export:
-        export(recipe, parts, trained, records.folder, step)
+        export(recipe, parts, trained, log.folder, step)
     dist.barrier()
-    records.close()
+    log.close()
     parts.batches.shards.close()
     return step
 
 
-def _counted(micros: list[MicroBatch], waited: float, device: torch.device, rank: int, world: int) -> Slots:
-    """Before the step, whose loss is divided by it. For the slowest loader all ranks wait here."""
+def _count_slots(micros: list[MicroBatch], waited: float, device: torch.device, rank: int, world: int) -> Slots:
+    """Before the step, whose loss is divided by the valid ones. For the slowest loader all ranks wait here."""
     waits = [0.0] * world
     waits[rank] = waited
     valid = sum(float(micro.valid.sum()) for micro in micros)
     corrupt = float(sum(len(micro.corrupt) for micro in micros))
-    told = _summed(torch.tensor([valid, corrupt, *waits]), device).tolist()
-    return Slots(int(told[0]), int(told[1]), max(told[2:]))
+    sums = sum_over_ranks(torch.tensor([valid, corrupt, *waits]), device).tolist()
+    return Slots(int(sums[0]), int(sums[1]), max(sums[2:]))
 
 
-def _skipped(trained: Trained, step: int) -> dict[str, int]:
+def _skipped_updates(trained: Trained, step: int) -> dict[str, int]:
     return {"skipped_updates": step - trained.counts()["updates"]} if trained.fp16 else {}
 
 
@@ -162,9 +164,9 @@ def _step(
     device: torch.device,
     world: int,
     step: int,
-    stop: Callable[[int], Ask],
-) -> Done:
-    """One step over all its micro-batches, `valid` of whose slots hold a sound sample."""
+    stop_check: StopCheck,
+) -> StepResult:
+    """One step over all its micro-batches, `valid` of whose slots (over all ranks) hold a sound sample."""
     total = torch.zeros((), device=device)
     for micro in micros:
         inputs = parts.encoders(micro)
@@ -177,71 +179,65 @@ def _step(
         if len(micros) > 1 and micro is not micros[-1]:
             trained.engine.step()  # DeepSpeed counts micro-batches in it; it updates at the last one only
     norm = trained.step(step, recipe.optimiser.rate_at(step, recipe.steps))
-    # what is asked, last: who is asked during the step saves after it
-    asked = stop(step + 1)
-    told = torch.stack([total, total.new_tensor(asked == Ask.SAVE), total.new_tensor(asked == Ask.STOP)])
-    loss, saves, stops = _summed(told, device).tolist()
-    return Done(loss / (len(micros) * world), norm, Ask.STOP if stops else Ask.SAVE if saves else Ask.NOTHING)
+    # the check comes last: a request that arrives during the step is met after it
+    request = stop_check(step + 1)
+    flags = [total, total.new_tensor(request == StopRequest.SAVE), total.new_tensor(request == StopRequest.STOP)]
+    loss, saves, stops = sum_over_ranks(torch.stack(flags), device).tolist()
+    highest = StopRequest.STOP if stops else StopRequest.SAVE if saves else StopRequest.NONE
+    return StepResult(loss / (len(micros) * world), norm, highest)
 
 
-def _diverged(micros: list[MicroBatch], step: int, done: Done, records: Records, checkpoints: Checkpoints) -> None:
-    ids = _ids_of_all(micros)
-    records.write("diverged", step, loss=str(done.loss), grad_norm=str(done.norm), ids=ids)
+def _stop_not_finite(
+    micros: list[MicroBatch], step: int, result: StepResult, log: RunLog, checkpoints: Checkpoints
+) -> None:
+    ids = _ids_of_all_ranks(micros)
+    log.write("diverged", step, loss=str(result.loss), grad_norm=str(result.norm), ids=ids)
     checkpoints.wait()
     good = checkpoints.all()
     raise Diverged(
-        f"step {step}: loss {done.loss}, gradient norm {done.norm}. Its samples: {', '.join(ids)}. Last good checkpoint: "
-        f"{good[-1].folder if good else 'none'}. Lower optimiser.rate, or set engine.dtype to fp32, and start again"
+        f"step {step}: loss {result.loss}, gradient norm {result.norm}. Its samples: {', '.join(ids)}. Last good "
+        f"checkpoint: {good[-1].folder if good else 'none'}. Lower optimiser.rate, or set engine.dtype to fp32, and start "
+        "again"
     )
 
 
-def _collapsed(
-    micros: list[MicroBatch], step: int, collapse: Collapse, records: Records, checkpoints: Checkpoints
+def _stop_spiked(
+    micros: list[MicroBatch], step: int, guard: LossSpikeGuard, log: RunLog, checkpoints: Checkpoints
 ) -> None:
-    ids = _ids_of_all(micros)
-    records.write("diverged", step, **collapse.facts(), ids=ids)
+    ids = _ids_of_all_ranks(micros)
+    log.write("diverged", step, **guard.facts(), ids=ids)
     checkpoints.wait()
-    good = [saved.folder for saved in checkpoints.all() if saved.step <= collapse.at]
+    good = [saved.folder for saved in checkpoints.all() if saved.step <= guard.at]
     raise Diverged(
-        f"step {step}: the mean loss of the last steps is more than {collapse.factor:g} times what it was at step "
-        f"{collapse.at} ({collapse.lowest:.4g}). Samples of the last step: {', '.join(ids)}. Last checkpoint from before: "
+        f"step {step}: the mean loss of the last steps is more than {guard.factor:g} times what it was at step "
+        f"{guard.at} ({guard.lowest:.4g}). Samples of the last step: {', '.join(ids)}. Last checkpoint from before: "
         f"{good[-1] if good else 'none is left; keep more with saving.keep'}. Remove the later ones, lower optimiser.rate "
         "and start again; or raise seeing.collapse, if this is as it should be"
     )
 
 
-def _ids_of_all(micros: list[MicroBatch]) -> list[str]:
-    return _of_all([name for micro in micros for name in micro.ids])
-
-
-def _of_all(mine: list[Any]) -> list[Any]:
-    """Every rank's, by rank; a collective call, for what is rare."""
-    everywhere: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everywhere, mine)
-    return [item for items in everywhere for item in items]
+def _ids_of_all_ranks(micros: list[MicroBatch]) -> list[str]:
+    return gather_lists([name for micro in micros for name in micro.ids])
 
 
 def _report_corrupt(
-    recipe: TrainRecipe, micros: list[MicroBatch], records: Records, step: int, now: int, so_far: int
+    recipe: TrainRecipe, micros: list[MicroBatch], log: RunLog, step: int, now: int, so_far: int
 ) -> None:
-    """Write down what was corrupt; `now`, `so_far`: counted over all ranks, so that all come here or none."""
+    """Write down which samples were corrupt; stop if they are too many.
+
+    `now`, `so_far`: counted over all ranks, so that either all of them gather or none does.
+    """
     if not now:
         return
-    problems = _of_all([problem for micro in micros for problem in micro.corrupt])
+    problems = gather_lists([problem for micro in micros for problem in micro.corrupt])
     for name, why in problems:
-        records.write("corrupt", step, id=name, why=why)
-    seen = step * recipe.batch.size
-    if too_many(so_far, seen, recipe.data.corrupt_share):
+        log.write("corrupt", step, id=name, why=why)
+    samples = step * recipe.batch.size
+    if too_many_corrupt(so_far, samples, recipe.data.corrupt_share):
         raise TooManyCorrupt(
-            f"{so_far} of {seen} samples are corrupt, more than data.corrupt_share ({recipe.data.corrupt_share}): "
+            f"{so_far} of {samples} samples are corrupt, more than data.corrupt_share ({recipe.data.corrupt_share}): "
             f"e.g. {problems[0]}; see log.jsonl"
         )
-
-
-def too_many(corrupt: int, seen: int, share: float) -> bool:
-    """Is the true share above `share`, beyond what chance (four deviations of a Poisson count) puts among the first?"""
-    expected = share * seen
-    return corrupt > max(1.0, expected + 4 * expected**0.5)
 
 
 def _validate(
@@ -249,28 +245,22 @@ def _validate(
     parts: Parts,
     trained: Trained,
     panel: Panel,
-    records: Records,
+    log: RunLog,
     step: int,
     rank: int,
-    recogniser: IdentityEncoder | None,
+    identity_encoder: IdentityEncoder | None,
 ) -> None:
-    """Fixed-noise losses, what each condition is worth, the grid and how alike its faces are."""
+    """Write down the panel's fixed-noise losses, what each condition is worth, the grid and how alike its faces are."""
     model = trained.module.eval()
     values, worth = panel.losses(model), panel.worth(model)
-    told = {f"worth_{name}": share for name, share in worth.items()}
+    row = {f"worth_{name}": share for name, share in worth.items()}
     # under stage 3 every forward is a collective call: all ranks draw, rank 0 keeps
     if rank == 0 or recipe.engine.zero == 3:
         drawn = panel.drawn(parts.pipeline, recipe.seeing.drawing_steps)
         if rank == 0:
-            records.picture("panel", step, panel.picture(drawn))
-            if recogniser is not None:
-                told |= {f"likeness_{name}": value for name, value in panel.alikeness(drawn, recogniser).items()}
-    records.write("validation", step, loss=sum(values) / len(values), by_timestep=values, **told)
+            log.picture("panel", step, panel.picture(drawn))
+            if identity_encoder is not None:
+                likeness = panel.alikeness(drawn, identity_encoder)
+                row |= {f"likeness_{name}": value for name, value in likeness.items()}
+    log.write("validation", step, loss=sum(values) / len(values), by_timestep=values, **row)
     model.train()
-
-
-def _summed(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Over all ranks."""
-    tensor = values.to(device, torch.float64 if device.type == "cpu" else torch.float32)
-    dist.all_reduce(tensor)
-    return tensor

@@ -50,7 +50,7 @@ def _rank(function, recipe, rank, world, port, answers, arguments):
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "DS_ACCELERATOR": "cpu"}
         torch.set_num_threads(1)
-        from training.launch.process import init_distributed
+        from training.launch.process_group import init_distributed
 
         init_distributed(recipe)
         answers.put((rank, function(recipe, rank, world, *arguments), ""))

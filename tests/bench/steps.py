@@ -57,7 +57,7 @@ def both(recipe: TrainRecipe, rank: int, world: int, out: str) -> list[tuple[flo
     ours, theirs, turn = [], [], itertools.cycle(prepared)
     ended = [_clocks()]
 
-    def seen(_) -> None:
+    def on_step(_) -> None:
         started = _clocks()
         bare.step(next(turn))
         now = _clocks()
@@ -65,7 +65,7 @@ def both(recipe: TrainRecipe, rank: int, world: int, out: str) -> list[tuple[flo
         theirs.append([at - before for at, before in zip(now, started, strict=True)])
         ended[0] = _clocks()
 
-    trainer.train(recipe, out, rank, world, rank, seen=seen)
+    trainer.train(recipe, out, rank, world, rank, on_step=on_step)
     # the last one saves
     counted = slice(WARM, -1)
     return [

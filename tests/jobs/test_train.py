@@ -21,7 +21,8 @@ from model.checkpoints.convert import read
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
 from tests.training.ranks import free_port, log_of, recipe_for, run_ranks
 from tests.training.test_trainer import assert_same_run
-from training.launch.ray_train import _crew
+from training.launch.preflight import for_export
+from training.launch.ray_train import ranks_and_resource
 from training.recipe import RecipeError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ GPUS, NO_GPUS = {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}
 
 
 @pytest.mark.parametrize(
-    ("device", "ranks", "have", "joining", "crew"),
+    ("device", "ranks", "have", "joining", "expected"),
     [
         ("auto", None, GPUS, True, (4, "GPU")),
         ("auto", None, NO_GPUS, True, (1, "CPU")),
@@ -77,13 +78,13 @@ GPUS, NO_GPUS = {"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}
         ("cuda", None, NO_GPUS, False, (1, "CPU")),  # a rank says that there is none here
     ],
 )
-def test_how_many_ranks_and_on_what(shards, base, device, ranks, have, joining, crew):  # noqa: F811
-    assert _crew(recipe_for(shards, base, engine__device=device), ranks, have, joining) == crew
+def test_how_many_ranks_and_on_what(shards, base, device, ranks, have, joining, expected):  # noqa: F811
+    assert ranks_and_resource(recipe_for(shards, base, engine__device=device), ranks, have, joining) == expected
 
 
 def test_gpus_that_are_still_to_come_must_be_counted(shards, base):  # noqa: F811
     with pytest.raises(RecipeError, match="no GPU yet: say with --ranks how many"):
-        _crew(recipe_for(shards, base, engine__device="cuda"), None, NO_GPUS, joining=True)
+        ranks_and_resource(recipe_for(shards, base, engine__device="cuda"), None, NO_GPUS, joining=True)
 
 
 def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, tmp_path):  # noqa: F811
@@ -91,7 +92,7 @@ def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, t
     out = tmp_path / "run"
     run_ranks(recipe, out)
     shutil.rmtree(out / "checkpoints" / "step-000000004")
-    run_ranks(job._up_to_newest(recipe, str(out)), out)
+    run_ranks(for_export(recipe, str(out)), out)
     assert read(out / "export" / "face-makeup.safetensors").metadata["steps"] == "2"
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000000002"], "and nothing was trained"
 

@@ -97,7 +97,8 @@ def _rank(rank, world, port, recipe, out, answers, hook):
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "DS_ACCELERATOR": "cpu"}
         torch.set_num_threads(1)
-        from training.launch.process import init_distributed, stop_on_signal
+        from training.launch.process_group import init_distributed
+        from training.launch.stop_checks import stop_on_signal
         from training.trainer import train
 
         init_distributed(recipe)

@@ -24,8 +24,8 @@ from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_trainer import weights_of
 from training.assembly import Parts, assemble
 from training.data.folder import locked
+from training.monitoring.validation import FIXED_SEED, Panel
 from training.recipe import TrainRecipe
-from training.validation import FIXED_SEED, Panel
 
 CUT = {"text": 0.0, "face": 0.0, "everything": 0.0, "identity": 0.0, "clip": 0.0, "pose": 0.0}
 OTHERS = {

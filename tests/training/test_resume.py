@@ -17,7 +17,6 @@ from tests.training.test_trainer import assert_same_run, weights_of
 from training.assembly import assemble
 from training.checkpoint import Checkpoints
 from training.engine import Trained, ema_decay, new_count
-from training.trainer import too_many
 
 
 def manifest_of(out):
@@ -160,23 +159,14 @@ def test_what_was_corrupt_before_a_restart_still_counts(shards, base, tmp_path):
     def corrupt(rank):
         import training.trainer as trainer
 
-        usual = trainer._counted
-        trainer._counted = lambda *arguments: usual(*arguments)._replace(corrupt=3)
-        trainer._of_all = lambda mine: [("0123456789abcdef", "cut short")] * 3
+        usual = trainer._count_slots
+        trainer._count_slots = lambda *arguments: usual(*arguments)._replace(corrupt=3)
+        trainer.gather_lists = lambda mine: [("0123456789abcdef", "cut short")] * 3
 
     run_ranks(recipe_for(shards, base, steps=4, data__corrupt_share=0.5), out, hook=corrupt)
     assert manifest_of(out)["corrupt"] == 6
     with pytest.raises(AssertionError, match="9 of 40 samples are corrupt"):
         run_ranks(recipe_for(shards, base, steps=6, data__corrupt_share=0.01), out, hook=corrupt)
-
-
-@pytest.mark.parametrize(
-    ("corrupt", "seen", "stops"),
-    [(2, 256, False), (2, 2000, False), (1, 8, False), (12, 2000, True), (1100, 10**6, False), (1200, 10**6, True)],
-)
-def test_chance_does_not_stop_a_sound_run(corrupt, seen, stops):
-    """Allowed is one in a thousand."""
-    assert too_many(corrupt, seen, 0.001) is stops
 
 
 def test_the_average_of_a_short_run_is_not_its_untrained_start():

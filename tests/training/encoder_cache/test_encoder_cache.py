@@ -26,9 +26,9 @@ from training.data.index import read_index
 from training.data.shards import Shards
 from training.encoder_cache.reading import folder_name
 from training.encoder_cache.writing import ShardEncoder, open_sources, plan
+from training.monitoring.validation import Panel
 from training.objective import losses, target_of
 from training.recipe import RecipeError
-from training.validation import Panel
 
 CPU = torch.device("cpu")
 

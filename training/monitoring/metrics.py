@@ -1,11 +1,10 @@
-"""How fast and how well a run goes: what stands in a line of its log, and when its loss says that it has collapsed."""
+"""How fast and how well a run goes: the numbers of a line of its log."""
 
 from __future__ import annotations
 
 import math
 import resource
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +15,6 @@ import torch
 from model.config import ModelConfig
 from training.planning.flops import flops_of, peak_flops
 from training.recipe import TrainRecipe
-
-WINDOW = 20  # steps of a mean that is compared: one batch's loss says little
-FIRST = 5  # steps whose mean is the first to be beaten: before the rate has grown
 
 
 @dataclass
@@ -57,7 +53,7 @@ class Meter:
         images = done * self.recipe.batch.size / seconds
         flops = images * flops_of(self.config).step
         peak = peak_flops(self.device, self.recipe.engine.dtype)
-        told = {
+        line = {
             "loss": sum(self.losses) / done,
             "rate": self.recipe.optimiser.rate_at(step - 1, self.recipe.steps),
             "images_per_second": images,
@@ -70,7 +66,7 @@ class Meter:
         self.started, self.waited = time.monotonic(), 0.0
         self.losses.clear()
         self.norms.clear()
-        return told
+        return line
 
     def _peak_memory(self) -> int:
         """Bytes, the most so far: of the device on a GPU, else of the process."""
@@ -81,29 +77,3 @@ class Meter:
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-class Collapse:
-    """Has the loss left where it was? The mean of the last steps against the lowest such mean so far.
-
-    Args:
-        factor: how many times the lowest mean is too much.
-        lowest, at: of the run that is resumed: the lowest mean and the step that it ended with.
-    """
-
-    def __init__(self, factor: float, lowest: float | None = None, at: int = 0):
-        self.factor, self.lowest, self.at = factor, lowest, at
-        self._last: deque[float] = deque(maxlen=WINDOW)
-
-    def seen(self, step: int, loss: float) -> bool:
-        """`step`: finished steps; True: it has collapsed."""
-        self._last.append(loss)
-        mean = sum(self._last) / len(self._last)
-        full = len(self._last) == WINDOW
-        if (self.lowest is None and len(self._last) == FIRST) or (full and mean < self.lowest):
-            self.lowest, self.at = mean, step
-        return full and mean > self.factor * self.lowest
-
-    def facts(self) -> dict[str, Any]:
-        """For the manifest of a checkpoint."""
-        return {"lowest_loss": self.lowest, "lowest_loss_at": self.at}

@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.training.ranks import log_of, recipe_for, run_ranks
 from training.assembly import assemble
+from training.monitoring.validation import CONDITIONS, DECILES, Panel, never_given
 from training.recipe import Drop
-from training.validation import CONDITIONS, DECILES, Panel, never_given
 
 
 def parts_of(shards, base, **changes):

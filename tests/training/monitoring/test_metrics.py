@@ -1,4 +1,4 @@
-"""What stands in a line of the log, and when a run's loss says that it has collapsed."""
+"""What stands in a line of the log, and where a trace is written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 
 from model.config import load_config
 from tests.training.ranks import recipe_for, run_ranks
-from training import metrics as meter_module
-from training.metrics import FIRST, WINDOW, Collapse, Meter
+from training.monitoring import metrics as meter_module
+from training.monitoring.metrics import Meter
 from training.planning.flops import flops_of
 
 
@@ -62,29 +62,6 @@ def test_mfu_is_of_all_ranks_peaks(tmp_path, clock, monkeypatch):
     meter.step(0.0, 1.0, 1.0)
     line = meter.line(1)
     assert line["mfu"] == pytest.approx(line["tflops_per_second"] / 4)
-
-
-def test_a_loss_that_leaves_where_it_was_is_a_collapse():
-    collapse = Collapse(3.0)
-    told = [collapse.seen(step, 1.0) for step in range(1, WINDOW + 5)]
-    told += [collapse.seen(step, 9.0) for step in range(WINDOW + 5, WINDOW + 12)]
-    assert told.index(True) == WINDOW + 4 + 5, "6 of 20 steps at 9 make a mean of more than 3"
-    assert collapse.lowest == 1.0 and collapse.at == FIRST
-
-
-def test_a_run_that_collapses_at_once_is_measured_by_its_first_steps():
-    collapse = Collapse(3.0)
-    told = [collapse.seen(step, 0.2 if step <= FIRST else 2.0) for step in range(1, WINDOW + 1)]
-    assert told == [False] * (WINDOW - 1) + [True]
-
-
-def test_a_noisy_loss_is_none_and_a_resumed_run_knows_what_it_was():
-    generator = torch.Generator().manual_seed(0)
-    noisy = Collapse(3.0)
-    assert not any(noisy.seen(step, float(torch.rand((), generator=generator))) for step in range(1, 500))
-    resumed = Collapse(3.0, lowest=0.1, at=40)
-    assert [resumed.seen(step, 1.0) for step in range(1, WINDOW + 1)] == [False] * (WINDOW - 1) + [True]
-    assert resumed.facts() == {"lowest_loss": 0.1, "lowest_loss_at": 40}
 
 
 def test_a_trace_of_the_steps_that_were_asked_for(shards, base, tmp_path):

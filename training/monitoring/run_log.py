@@ -1,4 +1,4 @@
-"""What is written down of a run: one JSON line a step that is logged, TensorBoard and pictures; rank 0 only."""
+"""The log of a run: JSON lines, TensorBoard and pictures, written by rank 0; in an object store, uploaded by it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from common.storage import is_local
 log = logging.getLogger(__name__)
 
 UPLOAD_EVERY = 30.0  # seconds between two uploads to an object store
-TOLD_AT_ONCE = ("started", "checkpoint", "diverged", "stopped")  # the kinds after which a run may be gone
+UPLOADED_AT_ONCE = ("started", "checkpoint", "diverged", "stopped")  # the kinds of row that may be the last one
 
 
-class Records:
+class RunLog:
     """OUT/log.jsonl, OUT/tensorboard, OUT/pictures. A resumed run goes on in the same files.
 
     In an object store a file cannot grow: there rank 0 writes in a folder of its own, and what has changed is uploaded
@@ -34,7 +35,7 @@ class Records:
     def __init__(self, out: str, rank: int):
         self.folder: Path | None = None
         self._board: SummaryWriter | None = None
-        self._store: _Store | None = None
+        self._uploader: _Uploader | None = None
         if rank:
             return
         fs, root = fsspec.core.url_to_fs(out)
@@ -42,18 +43,18 @@ class Records:
             self.folder = Path(root)
             self.folder.mkdir(parents=True, exist_ok=True)
         else:
-            self.folder = Path(tempfile.mkdtemp(prefix="facemakeup-records-"))
-            self._store = _Store(fs, root.rstrip("/"), self.folder)
-            self._store.fetch("log.jsonl")
+            self.folder = Path(tempfile.mkdtemp(prefix="facemakeup-log-"))
+            self._uploader = _Uploader(fs, root.rstrip("/"), self.folder)
+            self._uploader.fetch("log.jsonl")
         self._board = SummaryWriter(str(self.folder / "tensorboard"))
-        if self._store:
-            self._store.start(self._board.flush)
+        if self._uploader:
+            self._uploader.start(self._board.flush)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """A line `{"kind": ..., "step": ..., ...}`; numbers go to TensorBoard too. `step`: finished steps."""
         if self.folder is None:
             return
-        # a number that is none has no place in JSON
+        # JSON has no nan and no infinity
         values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         with (self.folder / "log.jsonl").open("a") as lines:
             lines.write(json.dumps({"kind": kind, "step": step, "time": round(time.time(), 3), **values}) + "\n")
@@ -63,8 +64,8 @@ class Records:
             elif isinstance(value, list) and value and all(isinstance(item, float) for item in value):
                 for place, item in enumerate(value):
                     self._board.add_scalar(f"{kind}/{name}-{place}", item, step)
-        if self._store and kind in TOLD_AT_ONCE:
-            self._store.try_upload()
+        if self._uploader and kind in UPLOADED_AT_ONCE:
+            self._uploader.try_upload()
 
     def picture(self, name: str, step: int, image: Any) -> None:
         """A PIL image: OUT/pictures/NAME-STEP.png."""
@@ -82,13 +83,17 @@ class Records:
         """
         if self._board is not None:
             self._board.close()
-        if self._store is not None:
-            self._store.finish()
+        if self._uploader is not None:
+            self._uploader.finish()
             shutil.rmtree(self.folder)
 
 
-class _Store:
-    """A folder of this machine, and the object store that gets its files."""
+class _Uploader:
+    """Uploads what has changed in a local folder to an object store, as whole files.
+
+    TensorBoard's own writer can write to fsspec URLs, but not this: it has log, pictures and export to go with, and a
+    store that fails for a moment would end the run, since its writer thread hands the error on to the next `add_scalar`.
+    """
 
     def __init__(self, fs: fsspec.AbstractFileSystem, root: str, folder: Path):
         self.fs, self.root, self.folder = fs, root, folder
@@ -98,27 +103,35 @@ class _Store:
         self._thread: threading.Thread | None = None
 
     def fetch(self, name: str) -> None:
+        """Download a file into the folder, if it is in the store."""
         if self.fs.exists(f"{self.root}/{name}"):
             self.fs.get_file(f"{self.root}/{name}", str(self.folder / name))
 
-    def start(self, before: Any) -> None:
+    def start(self, flush: Callable[[], None]) -> None:
+        """Upload every 30 seconds from now on, in a thread. `flush` is called before each time."""
+
         def repeat() -> None:
             while not self._ended.wait(UPLOAD_EVERY):
-                before()
+                flush()
                 self.try_upload()
 
         # a thread that a failed run leaves must not keep its process
-        self._thread = threading.Thread(target=repeat, name="records", daemon=True)
+        self._thread = threading.Thread(target=repeat, name="log upload", daemon=True)
         self._thread.start()
 
     def try_upload(self) -> None:
-        """What grows: the export, gigabytes that are written once, is left to the end."""
+        """Upload what grows, and warn if that fails. The export, gigabytes written once, is left to `finish`."""
         try:
             self._upload(("log.jsonl", "tensorboard", "pictures"))
         except Exception as error:  # noqa: BLE001  stores fail in many ways, and none is worth the run
             log.warning("%s: log and pictures were not uploaded (%s); tried again in a moment", self.root, error)
 
     def finish(self) -> None:
+        """Upload everything.
+
+        Raises:
+            OSError: it could not be.
+        """
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -128,8 +141,8 @@ class _Store:
         with self._one_at_a_time:
             for file in sorted(path for path in self.folder.rglob("*") if path.is_file()):
                 inside = file.relative_to(self.folder)
-                told = file.stat()
-                state = (told.st_size, told.st_mtime_ns)
+                facts = file.stat()
+                state = (facts.st_size, facts.st_mtime_ns)
                 if (names is None or inside.parts[0] in names) and self._sent.get(file) != state:
                     self.fs.put_file(str(file), f"{self.root}/{inside.as_posix()}")
                     self._sent[file] = state

@@ -1,0 +1,56 @@
+"""A run's log is followed while it is written, and the time that is left is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bucket import s3_bucket
+from training.launch.log_view import LogTail, LogView
+from training.monitoring.run_log import RunLog
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with s3_bucket("followed"):
+        yield "s3://followed"
+
+
+def test_a_tail_gives_whole_new_lines_and_nothing_from_before(bucket, tmp_path):
+    for out in (str(tmp_path), f"{bucket}/tail"):
+        before = RunLog(out, 0)
+        before.write("train", 1, loss=0.5)
+        before.close()
+        tail = LogTail(f"{out}/log.jsonl")
+        assert tail.rows() == []
+        after = RunLog(out, 0)
+        after.write("train", 2, loss=0.5)
+        after.close()
+        assert [row["step"] for row in tail.rows()] == [2] and tail.rows() == []
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"kind": "tra')
+        log.flush()
+        tail = LogTail(str(tmp_path / "log.jsonl"))
+        tail.offset = (tmp_path / "log.jsonl").stat().st_size - 13
+        assert tail.rows() == []
+        log.write('in", "step": 3}\n')
+    assert [row["step"] for row in tail.rows()] == [3]
+
+
+def test_the_time_left_is_of_the_steps_since_the_last_start(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("common.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("common.progress.LINE_EVERY", 0.0)
+    view = LogView(100)
+
+    def row(kind, step, at):
+        now[0] = at
+        view.show({"kind": kind, "step": step, "world": 2, "hosts": ["a", "a"], "loss": 0.5, "data_wait": 0.0})
+
+    row("started", 0, 0)
+    for step in range(1, 31):
+        row("train", step, step)  # a second a step, then a kill, an hour of nothing, and steps of two seconds
+    row("started", 20, 3600)
+    for step in range(21, 41):
+        row("train", step, 3600 + 2 * step)
+    last = " ".join(capsys.readouterr().err.split()).rpartition("train")[2]
+    assert "40 of 100 steps" in last and "0.5 steps/s" in last and "2 min left" in last

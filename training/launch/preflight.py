@@ -1,0 +1,57 @@
+"""What is checked before anything is started: in seconds, without a model, a GPU or Ray."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from common.ray_runtime import INSIDE_A_JOB
+from training.data.index import read_index
+from training.recipe import RecipeError, TrainRecipe
+
+
+def check_ranks(recipe: TrainRecipe, ranks: int) -> None:
+    """Are the shards there, and can that many ranks see their order?
+
+    Raises:
+        RecipeError, ShardError: no, and what would do.
+    """
+    samples = read_index(recipe.data.shards, recipe.data.cache).samples
+    try:
+        recipe.batch.check_layout(ranks, samples)
+    except ValueError as error:
+        raise RecipeError(f"{ranks} ranks: {error}") from error
+
+
+def resolved_out(out: str, on_cluster: bool = False) -> str:
+    """The run's folder as an absolute path; a URL as it is. `on_cluster`: it is a cluster's job that writes there.
+
+    Raises:
+        RecipeError: a relative path for a job: it would be inside the job's own copy of the code, and go with it.
+    """
+    if "://" in out:
+        return out
+    if (on_cluster or INSIDE_A_JOB in os.environ) and not Path(out).is_absolute():
+        raise RecipeError(
+            f"--out {out}: on a cluster it must mean the same on every node: an absolute path on shared storage, or "
+            "s3://bucket/..."
+        )
+    return str(Path(out).resolve())
+
+
+def for_export(recipe: TrainRecipe, out: str) -> TrainRecipe:
+    """The recipe of a run whose newest checkpoint is its end: no step is left, the export is.
+
+    Raises:
+        RecipeError: there is no checkpoint.
+    """
+    from training.checkpoint import CheckpointFault, Checkpoints
+
+    try:
+        saved = Checkpoints(out, rank=0, world=1, keep=1).all()
+    except CheckpointFault as error:
+        raise RecipeError(str(error)) from error
+    if not saved:
+        raise RecipeError(f"--export: no checkpoint in {out}/checkpoints; is --out the folder of a run?")
+    saving = recipe.saving.model_copy(update={"export": True})
+    return recipe.model_copy(update={"steps": saved[-1].step, "saving": saving})
