@@ -67,7 +67,7 @@ def with_changes(tree: Mapping[str, Any], changes: Iterable[str]) -> dict[str, A
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"cannot read {change!r}: write it as text.max_area=0.03")
+            raise RecipeError(f"cannot read {change!r}: write it as FIELD=VALUE, e.g. batch.size=64")
         try:
             value = OmegaConf.from_dotlist([f"value={text}"])
             OmegaConf.update(config, key.strip(), OmegaConf.to_container(value)["value"], merge=False)

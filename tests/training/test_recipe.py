@@ -21,7 +21,7 @@ def test_the_recipes_that_ship_are_whole():
     [
         ("engine.zreo=3", "did you mean `zero`"),
         ("engine.zero=4", "engine.zero"),
-        ("batch.size", "FIELD=VALUE"),
+        ("batch.size", "write it as FIELD=VALUE"),
         ("objective.drop.text=2", "objective.drop.text"),
         ("engine={zero: 3, compile: true}", "compile does not go with zero: 3"),
         ("engine={compile: true, gradient_checkpointing: true}", "gradient_checkpointing"),

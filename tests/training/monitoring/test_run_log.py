@@ -62,7 +62,7 @@ def test_in_a_bucket_it_is_uploaded_now_and_then_and_goes_on_after_a_kill(bucket
     again.close()
     assert [row["step"] for row in lines(f"{bucket}/log")] == [1, 2]
     assert fs.cat_file("trained/log/export/weights") == b"1" and not scratch.exists()
-    killed._store._ended.set()
+    killed._uploader._ended.set()
 
 
 def test_what_may_be_the_last_line_is_uploaded_at_once(bucket, monkeypatch):
@@ -78,7 +78,7 @@ def test_a_store_that_fails_for_a_moment_does_not_end_the_run(bucket, monkeypatc
     monkeypatch.setattr(records, "UPLOAD_EVERY", 1e6)
     told = RunLog(f"{bucket}/moment", 0)
     with monkeypatch.context() as broken:
-        broken.setattr(told._store.fs, "put_file", lambda *_: (_ for _ in ()).throw(OSError("no route")))
+        broken.setattr(told._uploader.fs, "put_file", lambda *_: (_ for _ in ()).throw(OSError("no route")))
         told.write("checkpoint", 1)
     assert "no route" in caplog.text
     told.close()
