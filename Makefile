@@ -42,7 +42,7 @@ help:  ## this list
 	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
 	@echo "make test | lint | bench [ONLY=training]      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
-	@echo "Each step alone: $(BIN)/python -m curation.STEP --help  (select fetch score cut annotate pack report ...)"
+	@echo "Each step alone: $(BIN)/python -m curation STEP --help  (select fetch score cut annotate pack report ...)"
 
 setup: $(READY)
 
@@ -86,7 +86,7 @@ report: $(READY)
 	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)')
 
 calibrate: $(READY)
-	@$(BIN)/python -m curation.calibration.calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
+	@$(BIN)/python -m curation calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
 	  $(if $(ANIME),--anime '$(ANIME)') \
 	  $(OPTIONS)
 

@@ -1,40 +1,31 @@
-"""The steps in their order, each doing only what is missing: select, fetch, score, cut, annotate, pack, report."""
+"""The steps in their order, each doing only what is missing: select, fetch, score, cut, annotate, pack."""
 
 from __future__ import annotations
 
-import argparse
 import datetime
-import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayTaskError
+import pyarrow as pa
 
-from common.onnx_sessions import DeviceError
-from common.packages import PackageError
-from common.progress import console, say
-from common.ray_runtime import connected
-from common.weights import WEIGHTS, WeightError, resolve
+from common.progress import say
+from common.settings import RecipeError
+from common.weights import WEIGHTS, resolve
 from curation.annotation.annotate import annotate
 from curation.annotation.encoder import build_encoder
 from curation.cutting.cut import claim_name, cut
-from curation.fetch.rounds import FetchStopped, fetch, latest_snapshot
-from curation.filters.base import FilterBroken
-from curation.filters.registry import build
+from curation.fetch.rounds import fetch
 from curation.packing.pack import pack
-from curation.recipe import recipe as recipes
-from curation.recipe.recipe import Recipe, RecipeError
+from curation.recipe.recipe import Recipe, load, parse
 from curation.run_directory.run import Run
-from curation.run_directory.units import BytesChanged
+from curation.run_directory.snapshot import latest_snapshot
+from curation.run_directory.versions import RUN_FORMAT, require_current
 from curation.scoring.score import score
-from curation.sources.candidates import IdsClash, check_sources
+from curation.sources.candidates import check_sources
 from curation.sources.top_k import select
 
 STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
-# what a person can mend: shown as one message, without a traceback
-EXPECTED = (RecipeError, WeightError, PackageError, FetchStopped, BytesChanged, FilterBroken, IdsClash, DeviceError)
 
 
 class Curation:
@@ -48,6 +39,8 @@ class Curation:
         """
         self.run, self.recipe, self.name = run, recipe, name or recipe.name
         before = run.manifest()
+        if before:
+            require_current(before, run.root)
         if not run.exists("selected/counts.json"):
             check_sources(recipe)
         web = recipe.fetch.local_web
@@ -56,7 +49,7 @@ class Curation:
                 f"fetch.local_web.folder: {web.folder} holds no behaviour.json. `python -m curation.sample.make` makes it"
             )
         self._check_same_start(before)
-        self.filters = build(recipe)
+        self.filters = recipe.open_filters()
         self.encoder = build_encoder(recipe)
         self._write_manifest(before)
         for path in run.sweep():
@@ -81,6 +74,7 @@ class Curation:
         ):  # the run's recipe is the one that it was started with; how it is run may change
             recipe = {**before["recipe"], **{section: recipe[section] for section in ("fetch", "score")}}
         self.run.update_manifest(
+            format=RUN_FORMAT,
             recipe=recipe,
             created=before.get("created") or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             weights=self._weights(),
@@ -122,12 +116,10 @@ class Curation:
 
     # -- the steps ----------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> tuple[Any, dict[str, Any]]:
+    def snapshot(self) -> tuple[pa.Table, dict[str, Any]]:
         found = latest_snapshot(self.run)
         if found is None:
-            raise RecipeError(
-                f"{self.run.root}: nothing was fetched yet: `python -m curation.fetch.rounds` comes first"
-            )
+            raise RecipeError(f"{self.run.root}: nothing was fetched yet: `python -m curation fetch` comes first")
         return found
 
     def content_hash(self) -> str:
@@ -179,7 +171,7 @@ class Curation:
     def _refuse_undecided(self) -> None:
         undecided = self.run.read_json(f"cuts/{self.name}/funnel.json")["undecided"]
         if undecided:
-            raise RecipeError(f"{undecided:,} images are undecided: `python -m curation.scoring.score` comes first")
+            raise RecipeError(f"{undecided:,} images are undecided: `python -m curation score` comes first")
 
     def curate(self) -> None:
         """All steps; says what is not done again."""
@@ -201,69 +193,21 @@ class Curation:
         self.do("pack")
 
 
-# -- the command line of a step ----------------------------------------------------------------------------------
+def open_curation(
+    run_root: str, recipe: str | None = None, name: str | None = None, changes: Sequence[str] = ()
+) -> Curation:
+    """The curation of a run directory: with a recipe file, or with the recipe that the run (or the cut `name`) has.
 
-
-def step_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("run", help="the run directory: a folder, s3://... or gs://...")
-    parser.add_argument("--recipe", help="a recipe file; default: the one in the run's manifest")
-    parser.add_argument("--name", help="the cut; default: the recipe's name")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change one field, e.g. score.workers=4"
-    )
-    return parser
-
-
-def open_curation(arguments: argparse.Namespace) -> Curation:
-    """The run, recipe and cut that a step's arguments name."""
-    run = Run(arguments.run)
-    if arguments.recipe:
-        recipe = recipes.load(arguments.recipe, arguments.set)
-    else:
-        manifest = run.manifest()
-        if not manifest:
-            raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
-        tree = manifest["recipe"]
-        if arguments.name and run.exists(f"cuts/{arguments.name}/content.json"):
-            tree = run.read_json(f"cuts/{arguments.name}/content.json")["recipe"]
-        recipe = recipes.parse(recipes.set_fields(tree, arguments.set), f"{run.root}/manifest.json")
-    return Curation(run, recipe, arguments.name)
-
-
-def explained(function: Callable[[], None]) -> int:
-    """Run it; a mistake that a person can mend is one message and exit code 2."""
-    try:
-        function()
-    except Exception as error:
-        expected = _cause(error)
-        if expected is None:
-            raise
-        console.print("[bold red]stopped:[/] ", end="")
-        console.print(str(expected), markup=False)
-        return 2
-    return 0
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    """The expected mistake at the bottom of an error: Ray wraps what a worker raises."""
-    seen: list[BaseException] = []
-    waiting: list[Any] = [error]
-    while waiting:
-        item = waiting.pop()
-        if not isinstance(item, BaseException) or any(item is other for other in seen):
-            continue
-        seen.append(item)
-        waiting += [item.__cause__, item.__context__, getattr(item, "cause", None)]
-    plain = [item for item in seen if isinstance(item, EXPECTED) and not isinstance(item, RayTaskError)]
-    return plain[-1] if plain else None
-
-
-def step_main(step: str, arguments: argparse.Namespace) -> None:
-    def work() -> None:
-        curation = open_curation(arguments)
-        again = getattr(arguments, "again", False)
-        with nullcontext() if curation.is_done(step) and not again else connected():
-            curation.do(step, again)
-
-    sys.exit(explained(work))
+    Raises:
+        RecipeError: there is neither.
+    """
+    run = Run(run_root)
+    if recipe:
+        return Curation(run, load(recipe, changes), name)
+    manifest = run.manifest()
+    if not manifest:
+        raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
+    tree = manifest["recipe"]
+    if name and run.exists(f"cuts/{name}/content.json"):
+        tree = run.read_json(f"cuts/{name}/content.json")["recipe"]
+    return Curation(run, parse(tree, f"{run.root}/manifest.json", changes), name)

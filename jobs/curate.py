@@ -36,11 +36,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def curate(options: argparse.Namespace) -> int:
     """Run all steps here; inside a Ray job, on that job's cluster. Returns the exit code."""
+    from common.command_line import exit_code_of
     from common.progress import say
     from common.ray_runtime import INSIDE_A_JOB, connected
     from curation import report
-    from curation.pipeline import Curation, explained, open_curation
-    from curation.recipe.recipe import load, loads
+    from curation.pipeline import Curation, open_curation
+    from curation.recipe.recipe import load
     from curation.run_directory.run import Run
 
     started = time.monotonic()
@@ -49,11 +50,10 @@ def curate(options: argparse.Namespace) -> int:
         if INSIDE_A_JOB in os.environ:
             _require_shared(options.run)
         if options.recut:
-            arguments = argparse.Namespace(run=options.run, recipe=None, name=options.name, set=options.set)
-            curation = open_curation(arguments)
+            curation = open_curation(options.run, None, options.name, options.set)
         else:
             text = base64.b64decode(os.environ.get(RECIPE_IN_ENVIRONMENT, "")).decode()
-            recipe = loads(text, options.recipe, options.set) if text else load(options.recipe, options.set)
+            recipe = load(options.recipe, options.set, text or None)
             curation = Curation(Run(options.run), recipe, options.name)
         if options.again:
             curation.require_new_name()
@@ -65,7 +65,7 @@ def curate(options: argparse.Namespace) -> int:
                     curation.do("fetch", again=True)
                 curation.curate()
 
-    code = explained(work)
+    code = exit_code_of(work)
     if code:
         return code
     code = report.main([options.run, *(["--name", options.name] if options.name else [])])
@@ -75,9 +75,9 @@ def curate(options: argparse.Namespace) -> int:
 
 def submit(options: argparse.Namespace) -> int:
     """Send this command to a cluster as a Ray job, show its log, return its exit code."""
+    from common.command_line import exit_code_of
     from common.ray_jobs import NoCluster, client_of, follow
     from common.ray_runtime import passed_on
-    from curation.pipeline import explained
     from curation.recipe.recipe import RecipeError, variables_of
 
     def work() -> None:
@@ -101,7 +101,7 @@ def submit(options: argparse.Namespace) -> int:
         except NoCluster as error:
             raise RecipeError(str(error)) from None
 
-    return explained(work)
+    return exit_code_of(work)
 
 
 def _check_before_sending(options: argparse.Namespace) -> None:
@@ -114,7 +114,7 @@ def _check_before_sending(options: argparse.Namespace) -> None:
 
 def _require_shared(run: str) -> None:
     """A relative path would be one inside the job's own copy of the code, and go with it."""
-    from curation.recipe.recipe import RecipeError
+    from common.settings import RecipeError
 
     if "://" not in run and not Path(run).is_absolute():
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""Golden verdicts of the whole sample, one file for each face detector (its fingerprint is in the name).
+"""Golden verdicts of the whole sample, one file for each face detector (its file's hash is in the name).
 
 After a filter or a threshold was changed on purpose: `make curate`, look at the report, then
 `python -m tests.goldens runs/sample` writes the file anew; its diff is the review.
@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from curation.cutting.judge import CHECKS
+from curation.filters.registry import CHECKS
 from curation.run_directory.run import Run
 
 FOLDER = Path(__file__).resolve().parent / "goldens"
-COLUMNS = ["id", "sha256", "verdict", "reason", *CHECKS]
+COLUMNS = ["id", "sha256", "verdict", "reason", *(check.name for check in CHECKS)]
 
 
 def verdicts(run: Run, name: str = "sample") -> list[dict[str, str]]:
@@ -29,7 +29,8 @@ def verdicts(run: Run, name: str = "sample") -> list[dict[str, str]]:
 
 
 def path_for(manifest: dict[str, Any]) -> Path:
-    return FOLDER / f"sample-{manifest['detector']}-{manifest['fingerprints']['faces']}.csv"
+    (digest,) = (weight["sha256"] for weight in manifest["weights"] if weight["used_for"] == "faces")
+    return FOLDER / f"sample-{manifest['detector']}-{digest[:12]}.csv"
 
 
 def read(path: Path) -> list[dict[str, str]]:

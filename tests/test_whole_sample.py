@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from common.intervals import Quality
-from curation.calibration.labels import TRUTHS, VARIANT, load_labels
+from curation.calibration.labels import VARIANT, load_labels
+from curation.filters.registry import check_class
 from curation.run_directory.run import Run
 from curation.sample.web import wire
 from tests import goldens
@@ -62,7 +63,7 @@ FLOORS = {"grayscale": (0.9, 0.02), "text": (0.8, 0.05), "faces": (0.85, 0.1), "
 
 @pytest.mark.parametrize("name", FLOORS)
 def test_each_filter_on_the_half_not_chosen_on(labelled, name):
-    truth = [TRUTHS[name](label) for label, _ in labelled]
+    truth = [check_class(name).should_reject(label) for label, _ in labelled]
     counts = np.array([value is not None for value in truth])
     said = np.array([row[name] == "0" for _, row in labelled])
     quality = Quality.of(said, np.array([bool(value) for value in truth]), counts)

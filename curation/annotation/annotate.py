@@ -5,7 +5,6 @@ Everything here is a function of (bytes, chosen face, encoder): written once per
 
 from __future__ import annotations
 
-import argparse
 import socket
 from collections import defaultdict
 from functools import lru_cache
@@ -22,7 +21,7 @@ from curation.cutting.cut import verdicts
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
-from curation.run_directory.units import UnitScores, read_image, read_scores, score_file, units_of
+from curation.run_directory.units import Unit, UnitScores, read_scores, score_file, units_of
 from model.conditioning.identity import IdentityEncoder
 
 ANNOTATION = pa.schema(
@@ -74,11 +73,11 @@ class Annotator:
                 "same folder (FACEMAKEUP_WEIGHTS)"
             )
 
-    def __call__(self, unit: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, unit: Unit) -> dict[str, Any]:
         known = UnitScores(self.run, unit, {"faces": self.filters["faces"]})
         faces = known.evidence["faces"].table["boxes"].to_pylist()
-        verdict = self.run.read_table(f"cuts/{self.name}/verdicts/{unit['unit']}.parquet").to_pylist()
-        have = annotations(self.run, self.fingerprint, unit["unit"])
+        verdict = self.run.read_table(f"cuts/{self.name}/verdicts/{unit.name}.parquet").to_pylist()
+        have = annotations(self.run, self.fingerprint, unit.name)
         place = {text: row for row, text in enumerate(known.ids)}
         kept = [item for item in verdict if item["verdict"] == "kept"]
         rows = []
@@ -87,15 +86,14 @@ class Annotator:
             if key_of(item["id"], face["box"]) not in have:
                 rows.append(self._annotate(item["id"], face, unit, place[item["id"]]))
         if rows:
-            path = score_file(self.run, folder(self.fingerprint), unit["unit"])
+            path = score_file(self.run, folder(self.fingerprint), unit.name)
             self.run.write_table(path, pa.Table.from_pylist(rows, schema=ANNOTATION))
-        return {"unit": unit["unit"], "kept": len(kept), "made": len(rows)}
+        return {"kept": len(kept), "made": len(rows)}
 
-    def _annotate(self, candidate_id: str, face: dict[str, Any], unit: dict[str, Any], row: int) -> dict[str, Any]:
+    def _annotate(self, candidate_id: str, face: dict[str, Any], unit: Unit, row: int) -> dict[str, Any]:
         vector = None
         if self.encoder:
-            data = read_image(self.run, unit["tar"], unit["offsets"][row], unit["sizes"][row], unit["hashes"][row])
-            picture = decode(data, self.recipe.images)
+            picture = decode(unit.read(self.run, row), self.recipe.images)
             scale = np.array(picture.scale)
             box = np.asarray(face["box"], np.float64) * np.tile(scale, 2)
             landmarks = np.asarray(face["landmarks"], np.float64).reshape(5, 2) * scale
@@ -116,7 +114,7 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     table = verdicts(run, name)
     for unit, verdict in zip(table["unit"].to_pylist(), table["verdict"].to_pylist(), strict=True):
         kept_of[unit] += verdict == "kept"
-    work = [unit for unit in units if kept_of[unit["unit"]]]
+    work = [unit for unit in units if kept_of[unit.name]]
     encoder = build_encoder(recipe)
     if encoder and not run.exists(f"{folder(fingerprint)}/encoder.json"):
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
@@ -130,14 +128,3 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     what = encoder.name if encoder else "no identity"
     say("annotate", f"{total['made']:,} faces ({what}), {total['kept'] - total['made']:,} not done again")
     return total
-
-
-def main() -> None:
-    from curation.pipeline import step_arguments, step_main
-
-    parser = argparse.ArgumentParser(prog="python -m curation.annotation.annotate", description=__doc__)
-    step_main("annotate", step_arguments(parser).parse_args())
-
-
-if __name__ == "__main__":
-    main()

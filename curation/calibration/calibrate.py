@@ -1,8 +1,4 @@
-"""Thresholds are chosen, not guessed.
-
-    python -m curation.calibration.calibrate                       on the sample's labelled photos
-    python -m curation.calibration.calibrate --labels my.csv       on yours: columns as in tests/labels/sample-photos.csv
-    python -m curation.calibration.calibrate RUN --reference      fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
+"""Thresholds are chosen, not guessed: on labelled photos, or against the published FaceCaptionHQ-4M.
 
 Each filter's thresholds are chosen on one half of the photos (even last hex digit of the sha256) and reported on the
 other, with 95 % Wilson intervals. Positive means *rejected*: precision is the share of the rejected that a person
@@ -14,50 +10,51 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from common.intervals import Quality, Rate
+from common.settings import RecipeError
 from curation.calibration.labels import VARIANT, Labelled, anime_labels, load_labels, score_photos
-from curation.filters.base import PASS, Filter
-from curation.filters.registry import build
-from curation.recipe import recipe as recipes
-from curation.recipe.recipe import PAPER_ORDER, Thresholds, set_fields
+from curation.filters.base import Filter
+from curation.filters.evidence import PASS
+from curation.filters.registry import Thresholds
+from curation.pipeline import open_curation
+from curation.recipe.recipe import load
+from curation.run_directory.units import UnitScores, units_of
+from curation.sample.photos import photos
 
 ROOT = Path(__file__).resolve().parents[2]
-# what is tried for each filter: every combination
-GRID: dict[str, dict[str, list[Any]]] = {
-    "grayscale": {"min_std": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15]},
-    "text": {
-        "min_confidence": [0.5, 0.6, 0.7, 0.8],
-        "max_line": [0.12, 0.16, 0.2, 0.25, 0.35, 1.0],
-        "max_area": [0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1],
-        "max_boxes": [2, 3, 4, 6, 10, 15],
-    },
-    "faces": {
-        "min_confidence": [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75],
-        "min_relative_area": [0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4],
-    },
-    "anime": {"min_neighbors": [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60]},
-}
+SAMPLE_RECIPE = ROOT / "curation" / "recipe" / "sample.yaml"
+SAMPLE_LABELS = ROOT / "tests" / "labels" / "sample-photos.csv"
+ABOUT = """Thresholds from labelled photos, with their precision and recall.
+
+    python -m curation calibrate                       on the sample's labelled photos
+    python -m curation calibrate --labels my.csv       with your labels: columns as in tests/labels/sample-photos.csv
+    python -m curation calibrate RUN --reference       fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
+"""
 
 
 # -- choosing -------------------------------------------------------------------------------------------------------
 
 
-def candidates(name: str, thresholds: Thresholds) -> Iterator[tuple[dict[str, Any], Thresholds]]:
-    """Every combination of the grid of one filter, put into the other thresholds."""
-    for values in itertools.product(*GRID[name].values()):
-        setting = dict(zip(GRID[name], values, strict=True))
-        tree = set_fields(thresholds.model_dump(mode="json"), [f"{name}.{k}={v}" for k, v in setting.items()])
-        yield setting, Thresholds.model_validate(tree)
+def candidates(item: Filter, thresholds: Thresholds) -> Iterator[tuple[dict[str, Any], Thresholds]]:
+    """Every combination of one filter's grid, put into the other thresholds."""
+    for values in itertools.product(*item.grid.values()):
+        setting = dict(zip(item.grid, values, strict=True))
+        yield setting, _with(thresholds, item.name, setting)
+
+
+def _with(thresholds: Thresholds, name: str, setting: dict[str, Any]) -> Thresholds:
+    tree = thresholds.model_dump(mode="json")
+    return Thresholds.model_validate({**tree, name: {**tree[name], **setting}})
 
 
 def rejects(item: Filter, evidence: pa.Table, thresholds: Thresholds) -> np.ndarray:
@@ -69,7 +66,7 @@ def choose(
 ) -> list[tuple[dict[str, Any], Thresholds, Quality]]:
     """All settings with their quality on the rows that count: fewest mistakes first, then fewest photos lost."""
     found = []
-    for setting, changed in candidates(item.name, thresholds):
+    for setting, changed in candidates(item, thresholds):
         found.append((setting, changed, Quality.of(rejects(item, evidence, changed), truth, counts)))
     return sorted(found, key=lambda entry: (entry[2].mistakes, entry[2].loss.hits))
 
@@ -94,16 +91,20 @@ def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds,
     reporting = ~labelled.choosing & single
     console.print(f"{len(labelled.labels)} photos, {int(single.sum())} of them no edit of another; chosen on "
                   f"{int(choosing.sum())}, reported on {int(reporting.sum())}")  # fmt: skip
-    for name in PAPER_ORDER:
-        item, evidence = filters[name], labelled.evidence[name]
-        truth, counts = labelled.truth(name)
+    for name, item in filters.items():
+        evidence = labelled.evidence[name]
+        truth, counts = labelled.truth(item)
+        if not item.grid or not (counts & choosing).any():
+            console.print(f"{name}: nothing to choose: it has no grid of thresholds, or no label speaks of it")
+            continue
         found = choose(item, evidence, truth, counts & choosing, thresholds)
         setting, chosen = middle_of_best(found)
         console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
         thresholds = chosen
     cartoons = np.array([label["drawing"] == "cartoon" for label in labelled.labels])
-    found = rejects(filters["anime"], labelled.evidence["anime"], thresholds) & cartoons
-    console.print(f"western cartoons that the anime filter finds: {Rate(int(found.sum()), int(cartoons.sum()))}")
+    if "anime" in filters:
+        rejected = rejects(filters["anime"], labelled.evidence["anime"], thresholds) & cartoons
+        console.print(f"western cartoons that the anime filter finds: {Rate(int(rejected.sum()), int(cartoons.sum()))}")
     photo = np.array([label["drawing"] == "photo" for label in labelled.labels])
     for what, which in (("with the recipe's thresholds", start), ("with those chosen", thresholds)):
         _print_kept(what, labelled, filters, which, reporting, console)
@@ -120,11 +121,10 @@ def _sweep(
     for heading in ("setting", "precision of rejecting", "recall of rejecting", "good photos lost"):
         table.add_column(heading)
     for key in setting:
-        values = GRID[name][key]
+        values = item.grid[key]
         at = values.index(setting[key])
         for value in values[max(0, at - 3) : at + 4]:
-            tree = set_fields(chosen.model_dump(mode="json"), [f"{name}.{key}={value}"])
-            quality = Quality.of(rejects(item, evidence, Thresholds.model_validate(tree)), truth, counts)
+            quality = Quality.of(rejects(item, evidence, _with(chosen, name, {key: value})), truth, counts)
             mark = "[bold]" if value == setting[key] else ""
             table.add_row(f"{mark}{key}={value}", *(f"{mark}{rate}" for rate in _rates(quality)))
         table.add_section()
@@ -145,7 +145,7 @@ def _print_kept(
     counts: np.ndarray,
     console: Console,
 ) -> None:
-    kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in PAPER_ORDER], axis=0)
+    kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in filters], axis=0)
     keep = np.array([label["keep"] == "1" for label in labelled.labels])
     quality = Quality.of(kept, keep, counts)
     console.print(f"kept set, {what}: precision {quality.precision}, recall {quality.recall}")
@@ -154,37 +154,35 @@ def _print_kept(
 # -- against the published set --------------------------------------------------------------------------------------
 
 
-def fit_reference(arguments: argparse.Namespace, console: Console) -> Thresholds:
+def fit_reference(options: argparse.Namespace, console: Console) -> Thresholds:
     """Move one threshold after the other until no move raises the agreement (F1) with the published set."""
-    from curation.pipeline import open_curation
-    from curation.run_directory.units import UnitScores, units_of
-
-    curation = open_curation(arguments)
-    evidence: dict[str, list[pa.Table]] = {name: [] for name in PAPER_ORDER}
+    curation = open_curation(options.run, options.recipe, options.name, options.set)
+    filters = curation.filters
+    evidence: dict[str, list[pa.Table]] = {name: [] for name in filters}
     published: list[bool] = []
     for unit in units_of(curation.snapshot()[0]):
-        known = UnitScores(curation.run, unit, curation.filters)
+        known = UnitScores(curation.run, unit, filters)
         flags = known.candidates["in_hq"].to_pylist()
         if flags and flags[0] is None:
-            raise recipes.RecipeError(f"{arguments.run} was made without sources.hq4m: there is nothing to fit to")
-        rows = [i for i in range(len(flags)) if all(known.evidence[n].seen[i] for n in PAPER_ORDER)]
+            raise RecipeError(f"{options.run} was made without sources.hq4m: there is nothing to fit to")
+        rows = [i for i in range(len(flags)) if all(known.evidence[n].seen[i] for n in filters)]
         published += [flags[i] for i in rows]
-        for name in PAPER_ORDER:
+        for name in filters:
             evidence[name].append(known.evidence[name].table.take(pa.array(rows, pa.int64())))
     tables = {name: pa.concat_tables(parts).combine_chunks() for name, parts in evidence.items()}
     truth, everything = np.array(published), np.ones(len(published), bool)
-    thresholds = curation.recipe.recipe.thresholds
+    thresholds = curation.recipe.thresholds
 
     def agreement(item: Thresholds) -> Quality:
-        gone = np.any([rejects(curation.filters[n], tables[n], item) for n in PAPER_ORDER], axis=0)
+        gone = np.any([rejects(filters[n], tables[n], item) for n in filters], axis=0)
         return Quality.of(~gone, truth, everything)
 
     best = agreement(thresholds).f1
     moved = True
     while moved:
         moved = False
-        for name in PAPER_ORDER:
-            for _, changed in candidates(name, thresholds):
+        for item in filters.values():
+            for _, changed in candidates(item, thresholds):
                 value = agreement(changed).f1
                 if value > best + 1e-9:
                     best, thresholds, moved = value, changed, True
@@ -194,40 +192,33 @@ def fit_reference(arguments: argparse.Namespace, console: Console) -> Thresholds
     return thresholds
 
 
-def main(arguments: list[str] | None = None) -> int:
-    from curation.pipeline import explained, step_arguments
-    from curation.sample.photos import photos
+# -- the command ----------------------------------------------------------------------------------------------------
 
-    parser = argparse.ArgumentParser(prog="python -m curation.calibration.calibrate", description=__doc__)
-    step_arguments(parser)
-    parser.set_defaults(run=None)
-    next(action for action in parser._actions if action.dest == "run").nargs = "?"
-    parser.add_argument("--labels", type=Path, default=ROOT / "tests" / "labels" / "sample-photos.csv")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--labels", type=Path, default=SAMPLE_LABELS, help="a table of labels")
     parser.add_argument("--anime", type=Path, metavar="FOLDER", help="more pictures, every one of them anime")
     parser.add_argument("--reference", action="store_true", help="fit a run to the published set instead of labels")
-    options = parser.parse_args(arguments)
-    if options.reference and not options.run:
-        parser.error("--reference needs a RUN, made with sources.hq4m")
+
+
+def calibrate_command(options: argparse.Namespace) -> None:
+    """Choose thresholds and print them, as YAML for a recipe.
+
+    Raises:
+        RecipeError: --reference without a run that was made with sources.hq4m.
+    """
     console = Console()
-
-    def work() -> None:
-        if options.reference:
-            chosen = fit_reference(options, console)
-        else:
-            recipe = recipes.load(options.recipe or ROOT / "curation" / "recipe" / "sample.yaml", options.set)
-            filters = build(recipe)
-            labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
-            if options.anime:
-                more, where = anime_labels(options.anime)
-                labels, files = labels + more, files | where
-            labelled = score_photos(labels, files, filters, recipe)
-            chosen = calibrate(labelled, filters, recipe.thresholds, console)
-        import yaml
-
-        console.print("thresholds:\n" + yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), markup=False)
-
-    return explained(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if options.reference:
+        if not options.run:
+            raise RecipeError("--reference needs a RUN, made with sources.hq4m")
+        chosen = fit_reference(options, console)
+    else:
+        recipe = load(options.recipe or SAMPLE_RECIPE, options.set)
+        filters = recipe.open_filters()
+        labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
+        if options.anime:
+            more, where = anime_labels(options.anime)
+            labels, files = labels + more, files | where
+        labelled = score_photos(labels, files, filters, recipe)
+        chosen = calibrate(labelled, filters, recipe.thresholds, console)
+    console.print("thresholds:\n" + yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), markup=False)

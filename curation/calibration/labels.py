@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.decode import Undecodable, decode, sha256
+from common.decode import Undecodable, decode
+from common.hashing import sha256_of_file
 from common.packages import cache_dir
 from common.progress import Steps
 from curation.filters.base import Filter
@@ -28,41 +28,15 @@ class Labelled:
     labels: list[dict[str, str]]
     evidence: dict[str, pa.Table]
 
-    def truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def truth(self, item: Filter) -> tuple[np.ndarray, np.ndarray]:
         """(should be rejected, counts at all) for a filter; bool (rows,) each."""
-        rule = TRUTHS[name]
-        answers = [rule(label) for label in self.labels]
+        answers = [item.should_reject(label) for label in self.labels]
         return np.array([bool(a) for a in answers]), np.array([a is not None for a in answers])
 
     @property
     def choosing(self) -> np.ndarray:
         """bool (rows,): the half that thresholds are chosen on."""
         return np.array([int(label["sha256"][-1], 16) % 2 == 0 for label in self.labels])
-
-
-def _grey(label: dict[str, str]) -> bool | None:
-    return {"grey": True, "colour": False}.get(label["colour"])  # toned and partly coloured ones have no right answer
-
-
-def _much_text(label: dict[str, str]) -> bool | None:
-    return label["text"] == "much"
-
-
-def _not_one_face(label: dict[str, str]) -> bool | None:
-    return int(label["faces"]) != 1 if label["drawing"] == "photo" else None  # whether a drawn face counts is anime's
-
-
-def _anime(label: dict[str, str]) -> bool | None:
-    # the cascade was trained on anime faces; what it makes of other cartoons is printed apart
-    return {"anime": True, "photo": False}.get(label["drawing"])
-
-
-TRUTHS: dict[str, Callable[[dict[str, str]], bool | None]] = {
-    "grayscale": _grey,
-    "text": _much_text,
-    "faces": _not_one_face,
-    "anime": _anime,
-}
 
 
 def load_labels(path: Path) -> list[dict[str, str]]:
@@ -72,7 +46,7 @@ def load_labels(path: Path) -> list[dict[str, str]]:
 
 def anime_labels(folder: Path) -> tuple[list[dict[str, str]], dict[str, Path]]:
     """Every picture of a folder, labelled as anime: the sample itself has only two."""
-    files = {sha256(path.read_bytes())[:16]: path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {sha256_of_file(path)[:16]: path for path in sorted(folder.rglob("*")) if path.is_file()}
     label = {"colour": "", "text": "none", "faces": "1", "drawing": "anime", "keep": "0", "note": ""}
     return [{**label, "sha256": key, "file": path.name} for key, path in files.items()], files
 

@@ -6,23 +6,25 @@ recipe needs another name. Images whose verdict hangs on a score that is not the
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import yaml
 
 from common.hashing import canonical_json
 from common.progress import say
 from common.ray_runtime import tasks
-from curation.cutting.judge import CHECKS, VERDICT, judge, verdict_table
+from common.settings import RecipeError
+from curation.cutting.audit import audit_limit, audited
+from curation.cutting.judge import judge, verdict_schema, verdict_table
 from curation.filters.base import Filter
-from curation.recipe.recipe import Recipe, RecipeError
+from curation.filters.registry import check_names
+from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
-from curation.run_directory.units import UnitScores, audit_key, audit_limit, units_of
+from curation.run_directory.units import Unit, UnitScores, units_of
 
 
 def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, Any]) -> str:
@@ -65,18 +67,18 @@ def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[s
     audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
     units = units_of(snapshot)
 
-    def judge_unit(unit: dict[str, Any]) -> dict[str, Any]:
+    def judge_unit(unit: Unit) -> str:
         known = UnitScores(run, unit, filters)
         judged = judge(known.evidence, filters, recipe.thresholds, known.boxes)
-        audited = np.array([audit_key(text, recipe.seed) < audit for text in known.ids], dtype=bool)
-        table = verdict_table(known.ids, known.name, known.status, judged, audited)
+        audit_lane = audited(known.ids, recipe.seed, audit)
+        table = verdict_table(known.ids, known.name, known.status, judged, audit_lane)
         run.write_table(f"cuts/{name}/verdicts/{known.name}.parquet", table)
-        return {"unit": known.name}
+        return known.name
 
     # closures carry the filters' settings, not their models: `verdict` loads none
     made = list(tasks(units, judge_unit))
     assert len(made) == len(units)
-    funnel = summarise(verdicts(run, name))
+    funnel = summarise(verdicts(run, name), check_names(filters))
     run.write_json(f"cuts/{name}/funnel.json", funnel)
     say(
         "cut",
@@ -89,10 +91,10 @@ def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[s
 def verdicts(run: Run, name: str) -> pa.Table:
     """All verdicts of a cut, in id order."""
     table = run.read_tables(f"cuts/{name}/verdicts/*.parquet")
-    return VERDICT.empty_table() if table is None else table.sort_by("id")
+    return verdict_schema(()).empty_table() if table is None else table.sort_by("id")
 
 
-def summarise(table: pa.Table) -> dict[str, Any]:
+def summarise(table: pa.Table, checks: Sequence[str]) -> dict[str, Any]:
     """Counts of a cut: by verdict, by reason, and what each check says of the images that it saw."""
     grouped = table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
     counts: Counter[str] = Counter()
@@ -101,26 +103,15 @@ def summarise(table: pa.Table) -> dict[str, Any]:
         counts[row["verdict"]] += row["count_all"]
         if row["reason"]:
             reasons[row["verdict"], row["reason"]] += row["count_all"]
-    checks = {}
-    for check in CHECKS:
+    by_check = {}
+    for check in checks if table.num_rows else ():
         values = table[check].to_numpy(zero_copy_only=False)
-        checks[check] = {"passed": int((values == 1).sum()), "failed": int((values == 0).sum()),
+        by_check[check] = {"passed": int((values == 1).sum()), "failed": int((values == 0).sum()),
                          "not_evaluated": int((values == -1).sum())}  # fmt: skip
     return {
         "taken": table.num_rows,
         **{verdict: counts.get(verdict, 0) for verdict in ("kept", "rejected", "undecided", "undecodable")},
         "rejected_by": {reason: n for (verdict, reason), n in sorted(reasons.items()) if verdict == "rejected"},
         "undecodable_by": {reason: n for (verdict, reason), n in sorted(reasons.items()) if verdict == "undecodable"},
-        "checks": checks,
+        "checks": by_check,
     }
-
-
-def main() -> None:
-    from curation.pipeline import step_arguments, step_main
-
-    parser = argparse.ArgumentParser(prog="python -m curation.cutting.cut", description=__doc__)
-    step_main("cut", step_arguments(parser).parse_args())
-
-
-if __name__ == "__main__":
-    main()

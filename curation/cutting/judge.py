@@ -8,51 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from curation.filters.base import FAIL, PASS, UNKNOWN, Filter
-from curation.filters.faces import prominent
-from curation.recipe.recipe import Thresholds
-
-# the paper's five steps run on whole images; that the caption is about the face that is left is our own check
-CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")
-VERDICT = pa.schema(
-    [
-        pa.field("id", pa.string()),
-        pa.field("unit", pa.string()),
-        pa.field("verdict", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("failing", pa.list_(pa.string())),
-        *(pa.field(check, pa.int8()) for check in CHECKS),
-        pa.field("audited", pa.bool_()),
-        pa.field("face", pa.int32()),
-        pa.field("caption_face", pa.int32()),
-    ]
-)
+from curation.filters.base import Filter
+from curation.filters.caption_box import Boxes, CaptionBox, ChosenFaces, choose_faces
+from curation.filters.evidence import FAIL, PASS, UNKNOWN, Evidence
+from curation.filters.registry import Thresholds, check_names
 
 
-@dataclass
-class Evidence:
-    """One filter's scores of a list of images, row for row; `seen` (rows,) bool: which were scored at all."""
-
-    table: pa.Table
-    seen: np.ndarray
-
-    @classmethod
-    def align(cls, schema: pa.Schema, ids: Sequence[str], scores: pa.Table | None) -> Evidence:
-        """Bring score rows into the order of `ids`. A score written twice counts once: both are the same."""
-        table = schema.empty_table() if scores is None else scores.select(schema.names).cast(schema)
-        place = {text: row for row, text in enumerate(table["id"].to_pylist())}
-        rows = pa.array([place.get(text) for text in ids], pa.int64())
-        return cls(table.take(rows).combine_chunks(), np.array([text in place for text in ids], dtype=bool))
-
-    @property
-    def errors(self) -> np.ndarray:
-        """bool (rows,): scored, but the filter could not."""
-        return np.asarray(self.table["error"].is_valid())
+def verdict_schema(checks: Sequence[str]) -> pa.Schema:
+    """Of cuts/NAME/verdicts/*.parquet: a column int8 a check (1 passed, 0 failed, -1 not evaluated)."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string()),
+            pa.field("unit", pa.string()),
+            pa.field("verdict", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("failing", pa.list_(pa.string())),
+            *(pa.field(check, pa.int8()) for check in checks),
+            pa.field("audited", pa.bool_()),
+            pa.field("face", pa.int32()),
+            pa.field("caption_face", pa.int32()),
+        ]
+    )
 
 
 @dataclass
@@ -61,8 +41,7 @@ class Judgement:
 
     checks: dict[str, np.ndarray]
     errors: dict[str, np.ndarray]
-    face: np.ndarray  # int32: which detection is the face to train on, -1 for none
-    caption_face: np.ndarray  # int32: whose caption, -1 for none
+    chosen: ChosenFaces
 
     @property
     def rejected(self) -> np.ndarray:
@@ -93,10 +72,7 @@ class Judgement:
 
 
 def judge(
-    evidence: Mapping[str, Evidence],
-    filters: Mapping[str, Filter],
-    thresholds: Thresholds,
-    boxes: Sequence[list[list[float]]],
+    evidence: Mapping[str, Evidence], filters: Mapping[str, Filter], thresholds: Thresholds, boxes: Boxes
 ) -> Judgement:
     """Verdicts from whatever scores there are.
 
@@ -109,49 +85,13 @@ def judge(
         verdict = item.verdict(scores.table, getattr(thresholds, name))
         errors[name] = scores.seen & scores.errors
         checks[name] = np.where(errors[name], FAIL, np.where(scores.seen, verdict, UNKNOWN)).astype(np.int8)
-    face, caption_face, overlap = choose_faces(evidence["faces"].table, thresholds, filters["faces"].detector, boxes)
-    known = (checks["faces"] != UNKNOWN) & (face >= 0)
-    checks["caption_box"] = np.where(
-        known, np.where(overlap >= thresholds.faces.min_box_iou, PASS, FAIL), UNKNOWN
-    ).astype(np.int8)
-    return Judgement({name: checks[name] for name in CHECKS}, errors, face, caption_face)
-
-
-def choose_faces(
-    faces: pa.Table, thresholds: Thresholds, detector: str, boxes: Sequence[list[list[float]]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The face to train on: of those that count, the one that best overlaps a box of FaceCaption.
-
-    Returns:
-        Index of the detection (-1: none), index of the FaceCaption box (-1: none), their IoU; (rows,) each.
-    """
-    rows, index = prominent(faces, thresholds.faces, detector)
-    face = np.full(faces.num_rows, -1, dtype=np.int32)
-    caption = np.full(faces.num_rows, -1, dtype=np.int32)
-    best = np.zeros(faces.num_rows)
-    found = faces["boxes"].to_pylist() if len(rows) else []
-    for row, place in zip(rows.tolist(), index.tolist(), strict=True):
-        if face[row] < 0:
-            face[row] = place  # the best score, should none overlap
-        for number, box in enumerate(boxes[row]):
-            overlap = iou(found[row][place]["box"], box)
-            if overlap > best[row]:
-                best[row], face[row], caption[row] = overlap, place, number
-    return face, caption, best
-
-
-def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+    chosen = choose_faces(evidence["faces"].table, thresholds.faces, filters["faces"].detector, boxes)
+    checks[CaptionBox.name] = CaptionBox().verdict(checks["faces"], chosen, thresholds.faces)
+    return Judgement({name: checks[name] for name in check_names(filters)}, errors, chosen)
 
 
 def verdict_table(
-    ids: Sequence[str], unit: str, status: Sequence[str | None], judged: Judgement, audited: Any
+    ids: Sequence[str], unit: str, status: Sequence[str | None], judged: Judgement, audited: np.ndarray
 ) -> pa.Table:
     """A unit's verdicts as they are stored. `status`: of the decode; None where that has not happened."""
     undecodable = np.array([text is not None and text != "ok" for text in status], dtype=bool)
@@ -171,8 +111,8 @@ def verdict_table(
             "failing": pa.array(judged.failing(), pa.list_(pa.string())),
             **{name: pa.array(values, pa.int8()) for name, values in judged.checks.items()},
             "audited": pa.array(np.asarray(audited), pa.bool_()),
-            "face": pa.array(judged.face, pa.int32()),
-            "caption_face": pa.array(judged.caption_face, pa.int32()),
+            "face": pa.array(judged.chosen.face, pa.int32()),
+            "caption_face": pa.array(judged.chosen.caption_face, pa.int32()),
         },
-        schema=VERDICT,
+        schema=verdict_schema(list(judged.checks)),
     )

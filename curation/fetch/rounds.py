@@ -10,7 +10,6 @@ A run that was killed goes on where it was: a part that is committed is not fetc
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -25,9 +24,10 @@ import ray
 
 from common.http.addresses import AddressBook
 from common.progress import Steps, say
+from common.settings import RecipeError
 from curation.fetch.breaker import Breaker, FetchStopped
 from curation.fetch.part import HEALS, LOCAL, WORK, fetch_part, lost_part
-from curation.recipe.recipe import Fetch, Recipe, RecipeError
+from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import latest_counts, latest_snapshot, write_snapshot
@@ -56,7 +56,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False, on_progress: OnProgress
         return done
     selected = run.read_tables("selected/*.parquet", ["id", "url"])
     if selected is None:
-        raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation.sources.top_k` on it first")
+        raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation select` first")
     if not selected["id"].equals(selected.sort_by("id")["id"]):
         raise RecipeError(f"{run.root}: selected/ is not in id order")
     run.sweep()
@@ -222,16 +222,3 @@ def _say_result(recipe: Recipe, info: dict[str, Any], new: bool, requests: int, 
     short = info["taken"] < wanted and recipe.select.rank_over == "available"
     remedy = f" of {wanted:,} wanted: raise select.overprovision" if short else ""
     say("fetch", f"snapshot {info['hash']}: {info['taken']:,} taken{remedy}, {info['surplus']:,} surplus")
-
-
-def main() -> None:
-    from curation.pipeline import step_arguments, step_main
-
-    parser = argparse.ArgumentParser(prog="python -m curation.fetch.rounds", description=__doc__)
-    step_arguments(parser)
-    parser.add_argument("--again", action="store_true", help="try once more what failed and may have healed")
-    step_main("fetch", parser.parse_args())
-
-
-if __name__ == "__main__":
-    main()

@@ -7,32 +7,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from common.decode import Picture
-from curation.filters.base import Filter, flattened, missing, passed
-from curation.recipe.recipe import AnimeThresholds
+from common.hashing import canonical_json
+from common.settings import Section
+from curation.filters.base import Filter, Measure, Outline, box_corners
+from curation.filters.evidence import flattened, largest, missing, passed
 
 FLOOR = 1  # OpenCV drops groups of this many windows and fewer: the evidence holds every hit of two or more
 FACE_SCORE, FACE_MARGIN = 0.3, 1.5  # `where: faces`: which faces are looked at, and how much larger the crop is
 HIT = pa.struct([pa.field("box", pa.list_(pa.float32(), 4)), pa.field("neighbors", pa.int32())])
 
 
-class Anime(Filter):
-    """Looks in the whole view (`where: image`) or in the faces that the face filter found (`where: faces`)."""
+class AnimeSettings(Section):
+    where: Literal["image", "faces"] = "image"
+    side: int = Field(256, ge=24, description="longer side of the view that the cascade sees")
+    scale_factor: float = Field(1.1, gt=1)
+    min_size: float = Field(0.35, gt=0, le=1, description="smallest hit, as a share of the view's shorter side")
 
-    name = "anime"
+
+class AnimeThresholds(Section):
+    min_neighbors: int = Field(12, ge=1, description="a hit merged from fewer windows does not count")
+
+
+class Anime(Filter):
+    """Rejects anime: an LBP cascade finds a drawn face in it.
+
+    Looks in the whole view (`where: image`) or in the faces that the face filter found (`where: faces`).
+    """
+
+    name, label, rejection = "anime", "anime", "a drawn face"
     version = 1
     columns = (pa.field("hits", pa.list_(HIT)),)
+    Settings, Thresholds = AnimeSettings, AnimeThresholds
+    grid = {"min_neighbors": [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60]}
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        if self.settings.where == "faces":
-            self.needs = ("faces",)
+    @classmethod
+    def weight_names(cls, settings: AnimeSettings) -> dict[str, str]:
+        return {"cascade": "lbp-animeface"}
+
+    @classmethod
+    def needed(cls, settings: AnimeSettings) -> tuple[str, ...]:
+        return ("faces",) if settings.where == "faces" else ()
 
     @cached_property
     def cascade(self) -> cv2.CascadeClassifier:
@@ -51,6 +73,30 @@ class Anime(Filter):
         rows, neighbors = flattened(evidence, "hits", "neighbors")
         counted = np.bincount(rows[neighbors >= thresholds.min_neighbors], minlength=len(evidence))
         return passed(counted == 0, missing(evidence, "hits"))
+
+    def measures(self, thresholds: AnimeThresholds) -> list[Measure]:
+        def neighbors(evidence: pa.Table) -> np.ndarray:
+            return largest(evidence, "hits", "neighbors")
+
+        last = thresholds.min_neighbors - 1
+        unit = "neighbours of the largest hit"
+        return [Measure("neighbors", "Drawn face", unit, "count", neighbors, last, above=False, exclusive=True)]
+
+    def outlines(
+        self, evidence: Mapping[str, Any], size: tuple[int, int], thresholds: AnimeThresholds
+    ) -> list[Outline]:
+        return [
+            Outline(box_corners(hit["box"], size), hit["neighbors"] >= thresholds.min_neighbors)
+            for hit in evidence["hits"] or ()
+        ]
+
+    def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        return {"anime_hits": canonical_json(evidence["hits"])}
+
+    @classmethod
+    def should_reject(cls, label: Mapping[str, str]) -> bool | None:
+        # the cascade was trained on anime faces; what it makes of other cartoons is printed apart
+        return {"anime": True, "photo": False}.get(label["drawing"])
 
     def _in_image(self, picture: Picture) -> list[dict[str, Any]]:
         view = picture.view(self.settings.side)

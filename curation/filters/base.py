@@ -1,68 +1,195 @@
-"""The contract of a filter: it scores an image, once; it never deletes anything.
+"""What a filter is: one class in one file, from which all the rest of the curation learns of it.
 
-A filter knows nothing of Ray, of other filters' verdicts, or of thresholds while it scores. What it writes is
-*evidence*, raw and down to a low floor, so that any threshold above the floor can be tried later without a
-model. Its `verdict` is a pure, vectorised function of evidence and thresholds.
+A filter *scores* an image, once: it writes evidence, raw and down to a low floor, so that any threshold above the floor
+can be tried later without a model. Its `verdict` is a pure, vectorised function of evidence and thresholds. A filter
+never deletes anything, and knows nothing of Ray, of other filters' verdicts, or of thresholds while it scores.
+
+To add one: a class here beside the others, and its name in `registry.py`. Recipe, scoring, cut, ledger, report,
+calibration and ID.json take everything from the class.
 """
 
 from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping, Sequence
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import BaseModel
+from pydantic import AfterValidator, Field
 
 from common.decode import DECODE_VERSION, ImageLimits, Picture
+from common.errors import UserError
 from common.hashing import canonical_json
+from common.settings import Section
+from common.weights import Resolved, resolve
+from curation.run_directory.versions import SCORES_FORMAT
 
-FAIL, PASS, UNKNOWN = np.int8(0), np.int8(1), np.int8(-1)
+DECODE_LIBRARIES = ("PIL", "cv2")  # they decode and resize
 
 
-class FilterBroken(RuntimeError):
+class FilterBroken(UserError, RuntimeError):
     """A filter cannot run here at all: its device, its environment, its file. Never the fault of an image."""
 
 
-class Filter(abc.ABC):
-    """One reason to drop an image. Making one is cheap: models are loaded by the first `score`."""
+def stored_from(floor: float) -> Any:
+    """The type of a confidence threshold that evidence can answer: `floor`, the lowest that is stored, to 1."""
+
+    def check(value: float) -> float:
+        if value < floor:
+            raise ValueError(f"must be at least {floor}; lower evidence is not stored, so no cut could use it")
+        return value
+
+    return Annotated[float, Field(le=1), AfterValidator(check)]
+
+
+class NoSettings(Section):
+    """Settings of a filter that has none."""
+
+
+@dataclass
+class Measure:
+    """A number of every image that a filter scored, as the report's histograms show it.
+
+    `value_of` gives float64 (rows,) for a table of evidence. An image passes with a value at or above `threshold`
+    (`above`) or at or below it. `decides`: moving this threshold alone moves the verdict the same way. `exclusive`: the
+    recipe's threshold is the first count that fails, one more than the last that passes.
+    """
+
+    key: str
+    title: str
+    unit: str
+    scale: Literal["log", "linear", "count"]
+    value_of: Callable[[pa.Table], np.ndarray]
+    threshold: float | None = None
+    above: bool = True
+    decides: bool = True
+    exclusive: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A shape to draw on a thumbnail: corners (x, y) as shares of the picture; bright if it counts, else grey."""
+
+    corners: Sequence[tuple[float, float]]
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a filter is opened with, beside its settings.
+
+    `weights`: a folder of model files, looked in first; `device`: where a filter that can use a GPU runs its model;
+    `fingerprints`: of the filters that were opened before, by name.
+    """
+
+    limits: ImageLimits
+    weights: str | None = None
+    device: Literal["cpu", "gpu"] = "cpu"
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+class Check(abc.ABC):
+    """One reason to drop an image, as the cut, the ledger and the report see it."""
 
     name: ClassVar[str]
-    version: ClassVar[int]
-    device: ClassVar[str] = "cpu"  # where it is best run: "cpu" or "gpu"; the same code runs on both
-    needs: ClassVar[tuple[str, ...]] = ()  # filters whose evidence `score` reads
+    label: ClassVar[str]  # in the report's tables
+    rejection: ClassVar[str]  # what is wrong with an image that it rejects, as a phrase
+    needs: tuple[str, ...] = ()  # filters whose evidence it reads
+    drawn: ClassVar[str] = ""  # the filter whose outlines show why; default: its own
+
+
+class DerivedCheck(Check):
+    """A check without scores of its own: its verdict is made of other filters' evidence and of metadata (judge.py)."""
+
+
+class Filter(Check):
+    """A check with scores of its own. Making one is cheap: models are loaded by the first `score`."""
+
+    version: ClassVar[int]  # raised by hand when the same settings give other scores
     columns: ClassVar[tuple[pa.Field, ...]]  # the evidence, beside `id` and `error`
+    Settings: ClassVar[type[Section]] = NoSettings  # what acts before the evidence; part of the fingerprint
+    Thresholds: ClassVar[type[Section]]  # what the verdict compares the evidence with
+    optional: ClassVar[bool] = False  # runs only where a recipe names it
+    device: ClassVar[Literal["cpu", "gpu"]] = "cpu"  # where it is best run; the same code runs on both
+    libraries: ClassVar[tuple[str, ...]] = ()  # modules whose version can change a score, beside the decoders
+    # for calibration: the values that are tried of each threshold
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
     def __init__(
         self,
-        settings: BaseModel,
+        settings: Section,
         limits: ImageLimits,
         weights: Mapping[str, Path] | None = None,
         weight_hashes: Mapping[str, str] | None = None,
         needed_fingerprints: Mapping[str, str] | None = None,
         device: str = "cpu",
     ):
-        """`settings`: what acts before the evidence; `weights`: files by role, already checked by hash."""
+        """`weights`: model files by role, already checked by hash."""
         self.settings = settings
         self.limits = limits
         self.weights = dict(weights or {})
         self.weight_hashes = dict(weight_hashes or {})
         self.needed_fingerprints = dict(needed_fingerprints or {})
+        self.needs = self.needed(settings)
         self.run_on = device
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def weight_names(cls, settings: Section) -> dict[str, str]:
+        """{role: name in common/weight_table.py} of the model files that these settings need."""
+        return {}
+
+    @classmethod
+    def needed(cls, settings: Section) -> tuple[str, ...]:
+        """The filters whose evidence these settings read."""
+        return cls.needs
+
+    @classmethod
+    def open(cls, settings: Section, machine: Machine) -> Filter:
+        """The filter with its model files found and checked by hash. No model is loaded.
+
+        Raises:
+            WeightError: a model file is missing or is not the pinned one.
+        """
+        files = {role: resolve(name, machine.weights) for role, name in cls.weight_names(settings).items()}
+        return cls._of_files(settings, machine, files)
+
+    @classmethod
+    def _of_files(cls, settings: Section, machine: Machine, files: Mapping[str, Resolved], **more: Any) -> Filter:
+        return cls(
+            settings,
+            machine.limits,
+            {role: file.path for role, file in files.items()},
+            {role: file.sha256 for role, file in files.items()},
+            {name: machine.fingerprints[name] for name in cls.needed(settings)},
+            machine.device,
+            **more,
+        )
+
+    @classmethod
+    def of_description(cls, description: Mapping[str, Any]) -> Filter:
+        """The filter that wrote scores, from what its `describe` said: for verdicts and reports, without model files."""
+        return cls(cls.Settings.model_validate(description.get("settings") or {}), ImageLimits())
 
     def describe(self) -> dict[str, Any]:
         """Everything that a score of this filter depends on, besides the bytes of the image."""
         return {
             "filter": self.name,
+            "format": SCORES_FORMAT,
             "version": self.version,
             "settings": self.settings.model_dump(mode="json"),
             "decode": {"version": DECODE_VERSION, **self.limits.model_dump()},
             "weights": dict(sorted(self.weight_hashes.items())),
             "needs": dict(sorted(self.needed_fingerprints.items())),
+            "libraries": {name: library_version(name) for name in (*DECODE_LIBRARIES, *self.libraries)},
         }
 
     @property
@@ -80,6 +207,8 @@ class Filter(abc.ABC):
         """`id`, the evidence, and `error`: null, or why this filter could not score this image."""
         return pa.schema([pa.field("id", pa.string()), *self.columns, pa.field("error", pa.string())])
 
+    # -- scoring and judging ------------------------------------------------------------------------------------
+
     @abc.abstractmethod
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         """Evidence for each picture, in order: a table of exactly `columns`, one row a picture.
@@ -92,32 +221,48 @@ class Filter(abc.ABC):
     def verdict(self, evidence: pa.Table, thresholds: Any) -> np.ndarray:
         """int8 (rows,): PASS, FAIL, or UNKNOWN where the evidence is null. Pure and cheap: loads no model."""
 
+    # -- what others show and keep of it ------------------------------------------------------------------------
 
-def missing(evidence: pa.Table, column: str) -> np.ndarray:
-    """bool (rows,): where that evidence is null."""
-    return evidence[column].is_null().to_numpy()
+    def measures(self, thresholds: Any) -> list[Measure]:
+        """The numbers that the report draws as histograms."""
+        return []
+
+    def outlines(self, evidence: Mapping[str, Any], size: tuple[int, int], thresholds: Any) -> list[Outline]:
+        """What the report draws on a thumbnail. `evidence`: one row of the table; `size`: width, height of the image."""
+        return []
+
+    def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        """What ID.json keeps of one image's evidence (a row of the table). Never null: a list is one JSON string."""
+        return {}
+
+    @classmethod
+    def should_reject(cls, label: Mapping[str, str]) -> bool | None:
+        """For calibration: whether a person's label says that this filter should reject the photo; None: no answer."""
+        return None
 
 
-def passed(ok: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    """int8 (rows,): PASS where `ok`, FAIL where not, UNKNOWN where `unknown` whatever `ok` says."""
-    return np.where(unknown, UNKNOWN, np.where(ok, PASS, FAIL)).astype(np.int8)
+class MetadataFilter(Filter):
+    """A filter that reads what the sources say of an image, and no pixel."""
+
+    def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
+        raise TypeError(f"{self.name} reads metadata: score_metadata")
+
+    @abc.abstractmethod
+    def score_metadata(self, candidates: pa.Table, needed: Mapping[str, pa.Table]) -> pa.Table:
+        """As `score`, from rows of candidates/ (run_directory/schemas.py: CANDIDATE) in place of pictures."""
 
 
-def flattened(evidence: pa.Table, column: str, *fields: str) -> tuple[np.ndarray, ...]:
-    """A list<struct> column as flat arrays: the row of each item, then each field, (items,) or (items, length).
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
-    Nulls and empty lists have no item. Rows ascend, so per-row reductions need no sort.
-    """
-    lists = evidence[column].combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):  # older pyarrow: an empty column stays chunked
-        lists = lists.chunk(0) if lists.num_chunks else pa.array([], lists.type)
-    items = pc.list_flatten(lists)
-    arrays = [pc.list_parent_indices(lists).to_numpy()]
-    for name in fields:
-        values = pc.struct_field(items, name)
-        if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
-            flat = pc.list_flatten(values).to_numpy(zero_copy_only=False)
-            arrays.append(flat.reshape(len(items), -1) if len(items) else flat.reshape(0, 0))
-        else:
-            arrays.append(values.to_numpy(zero_copy_only=False))
-    return tuple(arrays)
+
+def library_version(module: str) -> str:
+    """The version of the package that brings `module`, without importing it. (onnxruntime comes from two packages.)"""
+    return ", ".join(sorted({importlib.metadata.version(name) for name in _distributions().get(module, ())}))
+
+
+def box_corners(box: Sequence[float], size: tuple[int, int]) -> list[tuple[float, float]]:
+    """The four corners of a box x1, y1, x2, y2 in pixels, as shares of an image of width and height `size`."""
+    x1, y1, x2, y2 = box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]
+    return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]

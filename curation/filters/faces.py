@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field, model_validator
 
-from common.decode import Picture
-from curation.filters.base import Filter, flattened, missing, passed
-from curation.recipe.recipe import FacesThresholds
-from model.conditioning.detectors.detect import Detector, detect_faces, open_detector
+from common.decode import ImageLimits, Picture
+from common.hashing import canonical_json
+from common.settings import Section, Share
+from curation.filters.base import Filter, Machine, Measure, Outline, box_corners, stored_from
+from curation.filters.evidence import flattened, largest, missing, passed
+from model.conditioning.detectors import FACE_FLOOR, INPUT_SIDE, NMS_IOU, DetectorName
+from model.conditioning.detectors.detect import Detector, choose_detector, detect_faces, open_detector
 
 FACE = pa.struct(
     [
@@ -23,21 +27,65 @@ FACE = pa.struct(
 )
 
 
-class Faces(Filter):
-    """Boxes, scores and five points of every face above the floor. Passes an image with as many faces as asked.
+class FacesSettings(Section):
+    model: DetectorName = "yolov5-face"
+    stand_in: Literal["centerface"] | None = Field(None, description="used, and said so, where the model cannot be had")
+    file: str | None = Field(None, description="your own yolov5-face export, taken instead of the pinned file")
+    input_side: int = Field(INPUT_SIDE, ge=64, multiple_of=32)
+    nms_iou: float = Field(NMS_IOU, gt=0, lt=1)
 
-    `detector`: which one runs. It is settled when the filter is built: where yolov5-face cannot be had and the
+
+class FacesThresholds(Section):
+    min_confidence: dict[DetectorName, stored_from(FACE_FLOOR)] = Field(
+        {"yolov5-face": 0.5, "centerface": 0.5}, description="a number means another thing for each detector"
+    )
+    min_relative_area: Share = Field(0.12, description="faces smaller than this share of the largest do not count")
+    count: int = Field(1, ge=1, description="how many faces an image must have")
+    min_box_iou: float = Field(
+        0.3, gt=0, le=1, description="the chosen face must overlap a box of FaceCaption this much (caption_box)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_number_for_all(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("min_confidence"), (int, float)):
+            both = dict.fromkeys(("yolov5-face", "centerface"), value["min_confidence"])
+            return {**value, "min_confidence": both}
+        return value
+
+
+class Faces(Filter):
+    """Rejects images without a prominent face, or with more than asked for. Keeps box, score and five points of each.
+
+    `detector`: which one runs. It is settled when the filter is opened: where yolov5-face cannot be had and the
     recipe names a stand-in, that one; its name and its file's hash are in the fingerprint.
     """
 
-    name = "faces"
+    name, label, rejection = "faces", "faces", "not the right number of prominent faces"
     version = 1
     device = "gpu"
     columns = (pa.field("boxes", pa.list_(FACE)),)
+    Settings, Thresholds = FacesSettings, FacesThresholds
+    libraries = ("onnxruntime",)
+    grid = {
+        "min_confidence": [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75],
+        "min_relative_area": [0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4],
+    }
 
-    def __init__(self, *args: Any, detector: str | None = None, **kwargs: Any):
+    def __init__(self, *args: Any, detector: DetectorName | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.detector = detector or self.settings.model
+        self.detector: DetectorName = detector or self.settings.model
+
+    @classmethod
+    def open(cls, settings: FacesSettings, machine: Machine) -> Faces:
+        detector, file = choose_detector(settings.model, settings.stand_in, machine.weights, settings.file)
+        return cls._of_files(settings, machine, {"detector": file}, detector=detector)
+
+    @classmethod
+    def of_description(cls, description: Mapping[str, Any]) -> Faces:
+        settings = dict(description.get("settings") or {})
+        detector = settings.pop("detector", None)
+        return cls(cls.Settings.model_validate(settings), ImageLimits(), detector=detector)
 
     def describe(self) -> dict[str, Any]:
         # what ran counts, not what was wished for: a stand-in that was not needed changes no score
@@ -64,8 +112,38 @@ class Faces(Filter):
         rows, _ = prominent(evidence, thresholds, self.detector)
         return passed(np.bincount(rows, minlength=len(evidence)) == thresholds.count, missing(evidence, "boxes"))
 
+    def measures(self, thresholds: FacesThresholds) -> list[Measure]:
+        def counted(evidence: pa.Table) -> np.ndarray:
+            rows, _ = prominent(evidence, thresholds, self.detector)
+            return np.bincount(rows, minlength=len(evidence))
 
-def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: str) -> tuple[np.ndarray, np.ndarray]:
+        def best(evidence: pa.Table) -> np.ndarray:
+            return largest(evidence, "boxes", "score")
+
+        confidence = thresholds.min_confidence.get(self.detector, 0.5)
+        return [
+            Measure("prominent", "Prominent faces", "faces", "count", counted, note=f"wanted: {thresholds.count}"),
+            Measure("best", "Score of the best face", "score", "linear", best, confidence, decides=False),
+        ]
+
+    def outlines(
+        self, evidence: Mapping[str, Any], size: tuple[int, int], thresholds: FacesThresholds
+    ) -> list[Outline]:
+        confidence = thresholds.min_confidence.get(self.detector, 0.5)
+        return [
+            Outline(box_corners(face["box"], size), face["score"] >= confidence) for face in evidence["boxes"] or ()
+        ]
+
+    def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        return {"face_boxes": canonical_json(evidence["boxes"])}
+
+    @classmethod
+    def should_reject(cls, label: Mapping[str, str]) -> bool | None:
+        # whether a drawn face counts is for the filters of drawings to say
+        return int(label["faces"]) != 1 if label["drawing"] == "photo" else None
+
+
+def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: DetectorName) -> tuple[np.ndarray, np.ndarray]:
     """The faces that count: confident, and not much smaller than the largest confident face of their image.
 
     Returns:
@@ -80,7 +158,7 @@ def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: str) ->
         return rows, index
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    largest = np.maximum.reduceat(area, starts)
-    of_row = np.repeat(largest, np.diff(np.append(starts, len(rows))))
+    largest_area = np.maximum.reduceat(area, starts)
+    of_row = np.repeat(largest_area, np.diff(np.append(starts, len(rows))))
     counts = area >= thresholds.min_relative_area * of_row
     return rows[counts], index[counts]

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from common.decode import Picture
-from curation.filters.base import Filter, missing, passed
-from curation.recipe.recipe import GrayscaleThresholds
+from common.settings import Section
+from curation.filters.base import Filter, Measure
+from curation.filters.evidence import missing, passed
+
+
+class GrayscaleSettings(Section):
+    side: int = Field(256, ge=16, description="longer side of the one view that colour is measured on")
+
+
+class GrayscaleThresholds(Section):
+    min_std: float = Field(2.0, ge=0, description="mean over pixels of the std over R, G, B; 8-bit levels")
 
 
 class Grayscale(Filter):
-    """Face-MakeUp, "the mean of the standard deviation": mean over pixels of the std over R, G, B.
+    """Rejects grey images: Face-MakeUp's "mean of the standard deviation", the mean over pixels of the std over R, G, B.
 
     Measured on one small view, so the score does not depend on how large the image is. (The other reading of
     the paper's words, the std over pixels, would not tell grey from colour.)
     """
 
-    name = "grayscale"
+    name, label, rejection = "grayscale", "grayscale", "too little colour"
     version = 1
     columns = (pa.field("std", pa.float32()),)
+    Settings, Thresholds = GrayscaleSettings, GrayscaleThresholds
+    grid = {"min_std": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15]}
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         values = [channel_std(picture.view(self.settings.side)) for picture in pictures]
@@ -31,6 +44,20 @@ class Grayscale(Filter):
     def verdict(self, evidence: pa.Table, thresholds: GrayscaleThresholds) -> np.ndarray:
         std = evidence["std"].to_numpy()
         return passed(std >= np.float32(thresholds.min_std), missing(evidence, "std"))
+
+    def measures(self, thresholds: GrayscaleThresholds) -> list[Measure]:
+        return [Measure("std", "Colour", "std over R, G, B", "log", _std, thresholds.min_std)]
+
+    def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        return {"grayscale_std": float(evidence["std"])}
+
+    @classmethod
+    def should_reject(cls, label: Mapping[str, str]) -> bool | None:
+        return {"grey": True, "colour": False}.get(label["colour"])  # toned, partly coloured: no right answer
+
+
+def _std(evidence: pa.Table) -> np.ndarray:
+    return evidence["std"].to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def channel_std(rgb: np.ndarray) -> float:

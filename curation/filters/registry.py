@@ -1,48 +1,84 @@
-"""The filters of a recipe, with their model files found and checked."""
+"""The list of filters, in the paper's order: all that the rest of the curation knows of them.
+
+A new filter is a class in a file of this folder and a line in CHECKS. Where it stands decides which reason is given
+for an image that several reject; a filter comes after those that it needs.
+"""
 
 from __future__ import annotations
 
-from common.decode import ImageLimits
-from common.weights import resolve
+from collections.abc import Iterable, Mapping
+
+from pydantic import create_model
+
+from common.settings import Section
 from curation.filters.anime import Anime
-from curation.filters.base import Filter
+from curation.filters.base import Check, DerivedCheck, Filter, Machine
+from curation.filters.caption_box import CaptionBox
 from curation.filters.faces import Faces
 from curation.filters.grayscale import Grayscale
 from curation.filters.text import Text
-from curation.recipe.recipe import PAPER_ORDER, FacesSettings, Recipe
-from model.conditioning.detectors.detect import choose_detector
+
+CHECKS: tuple[type[Check], ...] = (
+    Grayscale,
+    Text,
+    Faces,
+    CaptionBox,
+    Anime,
+)
 
 
-def build(recipe: Recipe, device: str = "cpu") -> dict[str, Filter]:
-    """The four filters in the paper's order. Cheap: files are found and hashed, no model is loaded.
+def filter_classes() -> list[type[Filter]]:
+    """The checks that have scores, in the paper's order."""
+    return [check for check in CHECKS if issubclass(check, Filter)]
 
-    Paths in the result are this machine's: on a cluster each worker builds its own. `device`: where filters
-    that can use a GPU run their model, "cpu" or "gpu".
+
+def check_names(filters: Iterable[str]) -> tuple[str, ...]:
+    """The checks of a cut in the paper's order: the `filters` that are on, and what is derived from them."""
+    on = set(filters)
+    return tuple(
+        check.name
+        for check in CHECKS
+        if check.name in on or (issubclass(check, DerivedCheck) and on >= set(check.needs))
+    )
+
+
+def check_class(name: str) -> type[Check] | None:
+    """The class of a check; None for a name that this version does not know."""
+    return next((check for check in CHECKS if check.name == name), None)
+
+
+# the recipe's `filters`: what acts before the evidence. A filter that is not optional is always on
+Filters: type[Section] = create_model(
+    "Filters",
+    __base__=Section,
+    __module__=__name__,
+    **{
+        check.name: (check.Settings | None, None) if check.optional else (check.Settings, check.Settings())
+        for check in filter_classes()
+    },
+)
+# the recipe's `thresholds`: everything that can be moved without a model
+Thresholds: type[Section] = create_model(
+    "Thresholds",
+    __base__=Section,
+    __module__=__name__,
+    **{check.name: (check.Thresholds, check.Thresholds()) for check in filter_classes()},
+)
+
+
+def open_filters(settings: Section, machine: Machine) -> dict[str, Filter]:
+    """The filters that `settings` (the recipe's `filters`) has, in the paper's order. No model is loaded.
+
+    Paths in the result are this machine's: on a cluster each worker opens its own.
 
     Raises:
         WeightError: a model file is missing or is not the pinned one.
     """
-    settings, limits = recipe.filters, recipe.images
-    faces = build_faces(settings.faces, limits, recipe.weights, device)
-    text_file = resolve(settings.text.model, recipe.weights)
-    anime_file = resolve("lbp-animeface", recipe.weights)
-    needed = {"faces": faces.fingerprint} if settings.anime.where == "faces" else {}
-    made = (
-        Grayscale(settings.grayscale, limits),
-        Text(settings.text, limits, {"detector": text_file.path}, {"detector": text_file.sha256}, device=device),
-        faces,
-        Anime(settings.anime, limits, {"cascade": anime_file.path}, {"cascade": anime_file.sha256}, needed),
-    )
-    by_name = {one.name: one for one in made}
-    return {name: by_name[name] for name in PAPER_ORDER}
-
-
-def build_faces(settings: FacesSettings, limits: ImageLimits, folder: str | None, device: str = "cpu") -> Faces:
-    """The faces filter alone; `folder`: model files, looked in first.
-
-    Raises:
-        WeightError: the detector's file, and its stand-in's, is missing or is not the pinned one.
-    """
-    detector, file = choose_detector(settings.model, settings.stand_in, folder, settings.file)
-    files, hashes = {"detector": file.path}, {"detector": file.sha256}
-    return Faces(settings, limits, files, hashes, device=device, detector=detector)
+    opened: dict[str, Filter] = {}
+    for check in filter_classes():
+        own: Section | None = getattr(settings, check.name)
+        if own is not None:
+            fingerprints: Mapping[str, str] = {name: item.fingerprint for name, item in opened.items()}
+            here = Machine(machine.limits, machine.weights, machine.device, fingerprints)
+            opened[check.name] = check.open(own, here)
+    return opened

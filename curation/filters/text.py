@@ -8,39 +8,57 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import shapely
+from pydantic import Field
 
 from common.decode import Picture
-from common.onnx_sessions import session
-from curation.filters.base import Filter, flattened, missing, passed
-from curation.recipe.recipe import TEXT_FLOOR, TextSettings, TextThresholds
+from common.hashing import canonical_json
+from common.settings import Section, Share
+from curation.filters.base import Filter, Measure, Outline, stored_from
+from curation.filters.engines.ppocr import TEXT_FLOOR, Engine, OnnxEngine, TextBoxes
+from curation.filters.evidence import flattened, missing, passed
 
-# ImageNet's numbers, in the order of the channels that the network was trained with: blue, green, red
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MAX_BOXES = 1000
 BOX = pa.struct([pa.field("score", pa.float32()), pa.field("quad", pa.list_(pa.float32(), 8))])
 
-Found = tuple[np.ndarray, np.ndarray]  # quads (n, 4, 2) in pixels of the image, scores (n,)
+
+class TextSettings(Section):
+    model: Literal["ppocr-v4-mobile-det", "ppocr-v6-small-det"] = "ppocr-v4-mobile-det"
+    engine: Literal["onnxruntime", "paddleocr"] = "onnxruntime"
+    max_side: int = Field(480, ge=64, multiple_of=32)
+    binarize: float = Field(0.3, gt=0, lt=1)
+    unclip: float = Field(1.6, gt=0)
 
 
-class Engine(Protocol):
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """Lines of text in each uint8 RGB image, whose longer side is at most `max_side`."""
+class TextThresholds(Section):
+    min_confidence: stored_from(TEXT_FLOOR) = Field(0.6, description="boxes below do not count")
+    max_line: Share = Field(0.2, description="higher boxes do not count: the detector's blobs; a share of the image")
+    max_area: Share = Field(0.02, description="area of the union of the boxes / area of the image")
+    max_boxes: int = Field(6, ge=0)
 
 
 class Text(Filter):
-    """Boxes of text with their scores; the verdict counts them and measures the area that they cover."""
+    """Rejects images with much text: boxes of text with their scores, counted, and the area that they cover."""
 
-    name = "text"
+    name, label, rejection = "text", "text", "too much text"
     version = 1
     device = "gpu"
     columns = (pa.field("boxes", pa.list_(BOX)),)
+    Settings, Thresholds = TextSettings, TextThresholds
+    libraries = ("onnxruntime", "rapidocr", "pyclipper")
+    grid = {
+        "min_confidence": [0.5, 0.6, 0.7, 0.8],
+        "max_line": [0.12, 0.16, 0.2, 0.25, 0.35, 1.0],
+        "max_area": [0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1],
+        "max_boxes": [2, 3, 4, 6, 10, 15],
+    }
+
+    @classmethod
+    def weight_names(cls, settings: TextSettings) -> dict[str, str]:
+        return {"detector": settings.model}
 
     @cached_property
     def engine(self) -> Engine:
@@ -69,14 +87,37 @@ class Text(Filter):
         too_much |= open_rows & (union_area(rows[asked], corners[asked], len(evidence)) > thresholds.max_area)
         return passed(~too_much, missing(evidence, "boxes"))
 
-    @staticmethod
-    def measure(evidence: pa.Table, min_confidence: float, max_line: float = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Area covered, as a share of the image, and number of boxes: (rows,) each. For reports and calibration."""
-        rows, corners = _counted(evidence, min_confidence, max_line)
-        return union_area(rows, corners, len(evidence)), np.bincount(rows, minlength=len(evidence))
+    def measures(self, thresholds: TextThresholds) -> list[Measure]:
+        def covered(evidence: pa.Table) -> np.ndarray:
+            return area_and_number(evidence, thresholds.min_confidence, thresholds.max_line)[0]
+
+        def counted(evidence: pa.Table) -> np.ndarray:
+            return area_and_number(evidence, thresholds.min_confidence, thresholds.max_line)[1]
+
+        return [
+            Measure(
+                "area", "Text: area covered", "share of the image", "log", covered, thresholds.max_area, above=False
+            ),
+            Measure("boxes", "Text: boxes", "boxes", "count", counted, thresholds.max_boxes, above=False),
+        ]
+
+    def outlines(self, evidence: Mapping[str, Any], size: tuple[int, int], thresholds: TextThresholds) -> list[Outline]:
+        return [
+            Outline(
+                list(zip(box["quad"][::2], box["quad"][1::2], strict=True)), box["score"] >= thresholds.min_confidence
+            )
+            for box in evidence["boxes"] or ()
+        ]
+
+    def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        return {"text_boxes": canonical_json(evidence["boxes"])}
+
+    @classmethod
+    def should_reject(cls, label: Mapping[str, str]) -> bool | None:
+        return label["text"] == "much"
 
 
-def _evidence(found: Found, view: np.ndarray) -> list[dict[str, Any]]:
+def _evidence(found: TextBoxes, view: np.ndarray) -> list[dict[str, Any]]:
     """Best score first; corners as shares of width and height, within the image."""
     quads, scores = found
     if not len(scores):
@@ -99,6 +140,12 @@ def _counted(evidence: pa.Table, min_confidence: float, max_line: float) -> tupl
     height = np.hypot(steps[..., 0], steps[..., 1]).min(axis=1)
     counted = (scores >= np.float32(min_confidence)) & (height <= max_line)
     return rows[counted], corners[counted]
+
+
+def area_and_number(evidence: pa.Table, min_confidence: float, max_line: float = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Of the boxes that count: the area that they cover, as a share of the image, and their number; (rows,) each."""
+    rows, corners = _counted(evidence, min_confidence, max_line)
+    return union_area(rows, corners, len(evidence)), np.bincount(rows, minlength=len(evidence))
 
 
 def hull_area(corners: np.ndarray) -> np.ndarray:
@@ -125,49 +172,3 @@ def union_area(rows: np.ndarray, corners: np.ndarray, length: int) -> np.ndarray
         united = group[:, 0] if number == 1 else shapely.union_all(group, axis=1)
         areas[present[same]] = shapely.area(united)
     return areas
-
-
-class OnnxEngine:
-    """The detector's ONNX file through onnxruntime."""
-
-    def __init__(self, path: Path, settings: TextSettings, device: str):
-        # imported late: rapidocr brings seconds of imports, and most users of this module need only verdicts
-        from rapidocr.ch_ppocr_det.utils import DBPostProcess
-
-        self.session = session(path, device)
-        self.input = self.session.get_inputs()[0].name
-        self.batched = device != "cpu"  # on a CPU a batch saves nothing, and singles cannot depend on each other
-        self.boxes = DBPostProcess(
-            thresh=settings.binarize,
-            box_thresh=TEXT_FLOOR,
-            max_candidates=MAX_BOXES,
-            unclip_ratio=settings.unclip,
-            score_mode="fast",
-            use_dilation=False,
-        )
-
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
-        inputs = [network_input(image) for image in images]
-        groups: dict[Any, list[int]] = {}
-        for index, array in enumerate(inputs):
-            groups.setdefault(array.shape if self.batched else index, []).append(index)
-        found: list[Found] = [(np.zeros((0, 4, 2)), np.zeros(0))] * len(images)
-        for indices in groups.values():
-            (maps,) = self.session.run(None, {self.input: np.stack([inputs[index] for index in indices])})
-            for index, probabilities in zip(indices, maps, strict=True):
-                quads, scores = self.boxes(probabilities[None], images[index].shape[:2])
-                found[index] = np.asarray(quads).reshape(-1, 4, 2), np.asarray(scores, dtype=np.float64)
-        return found
-
-
-def network_input(rgb: np.ndarray) -> np.ndarray:
-    """uint8 RGB (h, w, 3) -> float32 BGR (3, H, W), standardised; H and W: h and w to the nearest multiple of 32."""
-    height, width = (max(32, round(side / 32) * 32) for side in rgb.shape[:2])
-    if (height, width) != rgb.shape[:2]:
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
-    out = np.empty((3, height, width), np.float32)
-    for plane, channel in enumerate((2, 1, 0)):
-        scale = 1 / (255 * STD[plane])
-        cv2.multiply(rgb[:, :, channel], scale, dst=out[plane], dtype=cv2.CV_32F)
-        out[plane] -= MEAN[plane] / STD[plane]
-    return out

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.ledger.tables import CHECKS, LedgerError, Words, ids_of, stack
+from curation.ledger.tables import LedgerError, Words, ids_of, stack
 from curation.run_directory.run import Run
 
 VERDICTS = ("kept", "rejected", "undecided", "undecodable")
@@ -22,27 +22,29 @@ class Verdicts:
     ids: np.ndarray
     verdict: np.ndarray  # index into VERDICTS
     reason: np.ndarray
-    checks: np.ndarray  # int8 (rows, 5): 1 pass, 0 fail, -1 not evaluated
+    checks: np.ndarray  # int8 (rows, len(names)): 1 pass, 0 fail, -1 not evaluated
     audited: np.ndarray
     caption_face: np.ndarray
     reasons: Words
+    names: tuple[str, ...]  # of the checks, in the order in which reasons are given
 
     def are(self, verdict: str) -> np.ndarray:
         return self.verdict == VERDICTS.index(verdict)
 
 
 def read_verdicts(run: Run, cut: str) -> Verdicts | None:
-    parts, verdicts, reasons = [], Words(VERDICTS), Words()
+    parts, verdicts, reasons, names = [], Words(VERDICTS), Words(), ()
     for path in run.glob(f"cuts/{cut}/verdicts/*.parquet"):
-        table = run.read_table(path, ["id", "verdict", "reason", *CHECKS, "audited", "caption_face"])
-        checks = np.stack([table[check].to_numpy().astype(np.int8) for check in CHECKS], axis=1)
+        table = run.read_table(path)
+        names = tuple(column.name for column in table.schema if column.type == pa.int8())
+        checks = np.stack([table[check].to_numpy().astype(np.int8) for check in names], axis=1)
         audited = table["audited"].to_numpy(zero_copy_only=False).astype(bool)
         parts.append(
             (
                 ids_of(table, path),
                 verdicts.codes(table["verdict"]),
                 reasons.codes(table["reason"]),
-                checks.reshape(-1, len(CHECKS)),
+                checks.reshape(-1, len(names)),
                 audited,
                 table["caption_face"].to_numpy().astype(np.int32),
             )
@@ -51,7 +53,7 @@ def read_verdicts(run: Run, cut: str) -> Verdicts | None:
         return None
     if len(verdicts.words) > len(VERDICTS):
         raise LedgerError(f"cuts/{cut}/verdicts: unknown verdict {verdicts.words[len(VERDICTS)]!r}")
-    return Verdicts(*stack(parts), reasons)
+    return Verdicts(*stack(parts), reasons, names)
 
 
 @dataclass

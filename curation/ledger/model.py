@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
+from curation.filters.registry import Thresholds, check_names
 from curation.ledger import cut_tables, tables
-from curation.recipe.recipe import Thresholds
 from curation.run_directory.attempts import LOST
 from curation.run_directory.run import Run
 
@@ -79,6 +79,14 @@ class Ledger:
     @property
     def recipe(self) -> dict[str, Any]:
         return self.manifest.get("recipe") or {}
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The checks of this cut, in the paper's order; before there is one, those that its recipe asks for."""
+        if self.verdicts is not None:
+            return self.verdicts.names
+        filters = self.recipe.get("filters") or {}
+        return check_names(name for name, settings in filters.items() if settings is not None)
 
     def step(self, name: str) -> StepState:
         return next(step for step in self.steps if step.name == name)

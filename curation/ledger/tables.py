@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from curation.run_directory.run import Run
 
-CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")  # the paper's order; caption_box reads the faces
 HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)"
 
 

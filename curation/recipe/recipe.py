@@ -1,35 +1,24 @@
 """The typed recipe: every path, model and threshold of a curation, once.
 
-YAML in, clear errors out: an error names the file, the field and the remedy, before any work starts.
-`${CACHE}` in a path is the download cache (`FACEMAKEUP_CACHE`); other `${NAME}` are environment variables.
+What a filter can be set to stands in the filter's own file (curation/filters/). `${CACHE}` in a path is the download
+cache (`FACEMAKEUP_CACHE`); other `${NAME}` are environment variables.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from common.decode import ImageLimits
 from common.packages import cache_dir
-from model.conditioning.detectors import FACE_FLOOR, INPUT_SIDE, NMS_IOU, DetectorName
-
-PAPER_ORDER = ("grayscale", "text", "faces", "anime")
-TEXT_FLOOR = 0.3  # evidence below this confidence is not stored; FACE_FLOOR is the same for faces
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class RecipeError(ValueError):
-    """The recipe cannot be run as it is; the message says where and what to change."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from common.settings import RecipeError, Section, Share, read_yaml, substitute, validated, variables_in, with_changes
+from curation.filters.base import Filter, Machine
+from curation.filters.registry import Filters, Thresholds, open_filters
+from curation.run_directory.versions import CUT_FORMAT, SHARD_FORMAT
 
 
 class LaionFace(Section):
@@ -81,83 +70,6 @@ class Fetch(Section):
     local_failures_after: int = Field(200, ge=1, description="attempts before that share counts")
 
 
-class GrayscaleSettings(Section):
-    side: int = Field(256, ge=16, description="longer side of the one view that colour is measured on")
-
-
-class TextSettings(Section):
-    model: Literal["ppocr-v4-mobile-det", "ppocr-v6-small-det"] = "ppocr-v4-mobile-det"
-    engine: Literal["onnxruntime", "paddleocr"] = "onnxruntime"
-    max_side: int = Field(480, ge=64, multiple_of=32)
-    binarize: float = Field(0.3, gt=0, lt=1)
-    unclip: float = Field(1.6, gt=0)
-
-
-class FacesSettings(Section):
-    model: DetectorName = "yolov5-face"
-    stand_in: Literal["centerface"] | None = Field(None, description="used, and said so, where the model cannot be had")
-    file: str | None = Field(None, description="your own yolov5-face export, taken instead of the pinned file")
-    input_side: int = Field(INPUT_SIDE, ge=64, multiple_of=32)
-    nms_iou: float = Field(NMS_IOU, gt=0, lt=1)
-
-
-class AnimeSettings(Section):
-    where: Literal["image", "faces"] = "image"
-    side: int = Field(256, ge=24, description="longer side of the view that the cascade sees")
-    scale_factor: float = Field(1.1, gt=1)
-    min_size: float = Field(0.35, gt=0, le=1, description="smallest hit, as a share of the view's shorter side")
-
-
-class Filters(Section):
-    grayscale: GrayscaleSettings = GrayscaleSettings()
-    text: TextSettings = TextSettings()
-    faces: FacesSettings = FacesSettings()
-    anime: AnimeSettings = AnimeSettings()
-
-
-class GrayscaleThresholds(Section):
-    min_std: float = Field(2.0, ge=0, description="mean over pixels of the std over R, G, B; 8-bit levels")
-
-
-class TextThresholds(Section):
-    min_confidence: float = Field(0.6, ge=TEXT_FLOOR, le=1, description="boxes below do not count")
-    max_line: Share = Field(0.2, description="higher boxes do not count: the detector's blobs; a share of the image")
-    max_area: Share = Field(0.02, description="area of the union of the boxes / area of the image")
-    max_boxes: int = Field(6, ge=0)
-
-
-class FacesThresholds(Section):
-    min_confidence: dict[DetectorName, Annotated[float, Field(ge=FACE_FLOOR, le=1)]] = Field(
-        {"yolov5-face": 0.5, "centerface": 0.5}, description="a number means another thing for each detector"
-    )
-    min_relative_area: Share = Field(0.12, description="faces smaller than this share of the largest do not count")
-    count: int = Field(1, ge=1, description="how many faces an image must have")
-    min_box_iou: float = Field(
-        0.3, gt=0, le=1, description="the chosen face must overlap a box of FaceCaption this much"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def one_number_for_all(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("min_confidence"), (int, float)):
-            both = dict.fromkeys(("yolov5-face", "centerface"), value["min_confidence"])
-            return {**value, "min_confidence": both}
-        return value
-
-
-class AnimeThresholds(Section):
-    min_neighbors: int = Field(12, ge=1, description="a hit merged from fewer windows does not count")
-
-
-class Thresholds(Section):
-    """Everything that can be moved without a model: what a cut is."""
-
-    grayscale: GrayscaleThresholds = GrayscaleThresholds()
-    text: TextThresholds = TextThresholds()
-    faces: FacesThresholds = FacesThresholds()
-    anime: AnimeThresholds = AnimeThresholds()
-
-
 class Score(Section):
     order: Literal["cheapest", "paper"] = "cheapest"
     batch: int = Field(16, ge=1, description="images a model sees at once")
@@ -192,6 +104,14 @@ class Recipe(Section):
     annotate: Annotate = Annotate()
     pack: Pack = Pack()
 
+    def open_filters(self, device: Literal["cpu", "gpu"] = "cpu") -> dict[str, Filter]:
+        """The filters that this recipe turns on, in the paper's order, their model files found and checked by hash.
+
+        Raises:
+            WeightError: a model file is missing or is not the pinned one.
+        """
+        return open_filters(self.filters, Machine(self.images, self.weights, device))
+
     def content(self, fingerprints: dict[str, str], snapshot: str, candidates: str, encoder: str) -> dict[str, Any]:
         """What a sample's bytes depend on: no path, port, device, worker count or order.
 
@@ -201,8 +121,10 @@ class Recipe(Section):
         return {
             "snapshot": snapshot,
             "candidates": candidates,
+            "format": {"cut": CUT_FORMAT, "shards": SHARD_FORMAT},
             "fingerprints": dict(sorted(fingerprints.items())),
-            "thresholds": self.thresholds.model_dump(mode="json"),
+            # of a filter that does not run, no threshold counts
+            "thresholds": self.thresholds.model_dump(mode="json", include=set(fingerprints)),
             "encoder": encoder,
             "pack": self.pack.model_dump(mode="json"),
         }
@@ -211,108 +133,28 @@ class Recipe(Section):
 # -- reading ---------------------------------------------------------------------------------------------------
 
 
+def own_variables() -> dict[str, str]:
+    """`${NAME}` that a recipe may use beside environment variables."""
+    return {"CACHE": str(cache_dir())}
+
+
 def variables_of(text: str) -> list[str]:
     """The environment variables that a recipe's text uses."""
-    return sorted(set(re.findall(r"\$\{(\w+)\}", text)) - {"CACHE"})
+    return [name for name in variables_in(text) if name not in own_variables()]
 
 
-def expand(value: Any) -> Any:
-    """`${CACHE}` and environment variables in every string of a YAML tree."""
-    if isinstance(value, dict):
-        return {key: expand(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [expand(item) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        name = match[1]
-        if name == "CACHE":
-            return str(cache_dir())
-        if name not in os.environ:
-            raise RecipeError(f"the recipe uses ${{{name}}}, which is not set: export {name}=... first")
-        return os.environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", replace, value)
-
-
-def set_fields(tree: dict[str, Any], assignments: list[str], prefix: str = "") -> dict[str, Any]:
-    """A copy of `tree` with "a.b=value" assignments applied (value: YAML). For `SET=` and `--set`."""
-    tree = yaml.safe_load(yaml.safe_dump(tree))
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"cannot read {assignment!r}: write it as text.max_area=0.03")
-        node = tree
-        *parents, leaf = f"{prefix}{key.strip()}".split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise RecipeError(f"{assignment!r}: {parent} is a value, it has no field {leaf}")
-        node[leaf] = yaml.safe_load(text)
-    return tree
-
-
-def load(path: str | os.PathLike[str], assignments: list[str] | None = None) -> Recipe:
-    """Read and check a recipe file.
+def load(path: str | os.PathLike[str], changes: Iterable[str] = (), text: str | None = None) -> Recipe:
+    """Read and check a recipe file; `changes`: such as "score.workers=4"; `text`: its content, if it was sent.
 
     Raises:
-        RecipeError: unreadable, not YAML, an unknown key, a value out of range, an unset variable.
+        RecipeError: unreadable, not YAML, an unknown field, a value out of range, an unset variable.
     """
-    try:
-        text = Path(path).read_text()
-    except FileNotFoundError:
-        here = ", ".join(sorted(str(file) for file in Path(__file__).parent.glob("*.yaml")))
-        raise RecipeError(f"{path}: no such recipe. Those that come with the project: {here}") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
-    return loads(text, str(path), assignments)
+    if text is None and not Path(path).exists():
+        known = ", ".join(sorted(str(file) for file in Path(__file__).parent.glob("*.yaml")))
+        raise RecipeError(f"{path}: no such recipe. Those that come with the project: {known}")
+    return parse(read_yaml(path, text), str(path), changes)
 
 
-def loads(text: str, where: str, assignments: list[str] | None = None) -> Recipe:
-    """As `load`, from the text of a recipe file."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where}: is not YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{where}: a recipe is a YAML mapping with `name`, `sources` and `select`")
-    return parse(set_fields(tree, assignments or []), where)
-
-
-def parse(tree: dict[str, Any], where: str = "recipe") -> Recipe:
-    try:
-        return Recipe.model_validate(expand(tree))
-    except ValidationError as error:
-        raise RecipeError(_explain(error, where)) from None
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    lines = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(Recipe, item["loc"][:-1])
-            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-            advice = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
-            lines.append(f"  {field}: no such field; {advice}")
-        elif item["type"] == "missing":
-            lines.append(f"  {field}: is required")
-        else:
-            note = item["msg"].removeprefix("Value error, ")
-            if field.endswith(("min_confidence", "yolov5-face", "centerface")) and "greater" in note:
-                note += "; lower evidence is not stored, so no cut could use it"
-            lines.append(f"  {field or '(recipe)'}: {note} (is {item['input']!r})" if field else f"  {note}")
-    return f"{where} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)
-
-
-def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    for part in location:
-        field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
+def parse(tree: Mapping[str, Any], where: str = "recipe", changes: Iterable[str] = ()) -> Recipe:
+    """A recipe out of a YAML tree. Raises RecipeError."""
+    return validated(Recipe, substitute(with_changes(tree, changes), own_variables()), where)

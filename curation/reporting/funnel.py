@@ -7,23 +7,33 @@ the numbers are exact and say so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.intervals import Rate, wilson
+from curation.filters.base import DerivedCheck
+from curation.filters.registry import check_class
 from curation.ledger.cut_tables import Verdicts
 from curation.ledger.model import Ledger
-from curation.ledger.tables import CHECKS, among, rows_of
+from curation.ledger.tables import among, rows_of
 
-LABELS = {
-    "grayscale": "grayscale",
-    "text": "text",
-    "faces": "faces",
-    "caption_box": "caption box",
-    "anime": "anime",
-    "no_identity": "no identity",
-}
+NO_IDENTITY = "no_identity"  # the one rejection after the checks: the identity encoder found no face to embed
+
+
+def label_of(reason: str) -> str:
+    """A check, or a reason, as the report's tables spell it."""
+    check = check_class(reason)
+    return check.label if check else reason.replace("_", " ")
+
+
+def rejection_of(reason: str) -> str:
+    """What is wrong with an image that was rejected for this reason."""
+    if reason == NO_IDENTITY:
+        return "the identity encoder found no face to embed"
+    check = check_class(reason)
+    return check.rejection if check else "the filter failed on them"
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def survivors(verdicts: Verdicts) -> tuple[np.ndarray, np.ndarray]:
     kept = verdicts.are("kept")
     state = np.zeros(verdicts.checks.shape, dtype=np.int8)
     alive = np.ones(len(kept), dtype=np.int8)
-    for column in range(len(CHECKS)):
+    for column in range(len(verdicts.names)):
         check = verdicts.checks[:, column]
         alive = np.where((alive == 0) | (check == 0), 0, np.where((alive == -1) | (check == -1), -1, 1)).astype(np.int8)
         alive[kept] = 1
@@ -84,7 +94,7 @@ def funnel(ledger: Ledger) -> list[Stage]:
         stages.append(Stage("taken", count, "surplus of the over-provisioning cut back"))
     decoded = ledger.images is not None and len(ledger.images.ids) < len(snapshot.ids)
     stages.append(Stage("decodable", ledger.scored if ledger.images else None, partial=decoded))
-    stages += _checks(verdicts, partial["cut"])
+    stages += _checks(verdicts, ledger.checks, partial["cut"])
     if verdicts is None or len(ledger.no_identity):
         stages.append(
             Stage("identity", len(ledger.kept) if verdicts is not None else None, partial=partial["annotate"])
@@ -93,28 +103,28 @@ def funnel(ledger: Ledger) -> list[Stage]:
     return stages
 
 
-def _checks(verdicts: Verdicts | None, partial: bool) -> list[Stage]:
+def _checks(verdicts: Verdicts | None, names: Sequence[str], partial: bool) -> list[Stage]:
     if verdicts is None:
-        return [Stage(LABELS[check], None) for check in CHECKS]
+        return [Stage(label_of(check), None) for check in names]
     state, decodable = survivors(verdicts)
     kept, undecided = verdicts.are("kept"), verdicts.are("undecided")
     rejected = decodable & ~kept & ~undecided
     audited = rejected & verdicts.audited & (state != -1).all(axis=1)
     stages, told = [], 0
-    for column, check in enumerate(CHECKS):
+    for column, check in enumerate(names):
         passed = int((state[decodable, column] == 1).sum())
         unknown = int((state[rejected, column] == -1).sum())
         waiting = int((state[undecided, column] == -1).sum())
         note, told = f"{waiting - told:,} undecided" if waiting > told else "", waiting
         if not unknown:
-            stages.append(Stage(LABELS[check], passed, note, partial=partial))
+            stages.append(Stage(label_of(check), passed, note, partial=partial))
             continue
         # only the rejected are uncertain: their share among the audited is unbiased, what is known bounds it
         through, seen = int((state[audited, column] == 1).sum()), int(audited.sum())
         base, total = passed - int((state[rejected, column] == 1).sum()), int(rejected.sum())
         ends = [base + share * total for share in (*wilson(through, seen), through / seen if seen else 0.5)]
         low, high, middle = (round(min(max(end, passed), passed + unknown)) for end in ends)
-        stages.append(Stage(LABELS[check], middle, note, low, high, partial))
+        stages.append(Stage(label_of(check), middle, note, low, high, partial))
     return stages
 
 
@@ -130,8 +140,13 @@ class Alone:
 def alone(verdicts: Verdicts) -> tuple[list[Alone], int, bool]:
     """Each check's rejections, the number of images they are counted on, and whether these are a sample."""
     decodable, checks = ~verdicts.are("undecodable"), verdicts.checks
-    # without the one face that an image should have there is no box to compare: the check is as done as it gets
-    done = (checks != -1) | ((np.array(CHECKS) == "caption_box") & (checks[:, [CHECKS.index("faces")]] == 0))
+    done = checks != -1
+    for column, name in enumerate(verdicts.names):
+        check = check_class(name)
+        if check is not None and issubclass(check, DerivedCheck):
+            # without the face that an image should have there is no box to compare: the check is as done as it gets
+            needed = [verdicts.names.index(need) for need in check.needs]
+            done[:, column] |= (checks[:, needed] == 0).any(axis=1)
     full = decodable & done.all(axis=1)
     sample = bool((decodable & ~full & ~verdicts.are("undecided")).any())
     if sample:  # who fails late went through more checks: only the audited are a fair sample
@@ -139,9 +154,9 @@ def alone(verdicts: Verdicts) -> tuple[list[Alone], int, bool]:
     failed = checks[full] == 0
     number = int(full.sum())
     rows = []
-    for column, check in enumerate(CHECKS):
+    for column, check in enumerate(verdicts.names):
         only = failed[:, column] & (failed.sum(axis=1) == 1)
-        rows.append(Alone(LABELS[check], Rate(int(failed[:, column].sum()), number), Rate(int(only.sum()), number)))
+        rows.append(Alone(label_of(check), Rate(int(failed[:, column].sum()), number), Rate(int(only.sum()), number)))
     return rows, number, sample
 
 
@@ -194,15 +209,15 @@ def published(ledger: Ledger) -> Published | None:
         "undecided": int((in_hq & verdicts.are("undecided")).sum()),
     }
     for reason, number in verdicts.reasons.count(verdicts.reason[lost]).items():
-        reasons[LABELS.get(reason, reason)] = number
+        reasons[label_of(reason)] = number
     if gone := int((in_hq & verdicts.are("kept") & ~kept).sum()):
-        reasons[LABELS["no_identity"]] = gone
+        reasons[label_of(NO_IDENTITY)] = gone
     failing = {
-        LABELS[check]: (
+        label_of(check): (
             int((in_hq & (verdicts.checks[:, column] == 0)).sum()),
             int((verdicts.checks[:, column] == 0).sum()),
         )
-        for column, check in enumerate(CHECKS)
+        for column, check in enumerate(verdicts.names)
     }
     return Published(
         candidates=len(wanted),

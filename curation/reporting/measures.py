@@ -12,34 +12,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curation.filters.base import flattened, missing
-from curation.filters.faces import prominent
-from curation.filters.text import Text
+from curation.filters.base import Filter, Measure
+from curation.filters.evidence import missing
+from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
-from curation.ledger.tables import CHECKS, among, ids_of, name_of, rows_of
-from curation.recipe.recipe import Thresholds
+from curation.ledger.tables import among, ids_of, name_of, rows_of
 
 LIMIT = 200_000  # images
 
 
 @dataclass
-class Measure:
-    """A scalar of every image that a filter scored. Passes at or above `threshold` (`above`), or at or below it."""
+class MeasuredImages(Measure):
+    """A filter's measure with its value for each image that was scored by the filter `check`."""
 
-    key: str
-    check: str
-    title: str
-    unit: str
-    scale: str  # "log", "linear", "count"
-    threshold: float | None = None
-    above: bool = True
-    decides: bool = True  # moving this threshold alone moves the verdict the same way
-    note: str = ""
+    check: str = ""
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def passes(self) -> np.ndarray:
+        """bool (values,): at or beyond the threshold."""
         assert self.threshold is not None
         # evidence is float32: a threshold has to be compared as one, or 0.1 is not 0.1
         limit = np.float64(np.float32(self.threshold))
@@ -51,26 +44,21 @@ class Measure:
         return f"{100 * value:.3g}%" if self.unit.startswith("share") else f"{value:.3g}"
 
 
-def measures_of(thresholds: Thresholds, detector: str) -> list[Measure]:
-    """Every measure, without values, in the paper's order."""
-    text, faces = thresholds.text, thresholds.faces
-    confident = faces.min_confidence.get(detector, 0.5)
-    return [
-        Measure("std", "grayscale", "Colour", "std over R, G, B", "log", thresholds.grayscale.min_std),
-        Measure("area", "text", "Text: area covered", "share of the image", "log", text.max_area, above=False),
-        Measure("boxes", "text", "Text: boxes", "boxes", "count", text.max_boxes, above=False),
-        Measure("prominent", "faces", "Prominent faces", "faces", "count", None, note=f"wanted: {faces.count}"),
-        Measure("best", "faces", "Score of the best face", "score", "linear", confident, decides=False),
-        Measure(
-            "neighbors", "anime", "Drawn face", "neighbours of the largest hit", "count",
-            thresholds.anime.min_neighbors - 1, above=False,
-        ),
-    ]  # fmt: skip
+def filters_of(ledger: Ledger) -> dict[str, Filter]:
+    """The filters of the cut, as their scores describe them, in the paper's order. No model file is needed."""
+    filters = {}
+    for name in ledger.checks:
+        check = check_class(name)
+        if check is not None and issubclass(check, Filter):
+            path = f"scores/{name}-{ledger.fingerprints.get(name)}/filter.json"
+            described = ledger.run.read_json(path) if ledger.run.exists(path) else {}
+            filters[name] = check.of_description(described)
+    return filters
 
 
 @dataclass
 class Scores:
-    measures: list[Measure]
+    measures: list[MeasuredImages]
     seen: int  # images of the units that were read
     of: int
 
@@ -78,31 +66,39 @@ class Scores:
     def sampled(self) -> bool:
         return self.seen < self.of
 
-    def __getitem__(self, key: str) -> Measure:
-        return next(measure for measure in self.measures if measure.key == key)
+    def __getitem__(self, key: str) -> MeasuredImages:
+        return next(measured for measured in self.measures if measured.key == key)
 
 
 def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
     """All measures with the values of the images that were taken."""
-    measures = measures_of(ledger.thresholds, ledger.detector)
+    filters = filters_of(ledger)
+    mine = {
+        name: [
+            MeasuredImages(**vars(measure), check=name) for measure in item.measures(getattr(ledger.thresholds, name))
+        ]
+        for name, item in filters.items()
+    }
+    measures = [measured for group in mine.values() for measured in group]
     if ledger.snapshot is None:
         return Scores(measures, 0, 0)
     units, seen = _units(ledger, limit)
-    for check in ("grayscale", "text", "faces", "anime"):
-        mine = [measure for measure in measures if measure.check == check]
+    for name, item in filters.items():
         parts: list[list[np.ndarray]] = []
         for unit in sorted(units):
-            for path in score_files(ledger, check).get(unit, ()):
+            for path in score_files(ledger, name).get(unit, ()):
                 table = ledger.run.read_table(path)
-                parts.append([ids_of(table, path), *_values(check, table, ledger)])
+                unknown = missing(table, item.columns[0].name)
+                columns = [measured.value_of(table).astype(np.float64) for measured in mine[name]]
+                parts.append([ids_of(table, path), *(np.where(unknown, np.nan, column) for column in columns)])
         if not parts:
             continue
         ids, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         ids, first = np.unique(ids, return_index=True)
         taken = among(ids, ledger.snapshot.ids)
-        for measure, values in zip(mine, columns, strict=True):
+        for measured, values in zip(mine[name], columns, strict=True):
             known = taken & np.isfinite(values[first])
-            measure.ids, measure.values = ids[known], values[first][known]
+            measured.ids, measured.values = ids[known], values[first][known]
     return Scores(measures, seen, len(ledger.snapshot.ids))
 
 
@@ -123,39 +119,16 @@ def score_files(ledger: Ledger, check: str) -> dict[str, list[str]]:
     return found
 
 
-def _values(check: str, table: pa.Table, ledger: Ledger) -> list[np.ndarray]:
-    """float64 (rows,) for each measure of the check; NaN where the filter could not score."""
-    rows, thresholds = len(table), ledger.thresholds
-    if check == "grayscale":
-        return [table["std"].to_numpy(zero_copy_only=False).astype(np.float64)]
-    unknown = missing(table, "hits" if check == "anime" else "boxes")
-    if check == "text":
-        columns = list(Text.measure(table, thresholds.text.min_confidence, thresholds.text.max_line))
-    elif check == "faces":
-        where, _ = prominent(table, thresholds.faces, ledger.detector)
-        columns = [np.bincount(where, minlength=rows), _largest(table, "boxes", "score")]
-    else:
-        columns = [_largest(table, "hits", "neighbors")]
-    return [np.where(unknown, np.nan, column.astype(np.float64)) for column in columns]
-
-
-def _largest(table: pa.Table, column: str, name: str) -> np.ndarray:
-    rows, values = flattened(table, column, name)
-    best = np.zeros(len(table))
-    np.maximum.at(best, rows, values)
-    return best
-
-
 # -- what a threshold does --------------------------------------------------------------------------------------
 
 
-def others(measure: Measure, scores: Scores, ledger: Ledger) -> np.ndarray:
+def others(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> np.ndarray:
     """int8 (values,): 1 the image passes everything but this measure, 0 it fails something else, -1 not known."""
     verdicts = ledger.verdicts
     if verdicts is None:
         return np.full(len(measure.ids), -1, dtype=np.int8)
     row = rows_of(verdicts.ids, measure.ids)
-    rest = verdicts.checks[row][:, [check != measure.check for check in CHECKS]]
+    rest = verdicts.checks[row][:, [check != measure.check for check in verdicts.names]]
     state = np.where((rest == 0).any(axis=1), 0, np.where((rest == -1).any(axis=1), -1, 1)).astype(np.int8)
     gone = among(measure.ids, ledger.no_identity)
     for sibling in scores.measures:
@@ -164,7 +137,7 @@ def others(measure: Measure, scores: Scores, ledger: Ledger) -> np.ndarray:
     return np.where(gone, 0, np.where(row < 0, -1, state)).astype(np.int8)
 
 
-def nearest(measure: Measure, number: int = 12) -> tuple[list[int], list[int]]:
+def nearest(measure: MeasuredImages, number: int = 12) -> tuple[list[int], list[int]]:
     """Indices of the closest values on the passing and on the failing side, closest first, ties by id."""
     if measure.threshold is None:
         return [], []
@@ -178,22 +151,19 @@ def nearest(measure: Measure, number: int = 12) -> tuple[list[int], list[int]]:
     return order[passes[order]][:number].tolist(), order[~passes[order]][:number].tolist()
 
 
-def evidence_of(ledger: Ledger, wanted: dict[str, set[int]]) -> dict[tuple[str, int], Any]:
-    """{(check, id): its evidence as Python values} for the few images that are drawn."""
-    found: dict[tuple[str, int], Any] = {}
+def evidence_of(ledger: Ledger, wanted: dict[str, set[int]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """{(check, id): its row of evidence} for the few images that are drawn."""
+    records: dict[tuple[str, int], dict[str, Any]] = {}
     if ledger.snapshot is None:
-        return found
+        return records
     for check, ids in wanted.items():
         row = rows_of(ledger.snapshot.ids, np.array(sorted(ids), dtype=np.uint64))
         units = {ledger.snapshot.units.words[ledger.snapshot.unit[index]] for index in row if index >= 0}
         files = score_files(ledger, check)
-        names = {name_of(number) for number in ids}
+        names = pa.array([name_of(number) for number in ids], pa.string())
         for unit in sorted(units):
             for path in files.get(unit, ()):
                 table = ledger.run.read_table(path)
-                mask = np.isin(np.array(table["id"].to_pylist()), list(names))
-                column = "hits" if check == "anime" else "boxes"
-                if column in table.column_names:
-                    for record in table.filter(pa.array(mask)).select(["id", column]).to_pylist():
-                        found[check, int(record["id"], 16)] = record[column] or []
-    return found
+                for record in table.filter(pc.is_in(table["id"], value_set=names)).to_pylist():
+                    records[check, int(record["id"], 16)] = record
+    return records

@@ -12,25 +12,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from rich.filesize import decimal
 
+from curation.filters.registry import check_class
 from curation.ledger.cut_tables import Verdicts
 from curation.ledger.model import Ledger
-from curation.ledger.tables import CHECKS, among, rows_of
+from curation.ledger.tables import among, rows_of
 from curation.reporting import figures, thumbnails
 from curation.reporting.facts import contents, twins, web
-from curation.reporting.funnel import LABELS, alone, funnel, published
-from curation.reporting.measures import Measure, Scores, nearest, others, read_scores
+from curation.reporting.funnel import NO_IDENTITY, alone, funnel, label_of, published, rejection_of
+from curation.reporting.measures import MeasuredImages, Scores, nearest, others, read_scores
 from curation.reporting.text import headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
 from curation.run_directory.run import CODE_VERSION
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDE_BY_SIDE, KEPT = 12, 36
-WHY = {
-    "grayscale": "too little colour", "text": "too much text",
-    "faces": "not the right number of prominent faces",
-    "caption_box": "no detected face where the caption's face should be",
-    "anime": "a drawn face", "no_identity": "the identity encoder found no face to embed",
-}  # fmt: skip
 
 
 def build(ledger: Ledger) -> bytes:
@@ -71,7 +66,7 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "notices": notices_of(ledger),
         "stages": _bars(funnel(ledger)),
         "alone": alone(verdicts) if verdicts is not None else None,
-        "why": {LABELS[check]: WHY[check] for check in WHY},
+        "why": {label_of(name): rejection_of(name) for name in (*ledger.checks, NO_IDENTITY)},
         "bar": figures.bar,
         "scores": scores,
         "panels": panels,
@@ -109,7 +104,7 @@ def _bars(stages: list[Any]) -> list[dict[str, Any]]:
 # -- filters: a histogram with its threshold, and what stands closest to it ------------------------------------------
 
 
-def _panel(measure: Measure, scores: Scores, ledger: Ledger) -> dict[str, Any]:
+def _panel(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> dict[str, Any]:
     panel: dict[str, Any] = {"measure": measure, "figure": "", "slider": None, "grids": []}
     if not len(measure.values):
         return panel
@@ -129,7 +124,7 @@ def _panel(measure: Measure, scores: Scores, ledger: Ledger) -> dict[str, Any]:
         "rejected": measure.values[~passes],
     }
     label = f"{'min' if measure.above else 'max'} {measure.show(threshold)}" if threshold is not None else ""
-    if measure.key == "neighbors":
+    if measure.exclusive:
         label = f"rejected from {threshold + 1:.0f}"
     panel["figure"] = figures.histogram(
         bins, layers, measure.title, measure.unit, at, label, percent=measure.unit.startswith("share")
@@ -145,26 +140,28 @@ def _panel(measure: Measure, scores: Scores, ledger: Ledger) -> dict[str, Any]:
     return panel
 
 
-def _check_passes(verdicts: Verdicts | None, measure: Measure) -> np.ndarray:
+def _check_passes(verdicts: Verdicts | None, measure: MeasuredImages) -> np.ndarray:
     if verdicts is None:
         return np.ones(len(measure.ids), dtype=bool)
     row = rows_of(verdicts.ids, measure.ids)
-    return (row < 0) | (verdicts.checks[row, CHECKS.index(measure.check)] != 0)
+    return (row < 0) | (verdicts.checks[row, verdicts.names.index(measure.check)] != 0)
 
 
-def _slider(measure: Measure, bins: figures.Bins, place: np.ndarray, rest: np.ndarray, at: int) -> dict[str, Any]:
+def _slider(
+    measure: MeasuredImages, bins: figures.Bins, place: np.ndarray, rest: np.ndarray, at: int
+) -> dict[str, Any]:
     """What a movable threshold needs to know at each edge: how many would be kept, and how many are not known."""
     bars, found = len(bins.edges) - 1, {}
     for name, state in (("kept", 1), ("open", -1)):
         counts = np.append(0, np.cumsum(np.bincount(place[rest == state], minlength=bars)))
         found[name] = (counts[-1] - counts if measure.above else counts).tolist()
     edges = np.floor(bins.edges) if measure.scale == "count" else bins.edges
-    found["at"] = [measure.show(max(0, edge + (1 if measure.key == "neighbors" else 0))) for edge in edges]
+    found["at"] = [measure.show(max(0, edge + (1 if measure.exclusive else 0))) for edge in edges]
     found["x"] = [round(bins.x(edge), 1) for edge in range(bars + 1)]
     return {"first": 0, "last": bars, "at": at, "data": json.dumps(found), "kept": found["kept"][at]}
 
 
-def _tile(measure: Measure, index: int) -> Tile:
+def _tile(measure: MeasuredImages, index: int) -> Tile:
     value = measure.show(measure.values[index])
     return Tile(int(measure.ids[index]), value, measure.check, f"image with {measure.unit} {value}")
 
@@ -179,30 +176,29 @@ def _rejects(ledger: Ledger) -> list[Grid]:
         return []
     verdicts, grids = ledger.verdicts, []
     rejected = verdicts.are("rejected")
-    for reason in (*CHECKS, *(word for word in verdicts.reasons.words if word not in CHECKS)):
+    for reason in (*verdicts.names, *(word for word in verdicts.reasons.words if word not in verdicts.names)):
         if reason not in verdicts.reasons.words:
             continue
         mine = verdicts.ids[rejected & (verdicts.reason == verdicts.reasons.words.index(reason))]
         if len(mine):
-            drawn = {"caption_box": "faces"}.get(reason, reason)
-            note = f"{images_text(len(mine))}: {WHY.get(reason, 'the filter failed on them')}"
-            grids.append(
-                Grid(LABELS.get(reason, reason.replace("_", " ")), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note)
-            )
+            check = check_class(reason)
+            drawn = check.drawn if check and check.drawn else reason
+            note = f"{images_text(len(mine))}: {rejection_of(reason)}"
+            grids.append(Grid(label_of(reason), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note))
     if len(ledger.no_identity):
-        note = f"{images_text(len(ledger.no_identity))}: {WHY['no_identity']}"
-        grids.append(Grid(LABELS["no_identity"], _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))
+        note = f"{images_text(len(ledger.no_identity))}: {rejection_of(NO_IDENTITY)}"
+        grids.append(Grid(label_of(NO_IDENTITY), _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))
     return grids
 
 
 def _reasons(ledger: Ledger) -> dict[int, str]:
     verdicts = ledger.verdicts
     mine = verdicts.are("rejected")
-    words = [LABELS.get(word, word) for word in verdicts.reasons.words]
+    words = [label_of(word) for word in verdicts.reasons.words]
     found = {
         int(i): words[code] for i, code in zip(verdicts.ids[mine], verdicts.reason[mine], strict=True) if code >= 0
     }
-    return found | {int(number): LABELS["no_identity"] for number in ledger.no_identity}
+    return found | {int(number): label_of(NO_IDENTITY) for number in ledger.no_identity}
 
 
 def _doubles(same: Any) -> list[Grid]:

@@ -17,14 +17,16 @@ import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageDraw
 
-from common.decode import ImageLimits, Picture, Undecodable, decode
+from common.decode import ImageLimits, Undecodable, decode
+from curation.filters.base import Filter, Outline
 from curation.ledger.model import Ledger
 from curation.ledger.tables import name_of, rows_of
-from curation.reporting.measures import evidence_of
+from curation.reporting.measures import evidence_of, filters_of
 
 SIDE, QUALITY = 112, 70
 BUDGET = 3_300_000  # bytes of base64 in a page that has to stay below 5 MB
 COUNTED, IGNORED = (255, 196, 0), (150, 150, 150)
+CROWDED = 20  # outlines; with more, those that do not count are left out
 # enough for a thumbnail, and small images may be shown although the run would not take them
 LIMITS = ImageLimits(min_side=1, working_side=2 * SIDE)
 
@@ -55,15 +57,16 @@ class Grid:
 def fill(ledger: Ledger, grids: Iterable[Grid]) -> None:
     """Give every tile its picture. One that cannot be read or decoded any more stays without."""
     tiles = [tile for grid in grids for tile in grid.tiles]
+    filters = filters_of(ledger)
     wanted: dict[str, set[int]] = defaultdict(set)
     for tile in tiles:
-        if tile.check in ("text", "faces", "anime"):
+        if tile.check in filters:
             wanted[tile.check].add(tile.id)
     evidence = evidence_of(ledger, wanted)
     keys = list(dict.fromkeys((tile.id, tile.check) for tile in tiles))
 
     def one(key: tuple[int, str]) -> str | None:
-        return _thumbnail(ledger, key[0], key[1], evidence.get((key[1], key[0]), []))
+        return _thumbnail(ledger, key[0], filters.get(key[1]), evidence.get((key[1], key[0])))
 
     with ThreadPoolExecutor(8) as pool:
         made = dict(zip(keys, pool.map(one, keys), strict=True))
@@ -75,7 +78,7 @@ def fill(ledger: Ledger, grids: Iterable[Grid]) -> None:
         tile.alt = tile.alt or f"image {tile.name}" + (f", {tile.label}" if tile.label else "")
 
 
-def _thumbnail(ledger: Ledger, number: int, check: str, evidence: list[dict[str, Any]]) -> str | None:
+def _thumbnail(ledger: Ledger, number: int, item: Filter | None, evidence: dict[str, Any] | None) -> str | None:
     snapshot = ledger.snapshot
     row = int(rows_of(snapshot.ids, np.array([number], dtype=np.uint64))[0]) if snapshot else -1
     if row < 0:
@@ -88,28 +91,20 @@ def _thumbnail(ledger: Ledger, number: int, check: str, evidence: list[dict[str,
     except (OSError, Undecodable):
         return None
     small = PILImage.fromarray(picture.view(SIDE))
-    _draw(small, picture, check, evidence, ledger)
+    if item is not None and evidence is not None:
+        size = picture.width, picture.height
+        _draw(small, item.outlines(evidence, size, getattr(ledger.thresholds, item.name)))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _draw(small: PILImage.Image, picture: Picture, check: str, evidence: list[dict[str, Any]], ledger: Ledger) -> None:
-    """Outlines of what a filter saw: bright where it counts, grey where it is below the confidence asked for."""
-    pen, thresholds = ImageDraw.Draw(small), ledger.thresholds
-    across, down = small.width / picture.width, small.height / picture.height
-    for item in reversed(evidence):
-        if check == "text":
-            counted = item["score"] >= thresholds.text.min_confidence
-            flat = item["quad"]
-            corners = [(x * small.width, y * small.height) for x, y in zip(flat[::2], flat[1::2], strict=True)]
-        else:
-            if check == "faces":
-                counted = item["score"] >= thresholds.faces.min_confidence.get(ledger.detector, 0.5)
-            else:
-                counted = item["neighbors"] >= thresholds.anime.min_neighbors
-            x1, y1, x2, y2 = item["box"]
-            corners = [(x * across, y * down) for x, y in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))]
-        if check != "faces" and not counted and len(evidence) > 20:
-            continue
-        pen.line([*corners, corners[0]], fill=COUNTED if counted else IGNORED, width=2 if counted else 1)
+def _draw(small: PILImage.Image, outlines: list[Outline]) -> None:
+    """What a filter saw: bright where it counts, grey where it is below the confidence asked for."""
+    pen = ImageDraw.Draw(small)
+    if len(outlines) > CROWDED:
+        outlines = [outline for outline in outlines if outline.counts]
+    for outline in reversed(outlines):
+        corners = [(x * small.width, y * small.height) for x, y in outline.corners]
+        colour, width = (COUNTED, 2) if outline.counts else (IGNORED, 1)
+        pen.line([*corners, corners[0]], fill=colour, width=width)

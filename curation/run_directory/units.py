@@ -7,50 +7,62 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from common.decode import sha256, upright_box
-from curation.cutting.judge import Evidence
+from common.decode import upright_box
+from common.errors import UserError
+from common.hashing import sha256_of_bytes
 from curation.filters.base import Filter
+from curation.filters.evidence import Evidence
 from curation.run_directory.candidates import read_candidates
 from curation.run_directory.run import Run
 
-ALIGNED = {"ids": "id", "offsets": "offset", "sizes": "size", "hashes": "sha256"}
+
+@dataclass(frozen=True)
+class Unit:
+    """The images of one fetched part of one round, in id order: `offsets`, `sizes` and `hashes` belong to `ids`."""
+
+    name: str
+    tar: str  # relative to the run
+    ids: list[str]
+    offsets: list[int]  # of the bytes in the tar
+    sizes: list[int]
+    hashes: list[str]  # sha256
+
+    def read(self, run: Run, row: int) -> bytes:
+        """One image's bytes as fetched.
+
+        Raises:
+            BytesChanged: their hash is not the snapshot's.
+        """
+        data = run.read_bytes(self.tar, self.offsets[row], self.sizes[row])
+        if sha256_of_bytes(data) != self.hashes[row]:
+            raise BytesChanged(
+                f"{run.url(self.tar)}: the bytes at {self.offsets[row]} are not those that were fetched. The file was "
+                "changed or is damaged: restore it, or fetch again into a new run directory"
+            )
+        return data
 
 
-class BytesChanged(RuntimeError):
+class BytesChanged(UserError, RuntimeError):
     """A fetched file no longer holds what the snapshot says."""
 
 
-def units_of(snapshot: pa.Table) -> list[dict[str, Any]]:
-    """One dict a unit, in order: `unit`, `tar`, and the aligned lists `ids`, `offsets`, `sizes`, `hashes`, in id order."""
+def units_of(snapshot: pa.Table) -> list[Unit]:
+    """The units of a snapshot, in the order of their names."""
     table = snapshot.sort_by([("unit", "ascending"), ("id", "ascending")])
     names = table["unit"].to_numpy(zero_copy_only=False)
     starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.zeros(0, np.int64)
     units = []
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(names)], strict=True):
         rows = table.slice(start, stop - start)
-        lists = {key: rows[column].to_pylist() for key, column in ALIGNED.items()}
-        units.append({"unit": names[start], "tar": rows["tar"][0].as_py(), **lists})
+        aligned = (rows[column].to_pylist() for column in ("id", "offset", "size", "sha256"))
+        units.append(Unit(names[start], rows["tar"][0].as_py(), *aligned))
     return units
-
-
-def read_image(run: Run, tar: str, offset: int, size: int, expected: str) -> bytes:
-    """One image's bytes as fetched.
-
-    Raises:
-        BytesChanged: their hash is not the snapshot's.
-    """
-    data = run.read_bytes(tar, offset, size)
-    if sha256(data) != expected:
-        raise BytesChanged(
-            f"{run.url(tar)}: the bytes at {offset} are not those that were fetched. The file was changed or is "
-            "damaged: restore it, or fetch again into a new run directory"
-        )
-    return data
 
 
 def _score_names(folder: str, unit: str) -> Iterator[str]:
@@ -75,9 +87,9 @@ def score_file(run: Run, folder: str, unit: str) -> str:
 class UnitScores:
     """Everything that is known of a unit's images, row for row in the order of its ids."""
 
-    def __init__(self, run: Run, unit: Mapping[str, Any], filters: Mapping[str, Filter]):
-        self.ids = list(unit["ids"])
-        self.name = unit["unit"]
+    def __init__(self, run: Run, unit: Unit, filters: Mapping[str, Filter]):
+        self.ids = list(unit.ids)
+        self.name = unit.name
         stored = read_scores(run, "scores/images", self.name)
         known = {} if stored is None else {row["id"]: row for row in stored.to_pylist()}
         self.images: list[dict[str, Any] | None] = [known.get(text) for text in self.ids]
@@ -105,21 +117,3 @@ def upright_boxes(faces: list[dict[str, Any]], image: Mapping[str, Any] | None) 
         return []
     turn = (image["exif_orientation"], image["width"], image["height"])
     return [list(upright_box(tuple(face["box"]), *turn)) for face in faces]
-
-
-def audit_limit(snapshot: pa.Table, share: float, minimum: int, seed: int) -> int:
-    """The audit lane is every image whose `audit_key` is below this: the larger of a share and a number."""
-    count = max(round(share * snapshot.num_rows), minimum)
-    if count >= snapshot.num_rows:
-        return 1 << 64
-    keys = np.sort(np.array([audit_key(text, seed) for text in snapshot["id"].to_pylist()], dtype=np.uint64))
-    return int(keys[count]) if count else 0
-
-
-def audit_key(candidate_id: str, seed: int) -> int:
-    """A pseudo-random 64-bit number of an id: who is audited hangs on nothing else (splitmix64's finaliser)."""
-    mask = (1 << 64) - 1
-    value = (int(candidate_id, 16) + (seed + 1) * 0x9E3779B97F4A7C15) & mask
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
-    return value ^ (value >> 31)

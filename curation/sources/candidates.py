@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import ray
 
 from common.progress import Steps
-from curation.recipe.recipe import Recipe, RecipeError
+from common.settings import RecipeError
+from curation.recipe.recipe import Recipe
 from curation.run_directory.candidates import bucket_of
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import UNRANKED_CANDIDATE

@@ -6,7 +6,6 @@ itself means the face crop when it says resolution, so the default key is the sh
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 from typing import Any
@@ -17,7 +16,8 @@ import ray
 
 from common.hashing import canonical_json
 from common.progress import say
-from curation.recipe.recipe import Recipe, RecipeError
+from common.settings import RecipeError
+from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.sources.candidates import STAGE, build_candidates
 
@@ -136,14 +136,3 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         run.fs.rm(run.path("work/sources"), recursive=True)
     say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}")
     return counts
-
-
-def main() -> None:
-    from curation.pipeline import step_arguments, step_main
-
-    parser = argparse.ArgumentParser(prog="python -m curation.sources.top_k", description=__doc__)
-    step_main("select", step_arguments(parser).parse_args())
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,6 @@ import numpy as np
 
 from common.decode import Picture, Undecodable, decode
 from curation.calibration.calibrate import ROOT
-from curation.filters.registry import build
 from curation.packing.pack import write_tar
 from curation.recipe import recipe as recipes
 from curation.recipe.recipe import Fetch
@@ -46,7 +45,7 @@ def bench_decode(bench: Bench, data: list[bytes]) -> None:
 
 
 def bench_grayscale(bench: Bench, pictures: list[Picture]) -> None:
-    grayscale = build(sample_recipe())["grayscale"]
+    grayscale = sample_recipe().open_filters()["grayscale"]
     for picture in pictures:
         picture.view(256)
     naive = duel(
@@ -58,7 +57,7 @@ def bench_grayscale(bench: Bench, pictures: list[Picture]) -> None:
 
 def bench_models(bench: Bench, pictures: list[Picture]) -> None:
     """How much of a model filter's time is its network: the limit of everything around it."""
-    filters = build(sample_recipe())
+    filters = sample_recipe().open_filters()
     few = pictures[:24]
     for name in ("faces", "text"):
         item = filters[name]

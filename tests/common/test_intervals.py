@@ -12,9 +12,8 @@ from rich.console import Console
 from common.intervals import Quality, Rate, wilson
 from curation.calibration.calibrate import calibrate, choose, middle_of_best
 from curation.calibration.labels import Labelled
-from curation.filters.registry import build
+from curation.filters.registry import Thresholds
 from curation.recipe import recipe as recipes
-from curation.recipe.recipe import Thresholds
 
 
 def test_wilson():
@@ -35,7 +34,7 @@ def test_quality_counts_only_what_counts():
 
 @pytest.fixture(scope="module")
 def grayscale():
-    return build(recipes.load("curation/recipe/sample.yaml"))["grayscale"]
+    return recipes.load("curation/recipe/sample.yaml").open_filters()["grayscale"]
 
 
 def test_a_threshold_is_put_between_the_two_kinds(grayscale):
@@ -51,7 +50,7 @@ def test_a_threshold_is_put_between_the_two_kinds(grayscale):
 
 def test_the_halves_are_disjoint_and_edits_of_a_photo_do_not_vote():
     recipe = recipes.load("curation/recipe/sample.yaml")
-    filters = build(recipe)
+    filters = recipe.open_filters()
     base = {"colour": "colour", "text": "none", "faces": "1", "drawing": "photo", "keep": "1", "note": ""}
     labels = [{**base, "sha256": f"{row:016x}"} for row in range(40)]
     for label in labels[:10]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 
 import pytest
 
@@ -71,8 +70,7 @@ def test_a_recut_calls_exactly_the_missing_scores(finished, small_world, tmp_pat
     assert (f"model calls: {calls}" in said) if any(made.values()) else ("no model is run" in said)
     assert shard_hashes(root) == shard_hashes(finished), "the first cut stays as it was"
     assert Run(root).manifest()["recipe"] == Run(finished).manifest()["recipe"]
-    arguments = Namespace(run=str(root), recipe=None, name="other", set=[])
-    assert open_curation(arguments).recipe.thresholds == curation.recipe.recipe.thresholds
+    assert open_curation(str(root), name="other").recipe.thresholds == curation.recipe.thresholds
 
 
 def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
@@ -82,7 +80,7 @@ def test_a_looser_recut_needs_some_scores(finished, small_world, tmp_path):
 
 
 def test_a_name_belongs_to_one_content_recipe(finished, small_world):
-    from curation.recipe.recipe import RecipeError
+    from common.settings import RecipeError
 
     curation = Curation(Run(finished), small_recipe(small_world, "thresholds.text.max_area=0.123"))
     with pytest.raises(RecipeError, match=r"thresholds.text.max_area: .* -> 0.123.*another name"):

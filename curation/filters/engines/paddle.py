@@ -26,7 +26,7 @@ from common.packages import cache_dir
 from curation.filters.base import FilterBroken
 from curation.filters.engines import paddle_worker
 from curation.filters.engines.paddle_worker import packed, receive, send, unpacked
-from curation.recipe.recipe import TEXT_FLOOR, TextSettings
+from curation.filters.engines.ppocr import TEXT_FLOOR, TextEngineSettings
 
 ENVIRONMENT = "FACEMAKEUP_PADDLE"
 PINS = ("paddleocr==3.7.0", "paddlex==3.7.2", "onnxruntime==1.31.1", "opencv-contrib-python==4.10.0.84")
@@ -44,7 +44,7 @@ def folder() -> Path:
 class PaddleEngine:
     """Lines of text by PaddleOCR's own code. The process ends when this object, or this process, does."""
 
-    def __init__(self, path: Path, settings: TextSettings, device: str):
+    def __init__(self, path: Path, settings: TextEngineSettings, device: str):
         python = folder() / "bin" / "python"
         if not python.exists():
             raise PaddleError(

@@ -7,7 +7,6 @@ import pytest
 
 from common.decode import decode
 from curation.annotation.encoder import build_encoder
-from curation.filters.registry import build
 from curation.recipe import recipe as recipes
 from model.conditioning.faces import align, template
 
@@ -18,7 +17,7 @@ def people(sample):
     from curation.sample.photos import photos
 
     recipe = recipes.load("curation/recipe/sample.yaml")
-    faces = build(recipe)["faces"]
+    faces = recipe.open_filters()["faces"]
     found = {}
     for photo in photos():
         if photo.package == "face-recognition":

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.cutting.judge import Evidence, iou, judge, verdict_table
-from curation.filters.registry import build
+from curation.cutting.judge import judge, verdict_table
+from curation.filters.caption_box import iou
+from curation.filters.evidence import Evidence
+from curation.filters.registry import Thresholds
 from curation.recipe import recipe as recipes
-from curation.recipe.recipe import Thresholds
 
 FACE = {"box": [10.0, 10.0, 110.0, 110.0], "score": 0.9, "landmarks": [0.0] * 10}
 SMALL = {"box": [200.0, 10.0, 220.0, 30.0], "score": 0.9, "landmarks": [0.0] * 10}
@@ -19,7 +20,7 @@ TEXT = {"score": 0.9, "quad": [0.1, 0.1, 0.9, 0.1, 0.9, 0.2, 0.1, 0.2]}
 
 @pytest.fixture(scope="module")
 def filters():
-    return build(recipes.load("curation/recipe/sample.yaml"))
+    return recipes.load("curation/recipe/sample.yaml").open_filters()
 
 
 def evidence(filters, rows):

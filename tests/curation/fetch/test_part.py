@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import tarfile
 
 import pytest
 
 import curation.fetch.part as part_module
-from curation import pipeline as steps
+from curation import __main__ as command
 from curation.fetch.part import fetch_part, lost_part
 from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run
+from curation.run_directory.versions import RUN_FORMAT
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, select
 
 
@@ -43,9 +43,8 @@ def test_of_two_tasks_on_one_part_the_first_to_commit_stays(run, monkeypatch):
 def test_a_fetch_that_is_done_starts_no_ray(run, monkeypatch, capfd):
     select(run, photos(2))
     recipe = recipe_for(None).model_dump(mode="json") | {"filters": {"faces": {"stand_in": "centerface"}}}
-    run.update_manifest(recipe=recipe)
+    run.update_manifest(recipe=recipe, format=RUN_FORMAT)
     run.write_json("fetched/snapshot.json", {"number": 0, "taken": 2})
-    monkeypatch.setattr(steps, "connected", None)
-    with pytest.raises(SystemExit, match="0"):
-        steps.step_main("fetch", argparse.Namespace(run=run.root, recipe=None, name=None, set=[], again=False))
+    monkeypatch.setattr(command, "connected", None)
+    assert command.main(["fetch", run.root]) == 0
     assert "done before: 2 images; 0 requests" in capfd.readouterr().err

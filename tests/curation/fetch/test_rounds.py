@@ -14,10 +14,11 @@ import pytest
 import ray
 
 import curation.fetch.rounds as fetch_module
+from common.settings import RecipeError
 from curation.fetch.breaker import Breaker
 from curation.fetch.part import fetch_part
 from curation.fetch.rounds import FetchStopped, fetch, latest_snapshot
-from curation.recipe.recipe import Fetch, RecipeError
+from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.run import Run
 from tests.curation.fetch.fetch_site import Site, ident, photos, recipe_for, rounds_of, select

@@ -12,7 +12,6 @@ import pytest
 
 from common.decode import Picture
 from curation.filters.base import Filter
-from curation.filters.registry import build
 from curation.recipe import recipe
 from tests.real_photos import photo, yolov5_face  # noqa: F401  (fixtures)
 
@@ -25,7 +24,7 @@ def make() -> Callable[..., Filter]:
     def made(name: str, items: tuple[tuple[str, Any], ...]) -> Filter:
         filters = {"faces": {"stand_in": "centerface"}}
         filters[name] = {**filters.get(name, {}), **dict(items)}
-        return build(recipe_with(filters))[name]
+        return recipe_with(filters).open_filters()[name]
 
     return lambda name, **settings: made(name, tuple(sorted(settings.items())))
 

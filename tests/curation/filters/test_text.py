@@ -10,9 +10,9 @@ import pytest
 import shapely
 
 from common.decode import decode
-from curation.filters.base import FAIL, PASS, UNKNOWN
-from curation.filters.text import BOX, MEAN, STD, OnnxEngine, Text, hull_area, network_input
-from curation.recipe.recipe import TEXT_FLOOR, TextThresholds
+from curation.filters.engines.ppocr import MEAN, STD, TEXT_FLOOR, OnnxEngine, network_input
+from curation.filters.evidence import FAIL, PASS, UNKNOWN
+from curation.filters.text import BOX, TextThresholds, area_and_number, hull_area
 from curation.sample.photos import SKIMAGE
 
 MODELS = ("ppocr-v4-mobile-det", "ppocr-v6-small-det")
@@ -41,7 +41,7 @@ def test_finds_text_and_only_text(photo, make, picture_of, model):
     one = make("text", model=model)
     evidence = one.score([portrait, picture_of(with_lines(portrait.rgb, 3)), photo("page")], {})
     assert one.verdict(evidence, TextThresholds()).tolist() == [PASS, FAIL, FAIL]
-    area, boxes = Text.measure(evidence, 0.6, 0.2)
+    area, boxes = area_and_number(evidence, 0.6, 0.2)
     assert area[0] < 0.005 and 0.1 < area[1] < 0.5
     assert boxes[0] <= 1 and 3 <= boxes[1] <= 9
 
@@ -102,13 +102,13 @@ def test_overlapping_boxes_are_counted_once(make):
     evidence = table([strip], [strip, strip], [strip, beside], [], None)
     verdict = make("text").verdict(evidence, TextThresholds(max_area=0.05, max_line=0.3))
     assert verdict.tolist() == [PASS, PASS, FAIL, PASS, UNKNOWN]
-    assert Text.measure(evidence, 0.6, 0.2)[0].tolist() == pytest.approx([0.04, 0.04, 0.08, 0, 0])
+    assert area_and_number(evidence, 0.6, 0.2)[0].tolist() == pytest.approx([0.04, 0.04, 0.08, 0, 0])
 
 
 def test_a_blob_is_not_a_line_of_text(make, photo):
     one = make("text", max_side=640)
     evidence = one.score([decode((SKIMAGE.fetch() / "skimage/data/coffee.png").read_bytes())], {})  # a cup
-    assert Text.measure(evidence, 0.6)[0][0] > 0.2
+    assert area_and_number(evidence, 0.6)[0][0] > 0.2
     assert one.verdict(evidence, TextThresholds()).tolist() == [PASS]
 
 
@@ -132,7 +132,7 @@ def test_the_shortcuts_of_the_verdict_are_exact(make):
         rows.append([box(float(random.uniform(0.3, 1)), *a, *b) for a, b in zip(low, high, strict=True)])
     evidence = table(*rows)
     thresholds = TextThresholds(max_area=0.03, max_boxes=4, max_line=0.15)
-    area, number = Text.measure(evidence, thresholds.min_confidence, thresholds.max_line)
+    area, number = area_and_number(evidence, thresholds.min_confidence, thresholds.max_line)
     expected = np.where((area > thresholds.max_area) | (number > thresholds.max_boxes), FAIL, PASS)
     assert 40 < expected.sum() < 360
     assert make("text").verdict(evidence, thresholds).tolist() == expected.tolist()

@@ -96,7 +96,7 @@ def test_every_sample_is_what_it_says(finished):
 
 def test_the_caption_is_that_of_the_face(finished):
     """Of several captioned faces, the one whose box the chosen detection overlaps best."""
-    from curation.cutting.judge import iou
+    from curation.filters.caption_box import iou
     from curation.run_directory.run import Run
 
     candidates = {row["id"]: row for row in Run(finished).read_tables("candidates/*.parquet").to_pylist()}

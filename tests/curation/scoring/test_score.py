@@ -6,13 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from common.command_line import exit_code_of
 from common.decode import Picture
+from common.errors import UserError
+from common.settings import RecipeError
 from curation.filters.base import FilterBroken
-from curation.pipeline import EXPECTED, explained
-from curation.recipe.recipe import RecipeError
 from curation.run_directory.run import Run
+from curation.scoring.operator import ScoringOperator, score_each
 from curation.scoring.order import Costs
-from curation.scoring.score import Stage, score_each, stages
+from curation.scoring.score import operators
 from tests.world import small_recipe
 
 
@@ -50,20 +52,17 @@ def test_a_filter_that_fails_on_everything_is_broken_not_the_images():
 def test_a_filter_that_cannot_run_here_stops_the_run_before_an_image_is_scored(small_world, tmp_path, monkeypatch):
     monkeypatch.setenv("FACEMAKEUP_PADDLE", str(tmp_path / "no such environment"))
     recipe = small_recipe(small_world, "filters.text.engine=paddleocr")
-    from curation.filters.registry import build
 
-    fingerprints = {name: item.fingerprint for name, item in build(recipe).items()}
+    fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()}
     with pytest.raises(FilterBroken, match="there is no environment for it"):
-        Stage(Run(tmp_path), recipe, list(fingerprints), fingerprints, 0, "cpu", True)
+        ScoringOperator(Run(tmp_path), recipe, list(fingerprints), fingerprints, 0, "cpu", True)
 
 
 def test_another_nodes_weights_are_refused(small_world, tmp_path):
-    from curation.filters.registry import build
-
     recipe = small_recipe(small_world)
-    fingerprints = {name: item.fingerprint for name, item in build(recipe).items()} | {"faces": "0" * 12}
-    with pytest.raises(FilterBroken, match="model files of .*faces.* differ from the driver's"):
-        Stage(Run(tmp_path), recipe, ["faces"], fingerprints, 0, "cpu", True)
+    fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()} | {"faces": "0" * 12}
+    with pytest.raises(FilterBroken, match="model files or the libraries of .*faces.* differ from the driver's"):
+        ScoringOperator(Run(tmp_path), recipe, ["faces"], fingerprints, 0, "cpu", True)
 
 
 def test_a_workers_mistake_is_one_message(capsys):
@@ -75,22 +74,20 @@ def test_a_workers_mistake_is_one_message(capsys):
         except FilterBroken as error:
             raise RuntimeError("UDF failed") from error
 
-    assert explained(fail) == 2
+    assert exit_code_of(fail) == 2
     assert capsys.readouterr().err.strip() == "stopped: the model does not fit this machine"
     with pytest.raises(ZeroDivisionError):
-        explained(lambda: 1 / 0)
-    assert RecipeError in EXPECTED
+        exit_code_of(lambda: 1 / 0)
+    assert issubclass(RecipeError, UserError)
 
 
 def test_operators_follow_devices_and_needs(small_world):
-    from curation.filters.registry import build
-
     recipe = small_recipe(small_world)
-    filters = build(recipe)
-    assert stages(recipe, filters, 0) == [("cpu", list(filters))]
-    assert stages(recipe, filters, 2) == [("cpu", ["grayscale", "anime"]), ("gpu", ["text", "faces"])]
+    filters = recipe.open_filters()
+    assert operators(recipe, filters, 0) == [("cpu", list(filters))]
+    assert operators(recipe, filters, 2) == [("cpu", ["grayscale", "anime"]), ("gpu", ["text", "faces"])]
     looking = small_recipe(small_world, "filters.anime.where=faces")
-    groups = stages(looking, build(looking), 2)
+    groups = operators(looking, looking.open_filters(), 2)
     assert [names for _, names in groups] == [["grayscale"], ["text", "faces"], ["anime"]]
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from common.settings import RecipeError
 from curation.recipe import recipe as recipes
-from curation.recipe.recipe import RecipeError
 from curation.run_directory.run import Run
 from curation.sources.top_k import ranks, select, sort_key, wanted_and_selected
 from curation.sources.urls import url_ids

@@ -1,0 +1,82 @@
+"""PP-OCR's text detector as an ONNX file: where lines of text are, not what they say.
+
+Model and pre-processing: PaddleOCR's DBNet detectors (arXiv 1911.08947) as PaddleOCR itself runs them, which
+limits the longer side. (RapidOCR's defaults raise the shorter side to 736 and find text on most portraits.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from common.onnx_sessions import session
+
+TEXT_FLOOR = 0.3  # boxes below this confidence are not stored
+# ImageNet's numbers, in the order of the channels that the network was trained with: blue, green, red
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MAX_BOXES = 1000
+TextBoxes = tuple[np.ndarray, np.ndarray]  # quads (n, 4, 2) in pixels of the image, scores (n,)
+
+
+class Engine(Protocol):
+    def __call__(self, images: Sequence[np.ndarray]) -> list[TextBoxes]:
+        """Lines of text in each uint8 RGB image, whose longer side is at most `max_side`."""
+
+
+class TextEngineSettings(Protocol):
+    """What an engine takes of the text filter's settings."""
+
+    model: str
+    max_side: int
+    binarize: float
+    unclip: float
+
+
+class OnnxEngine:
+    """The detector's ONNX file through onnxruntime."""
+
+    def __init__(self, path: Path, settings: TextEngineSettings, device: str):
+        # imported late: rapidocr brings seconds of imports, and most users of this module need only verdicts
+        from rapidocr.ch_ppocr_det.utils import DBPostProcess
+
+        self.session = session(path, device)
+        self.input = self.session.get_inputs()[0].name
+        self.batched = device != "cpu"  # on a CPU a batch saves nothing, and singles cannot depend on each other
+        self.boxes = DBPostProcess(
+            thresh=settings.binarize,
+            box_thresh=TEXT_FLOOR,
+            max_candidates=MAX_BOXES,
+            unclip_ratio=settings.unclip,
+            score_mode="fast",
+            use_dilation=False,
+        )
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[TextBoxes]:
+        inputs = [network_input(image) for image in images]
+        groups: dict[Any, list[int]] = {}
+        for index, array in enumerate(inputs):
+            groups.setdefault(array.shape if self.batched else index, []).append(index)
+        found: list[TextBoxes] = [(np.zeros((0, 4, 2)), np.zeros(0))] * len(images)
+        for indices in groups.values():
+            (maps,) = self.session.run(None, {self.input: np.stack([inputs[index] for index in indices])})
+            for index, probabilities in zip(indices, maps, strict=True):
+                quads, scores = self.boxes(probabilities[None], images[index].shape[:2])
+                found[index] = np.asarray(quads).reshape(-1, 4, 2), np.asarray(scores, dtype=np.float64)
+        return found
+
+
+def network_input(rgb: np.ndarray) -> np.ndarray:
+    """uint8 RGB (h, w, 3) -> float32 BGR (3, H, W), standardised; H and W: h and w to the nearest multiple of 32."""
+    height, width = (max(32, round(side / 32) * 32) for side in rgb.shape[:2])
+    if (height, width) != rgb.shape[:2]:
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+    out = np.empty((3, height, width), np.float32)
+    for plane, channel in enumerate((2, 1, 0)):
+        scale = 1 / (255 * STD[plane])
+        cv2.multiply(rgb[:, :, channel], scale, dst=out[plane], dtype=cv2.CV_32F)
+        out[plane] -= MEAN[plane] / STD[plane]
+    return out

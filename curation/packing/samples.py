@@ -1,0 +1,115 @@
+"""One kept image -> the members of its sample: picture, record, caption, identity vector."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from common.decode import as_jpeg
+from common.hashing import canonical_json, sha256_of_bytes
+from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
+from curation.filters.base import Filter
+from curation.recipe.recipe import Recipe
+from curation.run_directory.run import Run
+from curation.run_directory.units import Unit, UnitScores
+
+
+class UnitSamples:
+    """The samples of one unit, ready to be written."""
+
+    def __init__(self, run: Run, recipe: Recipe, name: str, unit: Unit, filters: dict[str, Filter], content_hash: str):
+        self.run, self.recipe, self.unit, self.content_hash = run, recipe, unit, content_hash
+        self.filters = filters
+        known = UnitScores(run, unit, filters)
+        self.place = {text: row for row, text in enumerate(known.ids)}
+        self.images = known.images
+        self.candidates = known.candidates.to_pylist()
+        self.evidence = {key: item.table.to_pylist() for key, item in known.evidence.items()}
+        self.chosen = chosen_faces(run, name, known)
+        self.encoder = encoder_fingerprint(recipe)
+        self.annotations = annotations(run, self.encoder, unit.name)
+        self.fingerprints = canonical_json({key: item.fingerprint for key, item in sorted(filters.items())})
+
+    def members(self, sample_id: str) -> list[tuple[str, bytes]]:
+        """(extension, bytes) of a sample, in the order in which they stand in the tar."""
+        row = self.place[sample_id]
+        image = self.images[row]
+        assert image is not None
+        data = self.unit.read(self.run, row)
+        jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality, self.recipe.images)
+        face, caption_face = self.chosen[sample_id]
+        record = self._record(sample_id, row, face, caption_face, jpeg)
+        caption = record[
+            {"face": "caption", "image": "image_caption", "laion": "laion_caption"}[self.recipe.pack.caption]
+        ]
+        members = [
+            ("jpg", jpeg),
+            ("json", canonical_json(record).encode()),
+            ("txt", caption.encode()),
+        ]
+        if self.encoder != "none":
+            vector = io.BytesIO()
+            identity = self.annotations[key_of(sample_id, face["box"])]["identity"]
+            np.save(vector, np.array(identity, dtype=np.float32), allow_pickle=False)
+            members.append(("identity.npy", vector.getvalue()))
+        return members
+
+    def _record(self, sample_id: str, row: int, face: dict[str, Any], caption_face: int, jpeg: bytes) -> dict[str, Any]:
+        """ID.json: the same keys and types in every sample, no nulls, lists that may be empty as one JSON string."""
+        image, candidate = self.images[row], self.candidates[row]
+        captioned = candidate["faces"][caption_face]
+        transcoded = image["format"] != "jpeg"
+        text = {key: _text(candidate[key]) for key in ("laion_caption", "image_caption", "image_short_caption")}
+        evidence: dict[str, Any] = {}
+        for name, item in self.filters.items():
+            evidence |= item.in_sample(self.evidence[name][row])
+        return {
+            "id": sample_id,
+            "url": candidate["url"],
+            "caption": captioned["caption"],
+            **text,
+            "source_id": _text(captioned["source_id"]),
+            "sample_id": _text(candidate["sample_id"]),
+            "nsfw": _text(candidate["nsfw"]),
+            "license": _text(candidate["license"]),
+            "similarity": _text(candidate["similarity"]),
+            "in_hq": _text(candidate["in_hq"]),
+            "width": image["width"],
+            "height": image["height"],
+            "exif_orientation": 1 if transcoded else image["exif_orientation"],
+            "source_format": image["format"],
+            "source_sha256": self.unit.hashes[row],
+            "sha256": sha256_of_bytes(jpeg),
+            "phash": image["phash"],
+            "face_box": [float(value) for value in face["box"]],
+            "face_landmarks": [float(value) for value in face["landmarks"]],
+            "face_score": float(face["score"]),
+            "caption_box": [float(value) for value in captioned["box"]],
+            **evidence,
+            "fingerprints": self.fingerprints,
+            "identity_encoder": self.encoder,
+            "content_hash": self.content_hash,
+        }
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return canonical_json(value) if not isinstance(value, str) else value
+
+
+def chosen_faces(run: Run, name: str, known: UnitScores) -> dict[str, tuple[dict[str, Any], int]]:
+    """For each kept id the detection to train on, and which of the candidate's faces has its caption."""
+    place = {text: row for row, text in enumerate(known.ids)}
+    faces = known.evidence["faces"].table["boxes"].to_pylist()
+    rows = run.read_table(f"cuts/{name}/verdicts/{known.name}.parquet").to_pylist()
+    return {
+        row["id"]: (faces[place[row["id"]]][row["face"]], row["caption_face"])
+        for row in rows
+        if row["verdict"] == "kept"
+    }
+
+
+# -- a sample --------------------------------------------------------------------------------------------------

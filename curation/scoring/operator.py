@@ -1,0 +1,258 @@
+"""The scoring operator: what one actor of Ray Data does with one unit. A plain callable: Ray is only its host.
+
+An operator is a group of filters on the same device, sharing one decode. It reads its unit's bytes itself, so pixels
+never enter the object store; between two operators only the bytes of images that are still undecided travel. What it
+learns it writes to the run, whole and once.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from common.decode import Picture, Undecodable, decode
+from common.onnx_sessions import DeviceError
+from curation.cutting.audit import audited
+from curation.cutting.judge import judge
+from curation.filters.base import Filter, FilterBroken, MetadataFilter
+from curation.filters.evidence import Evidence
+from curation.filters.registry import Thresholds
+from curation.recipe.recipe import Recipe
+from curation.run_directory.run import Run
+from curation.run_directory.schemas import IMAGES
+from curation.run_directory.units import Unit, UnitScores, score_file
+from curation.scoring.order import Costs, cheapest_order
+
+SEVERAL = 4  # images of a batch that do not all fail for reasons of their own
+
+
+class ScoringOperator:
+    """One operator: scores units with some of the filters. A plain callable: Ray is only its host.
+
+    Raises:
+        FilterBroken: this machine's model files are not the driver's, or one of them cannot run.
+    """
+
+    def __init__(
+        self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
+        last: bool,
+    ):  # fmt: skip
+        self.run, self.recipe, self.names, self.audit, self.last = run, recipe, list(names), audit, last
+        self.filters = recipe.open_filters(device)
+        mine = {name: item.fingerprint for name, item in self.filters.items()}
+        if mine != fingerprints:
+            wrong = ", ".join(name for name in mine if mine[name] != fingerprints[name])
+            raise FilterBroken(
+                f"on {socket.gethostname()} the model files or the libraries of {wrong} differ from the driver's: give "
+                "every node the same environment and the same folder of weights (FACEMAKEUP_WEIGHTS)"
+            )
+        self._warm_up()
+        self.costs = Costs(self.names)
+
+    def _warm_up(self) -> None:
+        """Run every model once, on grey: what is wrong with a model or a device is no image's fault."""
+        picture = Picture(np.full((64, 64, 3), 128, np.uint8), 64, 64, 1, "jpeg")
+        seen: dict[str, pa.Table] = {}
+        for name in sorted(self.names, key=lambda name: len(self.filters[name].needs)):
+            item = self.filters[name]
+            if isinstance(item, MetadataFilter):
+                continue
+            empty = {need: seen.get(need, _empty_row(self.filters[need])) for need in item.needs}
+            seen[name] = item.score([picture], empty)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Score what is missing of one unit; returns the unit, with counts, for the next operator or the driver."""
+        unit = Unit(row["name"], row["tar"], *(list(row[key]) for key in ("ids", "offsets", "sizes", "hashes")))
+        known = UnitScores(self.run, unit, self.filters)
+        kept_bytes = dict(zip(row.get("payload_rows", []), row.get("payload", []), strict=True))
+        work = _UnitInWork(self, unit, known, kept_bytes)
+        if work.todo.any():
+            work.order = self._order(unit.name)
+            batches = -(-int(work.todo.sum()) // self.recipe.score.batch)
+            for rows in np.array_split(np.flatnonzero(work.todo), batches):
+                work.score_batch(rows)
+            work.write()
+        calls = Counter(json.loads(row.get("calls", "{}")))
+        calls.update(work.calls)
+        return {
+            **asdict(unit),
+            "payload_rows": list(work.survivors),
+            "payload": list(work.survivors.values()),
+            "calls": json.dumps(calls),
+            "done_before": row.get("done_before", len(known.ids) - int(work.todo.sum())),
+        }
+
+    def _order(self, unit: str) -> list[str]:
+        """The order for this unit: the one written down for it before, or a new one, written down now."""
+        path = f"scores/order/{unit}-{'-'.join(sorted(self.names))}.json"
+        if self.run.exists(path):
+            return self.run.read_json(path)["order"]
+        paper = [name for name in self.filters if name in self.names]
+        needs = {name: self.filters[name].needs for name in self.names}
+        order = paper if self.recipe.score.order == "paper" else cheapest_order(self.costs, needs, paper)
+        self.run.write_json(path, {"order": order, "estimates": self.costs.as_dict()})
+        return order
+
+
+class _UnitInWork:
+    """One unit passing through one operator."""
+
+    def __init__(self, operator: ScoringOperator, unit: Unit, known: UnitScores, kept_bytes: dict[int, bytes]):
+        self.operator, self.unit, self.known, self.bytes = operator, unit, known, kept_bytes
+        self.order: list[str] = []
+        self.calls: Counter[str] = Counter()
+        self.audited = audited(known.ids, operator.recipe.seed, operator.audit)
+        self.images: list[dict[str, Any]] = []
+        self.scored: dict[str, list[pa.Table]] = {name: [] for name in operator.names}
+        self.todo = unresolved(known, operator.filters, operator.names, operator.recipe.thresholds, self.audited)
+        self.survivors: dict[int, bytes] = {}
+
+    def score_batch(self, rows: np.ndarray) -> None:
+        """Read, decode once and score some rows; what is rejected is dropped on the way."""
+        pictures: dict[int, Picture] = {}
+        data: dict[int, bytes] = {}
+        for row in rows.tolist():
+            data[row] = self._read(row)
+            picture = self._decode(row, data[row])
+            if picture is not None:
+                pictures[row] = picture
+        for name in self.order:
+            self._score(name, pictures)
+        if not self.operator.last:
+            self.survivors.update({row: data[row] for row in self._open(sorted(pictures))})
+
+    def _read(self, row: int) -> bytes:
+        return self.bytes[row] if row in self.bytes else self.unit.read(self.operator.run, row)
+
+    def _decode(self, row: int, data: bytes) -> Picture | None:
+        """The picture, or None; the first time an image is seen its facts are noted."""
+        facts: dict[str, Any] = dict.fromkeys(IMAGES.names)
+        facts.update(id=self.known.ids[row], sha256=self.unit.hashes[row])
+        try:
+            picture = decode(data, self.operator.recipe.images)
+            facts.update(
+                status="ok",
+                format=picture.source_format,
+                width=picture.width,
+                height=picture.height,
+                exif_orientation=picture.orientation,
+            )
+        except Undecodable as error:
+            picture = None
+            facts.update(status=error.reason, detail=str(error))
+        if self.known.images[row] is None:
+            facts["phash"] = picture.phash() if picture is not None else None
+            self.known.note_image(row, facts)
+            self.images.append(facts)
+        return picture
+
+    def _open(self, rows: list[int]) -> list[int]:
+        """Those of `rows` that no evaluated check rejects, and those that are audited."""
+        if not rows:
+            return []
+        take = pa.array(rows, pa.int64())
+        evidence = {
+            name: Evidence(item.table.take(take), item.seen[rows]) for name, item in self.known.evidence.items()
+        }
+        boxes = [self.known.boxes[row] for row in rows]
+        judged = judge(evidence, self.operator.filters, self.operator.recipe.thresholds, boxes)
+        return [row for row, gone in zip(rows, judged.rejected & ~self.audited[rows], strict=True) if not gone]
+
+    def _score(self, name: str, pictures: dict[int, Picture]) -> None:
+        item = self.operator.filters[name]
+        evidence = self.known.evidence[name]
+        rows = [row for row in self._open(sorted(pictures)) if not evidence.seen[row]]
+        rows = [row for row in rows if all(self.known.evidence[need].seen[row] for need in item.needs)]
+        if not rows:
+            return
+        needed = {need: self.known.evidence[need].table.take(pa.array(rows)) for need in item.needs}
+        started = time.perf_counter()
+        if isinstance(item, MetadataFilter):
+            fields, errors = item.score_metadata(self.known.candidates.take(pa.array(rows)), needed), [None] * len(rows)
+        else:
+            fields, errors = score_each(item, [pictures[row] for row in rows], needed)
+        spent = time.perf_counter() - started
+        self.calls[name] += len(rows)
+        table = pa.table(
+            {
+                "id": pa.array([self.known.ids[row] for row in rows], pa.string()),
+                **{field.name: fields[field.name] for field in item.columns},
+                "error": pa.array(errors, pa.string()),
+            }
+        ).cast(item.schema)
+        self.scored[name].append(table)
+        self.known.evidence[name] = _merged(evidence, table, rows)
+        passing = item.verdict(table, getattr(self.operator.recipe.thresholds, name)) == 1
+        # audited rows are free of the order's own selection; without an audit lane the order's rates must do
+        self.operator.costs.note(
+            name, spent, len(rows), passing[self.audited[rows]] if self.operator.audit else passing
+        )
+
+    def write(self) -> None:
+        """Evidence first, the decode facts last: they say that the unit was seen."""
+        for name, tables in self.scored.items():
+            if tables:
+                folder = self.operator.filters[name].folder
+                self.operator.run.write_table(
+                    score_file(self.operator.run, folder, self.known.name), pa.concat_tables(tables)
+                )
+        if self.images:
+            table = pa.Table.from_pylist(self.images, schema=IMAGES)
+            self.operator.run.write_table(score_file(self.operator.run, "scores/images", self.known.name), table)
+
+
+def _empty_row(item: Filter) -> pa.Table:
+    return pa.table({field.name: pa.nulls(1, field.type) for field in item.columns})
+
+
+def unresolved(
+    known: UnitScores, filters: dict[str, Filter], names: Sequence[str], thresholds: Thresholds, audit: np.ndarray
+) -> np.ndarray:
+    """bool (rows,): images that the filters `names` still have something to do for; `audit`: the audited ones."""
+    judged = judge(known.evidence, filters, thresholds, known.boxes)
+    lacking = np.any([~known.evidence[name].seen for name in names], axis=0)
+    decoded = np.array([text in (None, "ok") for text in known.status], dtype=bool)
+    never = np.array([text is None for text in known.status], dtype=bool)
+    return decoded & (never | ((judged.undecided | audit) & lacking))
+
+
+def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]) -> tuple[pa.Table, list[str | None]]:
+    """Score a batch; where that raises, one by one, so that only the guilty image gets an error.
+
+    Raises:
+        FilterBroken: the filter cannot run here; also where it fails on every one of several images.
+    """
+    try:
+        return item.score(pictures, needed), [None] * len(pictures)
+    except (FilterBroken, DeviceError):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a model chokes on becomes that image's row
+        if len(pictures) == 1:
+            return pa.table({f.name: pa.nulls(1, f.type) for f in item.columns}), [f"{type(error).__name__}: {error}"]
+    parts = [
+        score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})
+        for row, picture in enumerate(pictures)
+    ]
+    if len(pictures) >= SEVERAL and all(errors for _, (errors,) in parts):
+        raise FilterBroken(f"{item.name} failed on each of {len(pictures)} images: {parts[0][1][0]}")
+    return pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts]), [
+        e for _, es in parts for e in es
+    ]
+
+
+def _merged(evidence: Evidence, table: pa.Table, rows: list[int]) -> Evidence:
+    """Evidence with new scores put into their rows."""
+    both = pa.concat_tables([evidence.table, table])
+    take = np.arange(evidence.table.num_rows)
+    take[rows] = evidence.table.num_rows + np.arange(len(rows))
+    seen = evidence.seen.copy()
+    seen[rows] = True
+    return Evidence(both.take(pa.array(take)).combine_chunks(), seen)
