@@ -198,8 +198,10 @@ def test_the_estimate_is_unbiased_though_filters_stop_early():
     checks[np.ix_(stopped & ~audited, [0, 1, 3, 4])] = -1
     verdict = np.where(truth.all(axis=1), VERDICTS.index("kept"), VERDICTS.index("rejected"))
     none = np.full(rows, -1)
-    verdicts = Verdicts(np.arange(rows, dtype=np.uint64), verdict, none, checks, audited, none, Words())
-    stages = report_funnel._checks(verdicts, False)
+    verdicts = Verdicts(
+        np.arange(rows, dtype=np.uint64), verdict, none, checks, audited, none, Words(), fake_run.CHECKS
+    )
+    stages = report_funnel._checks(verdicts, fake_run.CHECKS, False)
     for column, stage in enumerate(stages):
         right = int(truth[:, : column + 1].all(axis=1).sum())
         assert stage.low <= right <= stage.high if stage.estimated else stage.count == right
