@@ -121,7 +121,7 @@ def cache(recipe, kinds: list[str], stored: str | None, workers: int | None) -> 
     from training.encoder_cache.writing import open_sources, plan
     from training.recipe import RecipeError
 
-    index = read_index(recipe.data.shards, recipe.data.cache)
+    index = read_index(recipe.data.shards, recipe.data.shard_cache)
     if index.url.startswith("http"):
         raise RecipeError(
             f"{index.url}: nothing can be written beside shards on a web server; run this where they are kept"
@@ -190,7 +190,7 @@ class CacheStage:
         cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
         self.names = names
         self.encoder = ShardEncoder(recipe, stored, torch.device("cuda" if cuda else "cpu"), threads)
-        self.index = read_index(recipe.data.shards, recipe.data.cache)
+        self.index = read_index(recipe.data.shards, recipe.data.shard_cache)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         import tempfile

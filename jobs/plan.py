@@ -117,7 +117,7 @@ def _of_shards(recipe) -> tuple[dict[str, Any], str]:
     from training.data.index import read_index
 
     try:
-        index = read_index(recipe.data.shards, recipe.data.cache)
+        index = read_index(recipe.data.shards, recipe.data.shard_cache)
     except (ShardError, OSError, ImportError) as error:
         why = str(error).splitlines()[0]
         if "://" not in recipe.data.shards and not Path(recipe.data.shards).exists():

@@ -97,7 +97,7 @@ def _recipe(asked: argparse.Namespace):
 
 
 def _changes(asked: argparse.Namespace) -> list[str]:
-    return [*asked.set, *([f"seeing.profile={asked.profile}"] if asked.profile else [])]
+    return [*asked.set, *([f"monitoring.profile_steps={asked.profile}"] if asked.profile else [])]
 
 
 def _with_base(recipe):

@@ -90,7 +90,7 @@ def assemble(
         identity_dim=config.identity_dim,
         tokenizer=pipeline.tokenizer,
         processor=pipeline.feature_extractor,
-        drop=recipe.objective.drop,
+        dropout=recipe.objective.condition_dropout,
         timesteps=scheduler.config.num_train_timesteps,
         latent_channels=pipeline.vae.config.latent_channels,
         latent_factor=pipeline.vae_scale_factor,
@@ -105,14 +105,14 @@ def assemble(
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:
     """Index, order and reader of the shards, and whether this many ranks can see that order."""
     data, batch = recipe.data, recipe.batch
-    index = read_index(data.shards, data.cache)
+    index = read_index(data.shards, data.shard_cache)
     batch.check_layout(world, index.samples)
     order = Order(index.counts, seed=recipe.seed, lanes=batch.lanes, batch=batch.size, window=batch.window)
-    return index, order, Shards(index, data.cache, cache_bytes(recipe))
+    return index, order, Shards(index, data.shard_cache, cache_bytes(recipe))
 
 
 def cache_bytes(recipe: TrainRecipe) -> int | None:
-    return None if recipe.data.cache_gb is None else int(recipe.data.cache_gb * 1e9)
+    return None if recipe.data.shard_cache_gb is None else int(recipe.data.shard_cache_gb * 1e9)
 
 
 def open_caches(
@@ -126,7 +126,7 @@ def open_caches(
     Raises:
         RecipeError: the recipe requires what is not there, or not whole, or stale; or the run has read it so far.
     """
-    wanted = recipe.data.cached
+    wanted = recipe.data.encoder_cache
     names: dict[str, str | None] = dict.fromkeys(KINDS)
     if wanted == "off":
         return shards, {kind: "off" for kind in KINDS}, names
@@ -142,7 +142,7 @@ def open_caches(
             if wanted == "auto" and before is not None and before[kind] != name:
                 continue
             try:
-                found[kind] = open_encoder_cache(shards.index, name, recipe.data.cache), stored
+                found[kind] = open_encoder_cache(shards.index, name, recipe.data.shard_cache), stored
             except CacheUnusable as error:
                 why.append(error)
                 continue
@@ -158,16 +158,17 @@ def open_caches(
             said[kind] = "computed: " + str(next((error for error in why if not error.absent), why[0]))
             required = wanted == "require-both" or (wanted == "require" and kind == "vae")
             if required or before is not None and before[kind]:
-                asked = f"data.cached is {wanted}" if required else "this run has read its cache so far"
+                asked = f"data.encoder_cache is {wanted}" if required else "this run has read its cache so far"
                 raise RecipeError(
                     f"{asked}, but the {KINDS[kind].words} of this model and these shards cannot be had: "
                     f"{said[kind].removeprefix('computed: ')}. `make cache RECIPE=... WHAT={kind}` with this recipe makes "
-                    "what is missing; data.cached=auto trains without" + ("" if required else ", in another folder")
+                    "what is missing; data.encoder_cache=auto trains without"
+                    + ("" if required else ", in another folder")
                 )
     if not found:
         return shards, said, names
     data, shapes = recipe.data, {kind: sources.shape(kind) for kind in found}
-    return EncodedShards.beside(shards.index, found, shapes, data.cache, cache_bytes(recipe)), said, names
+    return EncodedShards.beside(shards.index, found, shapes, data.shard_cache, cache_bytes(recipe)), said, names
 
 
 def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:

@@ -39,7 +39,7 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
         "train_batch_size": batch.size,
         "train_micro_batch_size_per_gpu": batch.micro,
         "gradient_accumulation_steps": batch.accumulation(world),
-        "gradient_clipping": recipe.optimiser.clip,  # DeepSpeed's default is 1.0
+        "gradient_clipping": recipe.optimiser.max_grad_norm,  # DeepSpeed's default is 1.0
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
@@ -210,7 +210,7 @@ def wrap(model: FaceMakeUp, recipe: TrainRecipe, world: int) -> Trained:
     values = {name: parameter.detach().clone() for name, parameter in names.items()}
     options = recipe.optimiser
     optimiser = torch.optim.AdamW(
-        list(names.values()), lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay,
+        list(names.values()), lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay,
         fused=_fused(recipe),
     )  # fmt: skip
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimiser, config=deepspeed_config(recipe, world))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +18,9 @@ RECIPES = Path(__file__).parent / "recipes"
 
 class Data(Section):
     shards: str = Field(description="folder of NNNNN.tar with their sidecars; local, s3://, gs://, http(s)://")
-    cache: str | None = Field(None, description="local folder for shards from elsewhere")
-    cache_gb: float | None = Field(None, gt=0, description="how much of it shards may take; none: all of them")
-    cached: Literal["auto", "off", "require", "require-both"] = Field(
+    shard_cache: str | None = Field(None, description="local folder for shards from elsewhere")
+    shard_cache_gb: float | None = Field(None, gt=0, description="how much of it shards may take; none: all of them")
+    encoder_cache: Literal["auto", "off", "require", "require-both"] = Field(
         "auto",
         description="what `make cache` computed: used where it is there and fits; never; stop without the VAE moments; "
         "stop without them or the CLIP features",
@@ -51,42 +52,47 @@ class Batch(Section):
         )  # fmt: skip
 
 
-class Drop(Section):
-    """How often a condition is replaced by nobody's; each draw independent. What guidance needs to be trained on."""
+class ConditionDropout(Section):
+    """How often a condition is dropped: replaced by the unconditional one, which guidance needs to have been trained on.
+
+    Each draw is independent.
+    """
 
     text: float = Field(0.05, ge=0, le=1, description="the empty prompt")
     face: float = Field(0.05, ge=0, le=1, description="identity and CLIP features together")
     everything: float = Field(0.05, ge=0, le=1, description="text and face together")
     identity: float = Field(0.0, ge=0, le=1, description="identity alone: zeros")
-    clip: float = Field(0.0, ge=0, le=1, description="CLIP features alone: those of a zero image; 0.5 the authors'")
+    clip_features: float = Field(
+        0.0, ge=0, le=1, description="CLIP features alone: those of a zero image; 0.5 the authors'"
+    )
     pose: float = Field(0.0, ge=0, le=1, description="a black pose map")
 
 
 class Objective(Section):
     min_snr_gamma: float | None = Field(5.0, gt=0, description="none: every timestep counts the same (the authors)")
     noise_offset: float = Field(0.0, ge=0, description="a constant a channel, added to the noise")
-    drop: Drop = Drop()
+    condition_dropout: ConditionDropout = ConditionDropout()
 
 
 class Optimiser(Section):
     """AdamW."""
 
-    rate: float = Field(1e-4, gt=0)
+    lr: float = Field(1e-4, gt=0, description="learning rate, after the warm-up")
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, ge=0, description="of the gradient's norm; 0: no clipping")
-    warmup: int = Field(500, ge=0, description="steps of linear growth from 0")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients of a larger norm are clipped to it; 0: no clipping")
+    warmup_steps: int = Field(500, ge=0, description="in which the learning rate grows linearly from 0")
     schedule: Literal["constant", "cosine"] = "cosine"
 
-    def rate_at(self, step: int, steps: int) -> float:
+    def lr_at(self, step: int, steps: int) -> float:
         """Learning rate of step `step` (from 0) of `steps`."""
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
         if self.schedule == "constant":
-            return self.rate
-        done = (step - self.warmup) / max(1, steps - self.warmup)
-        return self.rate * 0.5 * (1 + cos(pi * min(1.0, done)))
+            return self.lr
+        done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        return self.lr * 0.5 * (1 + cos(pi * min(1.0, done)))
 
 
 class Engine(Section):
@@ -122,13 +128,15 @@ class Saving(Section):
     ema: float | None = Field(0.9999, gt=0, lt=1, description="decay of the moving average of the masters; none: none")
 
 
-class Seeing(Section):
-    log_every: int = Field(10, ge=1)
+class Monitoring(Section):
+    log_every: int = Field(10, ge=1, description="steps between lines of the log")
     validate_every: int = Field(1000, ge=1, description="steps between fixed-noise losses and image grids")
-    panel: int = Field(8, ge=0, description="samples of the fixed panel; 0: no validation")
-    drawing_steps: int = Field(30, ge=1)
-    collapse: float = Field(3.0, gt=1, description="a mean loss this many times the lowest one so far stops the run")
-    profile: int = Field(0, ge=0, description="steps of each start that are traced into OUT/profile; --profile")
+    validation_samples: int = Field(8, ge=0, description="samples of the fixed panel; 0: no validation")
+    inference_steps: int = Field(30, ge=1, description="denoising steps of a validation picture")
+    loss_spike_factor: float = Field(
+        3.0, gt=1, description="a mean loss this many times the lowest one so far stops the run"
+    )
+    profile_steps: int = Field(0, ge=0, description="steps of each start that are traced into OUT/profile; --profile")
 
 
 class TrainRecipe(Section):
@@ -146,7 +154,38 @@ class TrainRecipe(Section):
     optimiser: Optimiser = Optimiser()
     engine: Engine = Engine()
     saving: Saving = Saving()
-    seeing: Seeing = Seeing()
+    monitoring: Monitoring = Monitoring()
+
+
+# fields that had another name before, by where they stood; what comes first is renamed first
+RENAMED = {
+    "data.cache": "data.shard_cache",
+    "data.cache_gb": "data.shard_cache_gb",
+    "data.cached": "data.encoder_cache",
+    "objective.drop": "objective.condition_dropout",
+    "objective.condition_dropout.clip": "objective.condition_dropout.clip_features",
+    "optimiser.rate": "optimiser.lr",
+    "optimiser.clip": "optimiser.max_grad_norm",
+    "optimiser.warmup": "optimiser.warmup_steps",
+    "seeing": "monitoring",
+    "monitoring.panel": "monitoring.validation_samples",
+    "monitoring.drawing_steps": "monitoring.inference_steps",
+    "monitoring.collapse": "monitoring.loss_spike_factor",
+    "monitoring.profile": "monitoring.profile_steps",
+}
+
+
+def with_current_names(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe that a checkpoint of an earlier version holds, with the names that its fields have now."""
+    current = deepcopy(dict(tree))
+    for old, new in RENAMED.items():
+        *sections, name = old.split(".")
+        place = current
+        for section in sections:
+            place = place.get(section, {})
+        if name in place:
+            place[new.rpartition(".")[2]] = place.pop(name)
+    return current
 
 
 def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
@@ -168,7 +207,7 @@ def checked(tree: Mapping[str, Any], where: str) -> TrainRecipe:
     Raises:
         RecipeError: a field that is wrong, with its name.
     """
-    return validated(TrainRecipe, tree, where)
+    return validated(TrainRecipe, tree, where, RENAMED)
 
 
 def for_workers(recipe: TrainRecipe) -> dict[str, Any]:
@@ -180,6 +219,6 @@ def for_workers(recipe: TrainRecipe) -> dict[str, Any]:
             section[name] = str(Path(section[name]).resolve())
     if Path(recipe.model).is_file():  # else it is the name of one of model/configs
         tree["model"] = str(Path(recipe.model).resolve())
-    if cache := tree["data"]["cache"]:  # always a local folder, which need not be there yet
-        tree["data"]["cache"] = str(Path(cache).resolve())
+    if cache := tree["data"]["shard_cache"]:  # always a local folder, which need not be there yet
+        tree["data"]["shard_cache"] = str(Path(cache).resolve())
     return tree

@@ -10,7 +10,7 @@ from training.checkpoint import CheckpointFault, Checkpoints, Saved
 from training.collectives import from_rank_0, gather
 from training.engine import Trained
 from training.guards import LossSpikeGuard
-from training.recipe import RecipeError, TrainRecipe
+from training.recipe import RecipeError, TrainRecipe, with_current_names
 
 
 @dataclass
@@ -66,11 +66,11 @@ def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Che
     everywhere = gather(parts.read)
     if any(read != parts.read for read in everywhere):
         raise RecipeError(
-            f"data.cached: what can be read of the cache is not the same on all ranks: {everywhere}. Is it being written, "
-            "or on a folder that not all nodes see? Start again when it is whole, or set data.cached to off"
+            f"data.encoder_cache: what can be read of the cache is not the same on all ranks: {everywhere}. Is it being written, "
+            "or on a folder that not all nodes see? Start again when it is whole, or set data.encoder_cache to off"
         )
     if saved is None:
-        return Start(0, LossSpikeGuard(recipe.seeing.collapse), 0)
+        return Start(0, LossSpikeGuard(recipe.monitoring.loss_spike_factor), 0)
     manifest = saved.manifest
     for name, before, now in _must_be_equal(manifest, recipe, parts):
         if before != now:
@@ -79,13 +79,13 @@ def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Che
                 "Set it back, or train into another folder (with start_from, if you like)"
             )
     checkpoints.restore(trained, saved)
-    guard = LossSpikeGuard(recipe.seeing.collapse, manifest["lowest_loss"], manifest["lowest_loss_at"])
+    guard = LossSpikeGuard(recipe.monitoring.loss_spike_factor, manifest["lowest_loss"], manifest["lowest_loss_at"])
     return Start(saved.step, guard, manifest["corrupt"])
 
 
 def _must_be_equal(manifest: dict[str, Any], recipe: TrainRecipe, parts: Parts) -> list[tuple[str, Any, Any]]:
     """What makes a run the same run: (what it is called, its value when the run began, its value now)."""
-    begun = TrainRecipe.model_validate(manifest["recipe"])
+    begun = TrainRecipe.model_validate(with_current_names(manifest["recipe"]))
     rows = [
         ("seed", begun.seed, recipe.seed),
         ("batch.size", begun.batch.size, recipe.batch.size),

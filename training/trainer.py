@@ -89,7 +89,11 @@ def train(
     step, guard, corrupt = start.step, start.guard, start.corrupt
     log = RunLog(out, rank)
     log.write("started", step, world=world, **hosts_and_pids(), cached=parts.cached)
-    panel = Panel(parts, recipe.seeing.panel, 4 * recipe.batch.micro) if recipe.seeing.panel else None
+    panel = (
+        Panel(parts, recipe.monitoring.validation_samples, 4 * recipe.batch.micro)
+        if recipe.monitoring.validation_samples
+        else None
+    )
     facts = facts_of(recipe, parts)
     accumulation = parts.batches.accumulation
     feed = loader(
@@ -99,7 +103,7 @@ def train(
     if step == 0 and panel:
         _validate(recipe, parts, trained, panel, log, step, rank, identity_encoder)
     meter = Meter(recipe, parts.config, device, world)
-    with profiled(log.folder, recipe.seeing.profile, device) if rank == 0 else nullcontext() as trace:
+    with profiled(log.folder, recipe.monitoring.profile_steps, device) if rank == 0 else nullcontext() as trace:
         while step < recipe.steps:
             before = time.monotonic()
             micros = [next(feed) for _ in range(accumulation)]
@@ -116,7 +120,7 @@ def train(
             corrupt += slots.corrupt
             _report_corrupt(recipe, micros, log, step, slots.corrupt, corrupt)
             last = step == recipe.steps
-            if step % recipe.seeing.log_every == 0 or last:
+            if step % recipe.monitoring.log_every == 0 or last:
                 log.write("train", step, **meter.line(step), **_skipped_updates(trained, step))
             if guard.has_spiked(step, result.loss):
                 _stop_spiked(micros, step, guard, log, checkpoints)
@@ -124,7 +128,7 @@ def train(
             if step % recipe.saving.every == 0 or ends or result.request == StopRequest.SAVE:
                 stalled = checkpoints.save(trained, step, facts | guard.facts() | {"corrupt": corrupt})
                 log.write("checkpoint", step, stalled_seconds=stalled)
-            if panel and (step % recipe.seeing.validate_every == 0 or last):
+            if panel and (step % recipe.monitoring.validate_every == 0 or last):
                 with meter.aside():
                     _validate(recipe, parts, trained, panel, log, step, rank, identity_encoder)
             on_step(Progress(step, recipe.steps, result.loss, [name for micro in micros for name in micro.ids]))
@@ -178,7 +182,7 @@ def _step(
         total += loss.detach()
         if len(micros) > 1 and micro is not micros[-1]:
             trained.engine.step()  # DeepSpeed counts micro-batches in it; it updates at the last one only
-    norm = trained.step(step, recipe.optimiser.rate_at(step, recipe.steps))
+    norm = trained.step(step, recipe.optimiser.lr_at(step, recipe.steps))
     # the check comes last: a request that arrives during the step is met after it
     request = stop_check(step + 1)
     flags = [total, total.new_tensor(request == StopRequest.SAVE), total.new_tensor(request == StopRequest.STOP)]
@@ -196,7 +200,7 @@ def _stop_not_finite(
     good = checkpoints.all()
     raise Diverged(
         f"step {step}: loss {result.loss}, gradient norm {result.norm}. Its samples: {', '.join(ids)}. Last good "
-        f"checkpoint: {good[-1].folder if good else 'none'}. Lower optimiser.rate, or set engine.dtype to fp32, and start "
+        f"checkpoint: {good[-1].folder if good else 'none'}. Lower optimiser.lr, or set engine.dtype to fp32, and start "
         "again"
     )
 
@@ -211,8 +215,8 @@ def _stop_spiked(
     raise Diverged(
         f"step {step}: the mean loss of the last steps is more than {guard.factor:g} times what it was at step "
         f"{guard.at} ({guard.lowest:.4g}). Samples of the last step: {', '.join(ids)}. Last checkpoint from before: "
-        f"{good[-1] if good else 'none is left; keep more with saving.keep'}. Remove the later ones, lower optimiser.rate "
-        "and start again; or raise seeing.collapse, if this is as it should be"
+        f"{good[-1] if good else 'none is left; keep more with saving.keep'}. Remove the later ones, lower optimiser.lr "
+        "and start again; or raise monitoring.loss_spike_factor, if this is as it should be"
     )
 
 
@@ -256,7 +260,7 @@ def _validate(
     row = {f"worth_{name}": share for name, share in worth.items()}
     # under stage 3 every forward is a collective call: all ranks draw, rank 0 keeps
     if rank == 0 or recipe.engine.zero == 3:
-        drawn = panel.drawn(parts.pipeline, recipe.seeing.drawing_steps)
+        drawn = panel.drawn(parts.pipeline, recipe.monitoring.inference_steps)
         if rank == 0:
             log.picture("panel", step, panel.picture(drawn))
             if identity_encoder is not None:

@@ -25,7 +25,7 @@ class Bare:
         self.trained = [parameter for _, parameter in self.parts.model.trainable()]
         options = recipe.optimiser
         self.optimiser = torch.optim.AdamW(
-            self.trained, lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
+            self.trained, lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
         )
 
     def step(self, micro: MicroBatch) -> float:
@@ -36,7 +36,7 @@ class Bare:
         weights = min_snr_weights(encoders.scheduler, inputs.timesteps, self.recipe.objective.min_snr_gamma)
         loss = (losses(self.parts.model(*inputs.arguments()), target) * weights).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.optimiser.clip)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.optimiser.max_grad_norm)
         self.optimiser.step()
         return loss.item()
 

@@ -19,7 +19,7 @@ from tests.bench.steps import bench_steps
 from tests.training.made_shards import make_shards
 from tests.training.ranks import recipe_for
 from training.data.batches import Preparation
-from training.recipe import Drop
+from training.recipe import ConditionDropout
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def inputs(folder: Path, size: Size) -> tuple[Input, Path]:
     # nothing is dropped: of what is, the trainer's loader makes no CLIP pixels, and the others would have more to do
     ready = Preparation(
         how=config.conditions, size=size.size, identity_dim=config.identity_dim, tokenizer=pipeline.tokenizer,
-        processor=pipeline.feature_extractor, drop=Drop(text=0, face=0, everything=0),
+        processor=pipeline.feature_extractor, dropout=ConditionDropout(text=0, face=0, everything=0),
     )  # fmt: skip
     shards = make_shards(folder / "shards", size.shards, side=size.side)
     return Input(shards, folder / "cache", ready, size.micro), folder / "base"

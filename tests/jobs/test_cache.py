@@ -55,7 +55,7 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
         )
     from training.assembly import assemble
 
-    parts = assemble(recipe_for(shards, base, data__cached="require-both"), 0, 1, torch.device("cpu"))
+    parts = assemble(recipe_for(shards, base, data__encoder_cache="require-both"), 0, 1, torch.device("cpu"))
     assert parts.batches[0].moments.shape == (4, 8, 8, 8) and parts.batches[0].valid.all()
 
     assert job.main(command) == 0
@@ -71,7 +71,7 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
     ("words", "changes", "code", "expected"),
     [
         (["--what", "vae,text"], {}, 2, "text cannot be cached; give vae, clip or vae,clip"),
-        (["--set", "data.cashed=off"], {}, 2, "data.cashed: Extra inputs are not permitted; did you mean `cached`?"),
+        (["--set", "data.encodr_cache=off"], {}, 2, "data.encodr_cache: no such field; did you mean `encoder_cache`?"),
         (["--cluster", "http://127.0.0.1:9"], {}, 1, "no Ray cluster answers there"),
         (["--cluster", "http://127.0.0.1:9"], {"data__shards": "runs/a"}, 2, "data.shards is runs/a: on a cluster"),
         ([], {"data__shards": "/nowhere/at/all"}, 2, "/nowhere/at/all"),

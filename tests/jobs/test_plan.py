@@ -24,7 +24,7 @@ def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
     shards = make_shards(folder / "shards", [13, 20, 7])
     tree = yaml.safe_load((RECIPES / "tiny.yaml").read_text())
-    tree["data"] |= {"shards": str(shards), "cache": str(folder / "cache")}
+    tree["data"] |= {"shards": str(shards), "shard_cache": str(folder / "cache")}
     (folder / "mine.yaml").write_text(yaml.safe_dump(tree))
     return folder / "mine.yaml"
 

@@ -189,7 +189,7 @@ def starts(rows):
 
 
 def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # noqa: F811
-    recipe = recipe_for(shards, base, optimiser__rate=1e30, optimiser__warmup=0)
+    recipe = recipe_for(shards, base, optimiser__lr=1e30, optimiser__warmup_steps=0)
     command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path))]
     name = submit(head, *command, "--out", str(tmp_path / "run"))
     status, said = ended(head, name)

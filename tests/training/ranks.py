@@ -26,12 +26,12 @@ def recipe_for(folder: Path, base: Path, **changes) -> TrainRecipe:
         "model": "tiny",
         "base": str(base),
         "steps": 6,
-        "data": {"shards": str(folder), "workers": 0, "cache": str(folder.parent / "cache")},
+        "data": {"shards": str(folder), "workers": 0, "shard_cache": str(folder.parent / "cache")},
         "batch": {"size": 8, "micro": 4, "lanes": 2, "window": 2},
-        "optimiser": {"rate": 1e-3, "warmup": 2, "eps": 1e-4, "schedule": "constant"},
+        "optimiser": {"lr": 1e-3, "warmup_steps": 2, "eps": 1e-4, "schedule": "constant"},
         "engine": {"zero": 2, "dtype": "fp32", "device": "cpu", "channels_last": False},
         "saving": {"every": 100, "keep": 2, "ema": 0.9, "export": False},
-        "seeing": {"log_every": 1, "validate_every": 100, "panel": 0},
+        "monitoring": {"log_every": 1, "validate_every": 100, "validation_samples": 0},
     }
     for dotted, value in changes.items():
         *sections, name = dotted.split("__")

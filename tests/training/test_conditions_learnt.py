@@ -27,12 +27,12 @@ from training.data.folder import locked
 from training.monitoring.validation import FIXED_SEED, Panel
 from training.recipe import TrainRecipe
 
-CUT = {"text": 0.0, "face": 0.0, "everything": 0.0, "identity": 0.0, "clip": 0.0, "pose": 0.0}
+CUT = {"text": 0.0, "face": 0.0, "everything": 0.0, "identity": 0.0, "clip_features": 0.0, "pose": 0.0}
 OTHERS = {
-    "identity": {"text": 1.0, "clip": 1.0, "pose": 1.0},
+    "identity": {"text": 1.0, "clip_features": 1.0, "pose": 1.0},
     "clip": {"text": 1.0, "identity": 1.0, "pose": 1.0},
-    "pose": {"text": 1.0, "identity": 1.0, "clip": 1.0},
-    "text": {"identity": 1.0, "clip": 1.0, "pose": 1.0},
+    "pose": {"text": 1.0, "identity": 1.0, "clip_features": 1.0},
+    "text": {"identity": 1.0, "clip_features": 1.0, "pose": 1.0},
 }
 
 
@@ -92,18 +92,28 @@ def recipe(world: World, drop: dict, course: Course) -> TrainRecipe:
         batch__size=32,
         batch__micro=32,
         batch__lanes=1,
-        objective={"min_snr_gamma": 0.2, "drop": CUT | drop},  # what is drawn is decided where the noise is strong
-        optimiser={"rate": course.rate, "betas": (0.9, 0.98), "weight_decay": 0.0, "warmup": 20, "schedule": "cosine"},
+        objective={
+            "min_snr_gamma": 0.2,
+            "condition_dropout": CUT | drop,
+        },  # what is drawn is decided where the noise is strong
+        optimiser={
+            "lr": course.rate,
+            "betas": (0.9, 0.98),
+            "weight_decay": 0.0,
+            "warmup_steps": 20,
+            "schedule": "cosine",
+        },
         engine__zero=0,
         saving={"every": course.steps, "keep": 1, "ema": None, "export": False},
-        seeing={"panel": 0, "log_every": 50},
+        monitoring={"validation_samples": 0, "log_every": 50},
     )
 
 
 def measured(world: World, path: str, out: Path, course: Course, never: bool = False) -> Learnt:
     """`never`: the condition is dropped from every sample of training."""
     # now and then it is dropped, so that guidance has something to guide away from; the pose stays in both halves
-    drop = OTHERS[path] | {path: 1.0 if never else 0.0 if path == "pose" else 0.1}
+    dropped = "clip_features" if path == "clip" else path
+    drop = OTHERS[path] | {dropped: 1.0 if never else 0.0 if path == "pose" else 0.1}
     run_ranks(recipe(world, drop, course), out)
     given = assemble(recipe(world, OTHERS[path], course), 0, 1, torch.device("cpu"))
     given.model.eval()
@@ -158,7 +168,7 @@ def test_with_the_condition_cut_nothing_is_learnt(world, tmp_path):
 def test_a_hundredfold_rate_is_flagged_within_two_hundred_steps(world, tmp_path):
     """Here, since only from a base that has learnt can the loss rise to three times what it was."""
     usual = recipe(world, {}, Course(200))
-    wild = usual.optimiser.model_copy(update={"rate": 0.6, "clip": 0.0, "warmup": 200})
+    wild = usual.optimiser.model_copy(update={"lr": 0.6, "max_grad_norm": 0.0, "warmup_steps": 200})
     saving = usual.saving.model_copy(update={"every": 5, "keep": 40})
     with pytest.raises(AssertionError, match="Last checkpoint from before: .*step-0000000"):
         run_ranks(usual.model_copy(update={"optimiser": wild, "saving": saving}), tmp_path)

@@ -30,7 +30,7 @@ def test_in_bf16_masters_move_by_less_than_bf16_can_tell(shards, base, tmp_path,
     """At a small rate nearly every weight stays where it is in bf16 (the released checkpoint was trained so)."""
     recipe = recipe_for(
         shards, base, steps=STEPS, engine__zero=zero, engine__dtype="bf16",
-        optimiser={"rate": 1e-6, "warmup": 0, "eps": 1e-8, "weight_decay": 0.0, "schedule": "constant"},
+        optimiser={"lr": 1e-6, "warmup_steps": 0, "eps": 1e-8, "weight_decay": 0.0, "schedule": "constant"},
     )  # fmt: skip
     losses, masters = run(recipe, tmp_path, world)
     assert losses[0] == pytest.approx(usual[0][0], rel=0.02)

@@ -17,6 +17,7 @@ from tests.training.test_trainer import assert_same_run, weights_of
 from training.assembly import assemble
 from training.checkpoint import Checkpoints
 from training.engine import Trained, ema_decay, new_count
+from training.recipe import RENAMED
 
 
 def manifest_of(out):
@@ -98,6 +99,22 @@ def test_of_two_runs_in_one_folder_the_later_goes_on(shards, base, tmp_path):
     with pytest.raises(AssertionError, match="another run has begun in this folder"):
         run_ranks(recipe_for(shards, base, saving__every=2), tmp_path, hook=another_begins_at_step_5)
     assert manifest_of(tmp_path)["step"] in (2, 4), "the thread may not have been done with the one of step 4"
+
+
+def test_a_checkpoint_of_a_recipe_with_the_old_names_is_gone_on_from(shards, base, tmp_path):
+    run_ranks(recipe_for(shards, base, steps=2), tmp_path)
+    (manifest,) = (tmp_path / "checkpoints").glob("step-*/manifest.json")
+    facts = json.loads(manifest.read_text())
+    for old, new in reversed(RENAMED.items()):
+        *sections, name = new.split(".")
+        place = facts["recipe"]
+        for section in sections:
+            place = place[section]
+        place[old.rpartition(".")[2]] = place.pop(name)
+    assert facts["recipe"]["seeing"]["panel"] == 0 and "lr" not in facts["recipe"]["optimiser"]
+    manifest.write_text(json.dumps(facts))
+    run_ranks(recipe_for(shards, base, steps=4), tmp_path)
+    assert [row["step"] for row in log_of(tmp_path, "started")] == [0, 2]
 
 
 def test_a_manifest_that_is_none_is_named(shards, base, tmp_path):

@@ -62,7 +62,7 @@ def plain(recipe):
     trainable = dict(parts.model.trainable())
     options = recipe.optimiser
     optimiser = torch.optim.AdamW(
-        trainable.values(), lr=options.rate, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
+        trainable.values(), lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
     )
     told = []
     for step in range(recipe.steps):
@@ -76,9 +76,9 @@ def plain(recipe):
             loss = (losses(parts.model(*inputs.arguments()), target) * weights).sum() / recipe.batch.size
             loss.backward()
             total += loss.item()
-        torch.nn.utils.clip_grad_norm_(trainable.values(), options.clip)
+        torch.nn.utils.clip_grad_norm_(trainable.values(), options.max_grad_norm)
         for group in optimiser.param_groups:
-            group["lr"] = options.rate_at(step, recipe.steps)
+            group["lr"] = options.lr_at(step, recipe.steps)
         optimiser.step()
         told.append(total)
     return told, {name: parameter.detach() for name, parameter in trainable.items()}
@@ -275,7 +275,7 @@ def test_sigterm_to_a_group_spares_the_loader_workers(shards, base, tmp_path, un
 
 def test_a_loss_that_is_no_number_stops_with_the_samples(shards, base, tmp_path):
     with pytest.raises(AssertionError, match=r"step \d+: loss (nan|inf).*Its samples: [0-9a-f]{16}"):
-        run_ranks(recipe_for(shards, base, optimiser__rate=1e30, optimiser__warmup=0), tmp_path)
+        run_ranks(recipe_for(shards, base, optimiser__lr=1e30, optimiser__warmup_steps=0), tmp_path)
     assert log_of(tmp_path, "diverged")[0]["ids"]
 
 

@@ -30,7 +30,10 @@ from training.data.order import Order
 from training.data.packed_batch import received, reduced, stacked
 from training.data.shards import Shards
 from training.encoder_cache.reading import KINDS, EncodedShards
-from training.recipe import Drop
+from training.recipe import ConditionDropout
+
+# named when the field was called `clip`: another name would be another stream, and a resumed run another run
+DROPOUT_STREAMS = {"clip_features": "drop clip"}
 
 
 @dataclass
@@ -88,7 +91,7 @@ class Preparation:
     identity_dim: int
     tokenizer: CLIPTokenizer
     processor: CLIPImageProcessor
-    drop: Drop
+    dropout: ConditionDropout
     timesteps: int = 1000
     latent_channels: int = 4
     latent_factor: int = 8
@@ -111,13 +114,16 @@ def draws(ready: Preparation, seed: int, t: int, slot: int) -> dict[str, torch.T
     """Every random number of one slot of one step."""
     side = ready.size // ready.latent_factor
     latent = (ready.latent_channels, side, side)
-    drop = {name: uniform(seed, f"drop {name}", t, slot) < share for name, share in ready.drop.model_dump().items()}
+    drop = {
+        name: uniform(seed, DROPOUT_STREAMS.get(name, f"drop {name}"), t, slot) < share
+        for name, share in ready.dropout.model_dump().items()
+    }
     face, everything = drop["face"] or drop["everything"], drop["everything"]
     high = torch.randint(0, ready.timesteps, (), generator=_generator(seed, "timestep", t, slot))
     keep = {
         "keep_text": not (drop["text"] or everything),
         "keep_identity": not (drop["identity"] or face),
-        "keep_clip": not (drop["clip"] or face),
+        "keep_clip": not (drop["clip_features"] or face),
         "keep_pose": not drop["pose"],
     }
     return {

@@ -145,7 +145,7 @@ class ShardEncoder:
             raise ShardError(
                 f"{shards.index.url}/{shards.index.names[shard]}: sample {sample_id}: its record says "
                 f"{told.get('width')} x {told.get('height')} pixels, its picture has {found[0]} x {found[1]}: without the "
-                "picture its face could not be placed; pack it again, or train with data.cached=off"
+                "picture its face could not be placed; pack it again, or train with data.encoder_cache=off"
             )
         return sample_id, row
 
@@ -170,7 +170,12 @@ def open_sources(recipe: TrainRecipe) -> tuple[Sources, Preparation]:
     config = load_config(recipe.model)
     vae, eyes, tokenizer, processor = pretrained_encoders(**base_parts(config, recipe.base))
     ready = Preparation(
-        config.conditions, config.resolution, config.identity_dim, tokenizer, processor, recipe.objective.drop
+        config.conditions,
+        config.resolution,
+        config.identity_dim,
+        tokenizer,
+        processor,
+        recipe.objective.condition_dropout,
     )
     return Sources(config, vae, eyes, processor), ready
 

@@ -16,7 +16,7 @@ def check_ranks(recipe: TrainRecipe, ranks: int) -> None:
     Raises:
         RecipeError, ShardError: no, and what would do.
     """
-    samples = read_index(recipe.data.shards, recipe.data.cache).samples
+    samples = read_index(recipe.data.shards, recipe.data.shard_cache).samples
     try:
         recipe.batch.check_layout(ranks, samples)
     except ValueError as error:

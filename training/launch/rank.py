@@ -77,7 +77,7 @@ def identity_encoder_of(recipe: TrainRecipe, rank: int) -> IdentityEncoder | Non
     from common.weights import WeightError
     from model.conditioning.identity import open_encoder
 
-    if rank or not recipe.seeing.panel:
+    if rank or not recipe.monitoring.validation_samples:
         return None
     conditions = load_config(recipe.model).conditions
     try:

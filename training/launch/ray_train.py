@@ -196,7 +196,7 @@ def ray_rank(config: dict[str, Any]) -> int:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(local_rank)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(context.get_local_world_size())}
     init_distributed(recipe)
-    every = recipe.seeing.log_every
+    every = recipe.monitoring.log_every
 
     def report(progress: Progress) -> None:
         if progress.step % every == 0 or progress.step == progress.steps:

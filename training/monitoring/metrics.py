@@ -55,7 +55,7 @@ class Meter:
         peak = peak_flops(self.device, self.recipe.engine.dtype)
         line = {
             "loss": sum(self.losses) / done,
-            "rate": self.recipe.optimiser.rate_at(step - 1, self.recipe.steps),
+            "lr": self.recipe.optimiser.lr_at(step - 1, self.recipe.steps),
             "images_per_second": images,
             "tflops_per_second": flops / 1e12,
             "mfu": flops / (peak * self.world) if peak else None,

@@ -19,20 +19,20 @@ from training.assembly import Parts
 from training.data.batches import MicroBatch, micro_batch
 from training.encoders import Inputs
 from training.objective import losses, target_of
-from training.recipe import Drop
+from training.recipe import ConditionDropout
 
 DECILES = 10
 FIXED_SEED = 20260101  # of noise and pictures; never the run's: two runs are compared by it
 CONDITIONS = {"text": "text", "identity": "identity", "clip": "clip_features", "pose": "pose_map"}
 
 
-def never_given(drop: Drop) -> set[str]:
+def never_given(dropout: ConditionDropout) -> set[str]:
     """The conditions that a recipe always drops: what the model never saw says nothing about it."""
     always = {
-        "text": max(drop.text, drop.everything),
-        "identity": max(drop.identity, drop.face, drop.everything),
-        "clip": max(drop.clip, drop.face, drop.everything),
-        "pose": drop.pose,
+        "text": max(dropout.text, dropout.everything),
+        "identity": max(dropout.identity, dropout.face, dropout.everything),
+        "clip": max(dropout.clip_features, dropout.face, dropout.everything),
+        "pose": dropout.pose,
     }
     return {name for name, share in always.items() if share >= 1}
 
@@ -53,7 +53,7 @@ class Panel:
         shards = np.searchsorted(ends, places, side="right")
         positions = places - (ends - parts.index.counts)[shards]
         self.samples = list(zip(shards.tolist(), positions.tolist(), strict=True))
-        self.given = [name for name in CONDITIONS if name not in never_given(parts.batches.ready.drop)]
+        self.given = [name for name in CONDITIONS if name not in never_given(parts.batches.ready.dropout)]
         self._batch: MicroBatch | None = None
         self._inputs: Inputs | None = None
 
@@ -62,7 +62,7 @@ class Panel:
         """Made once, when it is first needed."""
         if self._batch is None:
             # nothing is dropped: what is, is not made at all
-            ready = replace(self.parts.batches.ready, drop=Drop(text=0, face=0, everything=0))
+            ready = replace(self.parts.batches.ready, dropout=ConditionDropout(text=0, face=0, everything=0))
             slots = list(range(len(self.samples)))
             batch = micro_batch(self.parts.shards, ready, FIXED_SEED, 0, slots, self.samples)
             for name in CONDITIONS:

@@ -137,8 +137,8 @@ class Plan:
 
 def clip_kept(recipe: TrainRecipe) -> float:
     """Share of images that go through the CLIP encoder: what is dropped takes the zero image's features, a constant."""
-    drop = recipe.objective.drop
-    return (1 - drop.clip) * (1 - drop.face) * (1 - drop.everything)
+    dropout = recipe.objective.condition_dropout
+    return (1 - dropout.clip_features) * (1 - dropout.face) * (1 - dropout.everything)
 
 
 def rate(flop: float, peak: float, utilisation: float, gpus: int = 1) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from model.config import load_config
 from tests.training.made_shards import sample
 from tests.training.ranks import recipe_for
 from training.assembly import open_pipeline
-from training.data.batches import BrokenSample, MicroBatches, Preparation, draws, loader, tensors_of
+from training.data.batches import BrokenSample, MicroBatches, Preparation, draws, loader, tensors_of, uniform
 from training.data.index import read_index
 from training.data.order import Order
 from training.data.shards import Shards
-from training.recipe import Drop
+from training.recipe import ConditionDropout
 
 SEED, BATCH, LANES = 3, 8, 4
 
@@ -27,7 +28,12 @@ def ready(shards, base):
     config = load_config("tiny")
     pipeline = open_pipeline(recipe_for(shards, base), config)
     return Preparation(
-        config.conditions, 64, 128, pipeline.tokenizer, pipeline.feature_extractor, Drop(text=0.3, face=0.3, clip=0.2)
+        config.conditions,
+        64,
+        128,
+        pipeline.tokenizer,
+        pipeline.feature_extractor,
+        ConditionDropout(text=0.3, face=0.3, clip_features=0.2),
     )
 
 
@@ -90,10 +96,20 @@ def test_shapes_and_ranges_are_the_models(shards, tmp_path, ready):
     assert micro.valid.tolist() == [1, 1, 1, 1] and not micro.corrupt
 
 
+def test_dropout_is_drawn_from_the_streams_that_it_always_had(ready):
+    """Of the names of the fields when the first runs were begun: a resumed run draws what it would have drawn."""
+    dropout = ready.dropout.model_dump() | {"clip_features": 0.5, "face": 0.0, "everything": 0.0}
+    changed = replace(ready, dropout=ConditionDropout(**dropout))
+    for slot in range(32):
+        kept = draws(changed, SEED, 5, slot)
+        assert bool(kept["keep_clip"]) == (uniform(SEED, "drop clip", 5, slot) >= 0.5)
+        assert bool(kept["keep_text"]) == (uniform(SEED, "drop text", 5, slot) >= dropout["text"])
+
+
 def test_conditions_are_dropped_as_often_as_the_recipe_says(ready):
     drawn = [draws(ready, SEED, t, slot) for t in range(250) for slot in range(BATCH)]
     kept = {name: np.mean([float(one[name]) for one in drawn]) for name in drawn[0] if name.startswith("keep")}
-    everything = Drop().everything
+    everything = ConditionDropout().everything
     assert kept["keep_text"] == pytest.approx((1 - 0.3) * (1 - everything), abs=0.04)
     assert kept["keep_identity"] == pytest.approx((1 - 0.3) * (1 - everything), abs=0.04)
     assert kept["keep_clip"] == pytest.approx((1 - 0.3) * (1 - everything) * (1 - 0.2), abs=0.04)

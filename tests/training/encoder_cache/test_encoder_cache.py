@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 def make_cache(recipe, kinds=("vae", "clip"), stored="fp32", stores=Run):
     """What jobs/cache.py does, in this process; the plans by kind, as they were before."""
-    index = read_index(recipe.data.shards, recipe.data.cache)
+    index = read_index(recipe.data.shards, recipe.data.shard_cache)
     encoder = ShardEncoder(recipe, stored, CPU, threads=2)
     plans = {kind: plan(encoder.sources, kind, stored, recipe.engine.dtype, index) for kind in kinds}
     places = {kind: stores(f"{index.url}/cached/{made.name}") for kind, made in plans.items()}
@@ -43,7 +43,7 @@ def make_cache(recipe, kinds=("vae", "clip"), stored="fp32", stores=Run):
         place.write_json("cached.json", plans[kind].facts)
     names = {kind: made.name for kind, made in plans.items()}
     for shard in sorted({shard for made in plans.values() for shard in made.todo}):
-        encoder.write(Shards(index, recipe.data.cache), shard, names, places)
+        encoder.write(Shards(index, recipe.data.shard_cache), shard, names, places)
     for place in places.values():
         place.write_json("sizes.json", dict(zip(index.names, index.counts.tolist(), strict=True)))
     return plans
@@ -92,7 +92,7 @@ def exact(folder, base):
 
 @pytest.fixture(scope="module")
 def uncached(folder, base):
-    return assemble(recipe_for(folder, base, data__cached="off"), 0, 1, CPU)
+    return assemble(recipe_for(folder, base, data__encoder_cache="off"), 0, 1, CPU)
 
 
 @pytest.fixture
@@ -107,11 +107,11 @@ def copy(shards, tmp_path):
 
 def test_a_run_from_the_cache_is_the_run_without_and_looks_at_no_picture(copy, base, tmp_path):
     """On two ranks, with pictures that nobody could read any more."""
-    recipe = recipe_for(copy, base, data__cached="off", steps=4)
+    recipe = recipe_for(copy, base, data__encoder_cache="off", steps=4)
     make_cache(recipe)
     expected, _ = plain(recipe)
-    blind(copy, recipe.data.cache)
-    run_ranks(recipe_for(copy, base, data__cached="require-both", steps=4), tmp_path / "out", world=2)
+    blind(copy, recipe.data.shard_cache)
+    run_ranks(recipe_for(copy, base, data__encoder_cache="require-both", steps=4), tmp_path / "out", world=2)
     assert [row["loss"] for row in log_of(tmp_path / "out", "train")] == pytest.approx(expected, rel=1e-5)
     assert not log_of(tmp_path / "out", "corrupt")
     assert log_of(tmp_path / "out", "started")[0]["cached"]["vae"].startswith("read from cached/vae-")
@@ -155,7 +155,7 @@ def seen_by(parts, number):
 
 
 def test_a_picture_is_decoded_only_where_its_clip_features_are_kept(copy, base, monkeypatch):
-    drop = {"data__cached": "require", "objective__drop": {"clip": 0.5}}
+    drop = {"data__encoder_cache": "require", "objective__condition_dropout": {"clip_features": 0.5}}
     recipe = recipe_for(copy, base, **drop)
     make_cache(recipe, ["vae"])
     decoded, usual = [], training.data.batches.decode
@@ -170,8 +170,8 @@ def test_loader_workers_and_a_cache_of_shards_from_elsewhere_change_nothing(copy
     make_cache(recipe)
     here = assemble(recipe, 0, 1, CPU).batches
     with serving(copy) as server:
-        changes = {"data__shards": server.url, "data__cache": str(tmp_path / "far"), "data__cache_gb": 0.05}
-        far = assemble(recipe_for(copy, base, data__cached="require-both", **changes), 0, 1, CPU).batches
+        changes = {"data__shards": server.url, "data__shard_cache": str(tmp_path / "far"), "data__shard_cache_gb": 0.05}
+        far = assemble(recipe_for(copy, base, data__encoder_cache="require-both", **changes), 0, 1, CPU).batches
         made = list(loader(far, 0, 3, workers=1, prefetch=2, pin=False))
         far.shards.close()
     for number, batch in enumerate(made):
@@ -223,13 +223,13 @@ def test_a_cache_of_other_things_is_not_used_and_where_it_is_required_it_stops(f
     assert parts.batches.shards is parts.shards and "there is no" in parts.cached["vae"]
     for required, kind in (("require", "VAE moments"), ("require-both", "VAE moments")):
         with pytest.raises(RecipeError, match=f"{kind}.*there is no .*make cache RECIPE=.*WHAT=vae"):
-            assemble(recipe_for(folder, base, data__cached=required, **changed), 0, 1, CPU)
-    off = assemble(recipe_for(folder, base, data__cached="off"), 0, 1, CPU)
+            assemble(recipe_for(folder, base, data__encoder_cache=required, **changed), 0, 1, CPU)
+    off = assemble(recipe_for(folder, base, data__encoder_cache="off"), 0, 1, CPU)
     assert off.cached == {"vae": "off", "clip": "off"} and off.batches.shards is off.shards
 
 
 def test_a_shard_that_changed_is_named_and_made_again_alone(copy, base):
-    recipe = recipe_for(copy, base, data__cached="require")
+    recipe = recipe_for(copy, base, data__encoder_cache="require")
     make_cache(recipe, ["vae"])
     change(copy / "00001.tar", take_out(3))
     with pytest.raises(RecipeError, match=r"00001\.tar changed since .*make cache RECIPE"):
@@ -246,7 +246,7 @@ def test_what_is_broken_is_counted_and_listed_as_without_a_cache(copy, base):
     change(copy / "00001.tar", take_out(5))
     recipe = recipe_for(copy, base)
     make_cache(recipe)
-    found = [assemble(recipe_for(copy, base, data__cached=how), 0, 1, CPU) for how in ("off", "require-both")]
+    found = [assemble(recipe_for(copy, base, data__encoder_cache=how), 0, 1, CPU) for how in ("off", "require-both")]
     corrupt = []
     for number in range(14):  # a whole epoch
         without, cached = (parts.batches[number] for parts in found)
@@ -271,9 +271,9 @@ def test_what_cannot_be_cached_is_said(copy, base, stored, words):
     encoder = ShardEncoder(recipe, stored, CPU)
     with torch.no_grad():
         encoder.sources.vae.quant_conv.bias.add_(1e6 if stored == "fp16" else 0)
-    index = read_index(copy, recipe.data.cache)
+    index = read_index(copy, recipe.data.shard_cache)
     with pytest.raises(ShardError, match=words):
-        encoder.write(Shards(index, recipe.data.cache), 2, {"vae": "vae-0"}, {"vae": Run(copy / "cached")})
+        encoder.write(Shards(index, recipe.data.shard_cache), 2, {"vae": "vae-0"}, {"vae": Run(copy / "cached")})
     assert not list((copy / "cached").glob("*.tar"))
 
 

@@ -65,7 +65,7 @@ def test_mfu_is_of_all_ranks_peaks(tmp_path, clock, monkeypatch):
 
 
 def test_a_trace_of_the_steps_that_were_asked_for(shards, base, tmp_path):
-    run_ranks(recipe_for(shards, base, steps=8, seeing__profile=2), tmp_path)
+    run_ranks(recipe_for(shards, base, steps=8, monitoring__profile_steps=2), tmp_path)
     (trace,) = (tmp_path / "profile").glob("trace-*.json")
     text = trace.read_text()
     assert "convolution" in text and text.count('"name": "ProfilerStep#') >= 2

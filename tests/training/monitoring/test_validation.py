@@ -10,7 +10,7 @@ from PIL import Image
 from tests.training.ranks import log_of, recipe_for, run_ranks
 from training.assembly import assemble
 from training.monitoring.validation import CONDITIONS, DECILES, Panel, never_given
-from training.recipe import Drop
+from training.recipe import ConditionDropout
 
 
 def parts_of(shards, base, **changes):
@@ -30,10 +30,10 @@ def parts(shards, base):
 
 
 def test_what_is_always_dropped_is_not_given_here_either():
-    assert never_given(Drop()) == set()
-    assert never_given(Drop(face=1.0)) == {"identity", "clip"}
-    assert never_given(Drop(everything=1.0, pose=0.5)) == {"text", "identity", "clip"}
-    assert never_given(Drop(text=1.0, pose=1.0)) == {"text", "pose"}
+    assert never_given(ConditionDropout()) == set()
+    assert never_given(ConditionDropout(face=1.0)) == {"identity", "clip"}
+    assert never_given(ConditionDropout(everything=1.0, pose=0.5)) == {"text", "identity", "clip"}
+    assert never_given(ConditionDropout(text=1.0, pose=1.0)) == {"text", "pose"}
 
 
 def test_losses_are_a_function_of_the_weights_alone(parts, shards, base):
@@ -51,12 +51,14 @@ def test_every_condition_that_the_model_reads_is_worth_something(parts):
 
 
 def test_what_the_recipe_drops_now_and_then_is_always_in_the_panel(shards, base):
-    batch = Panel(parts_of(shards, base, objective__drop={"clip": 0.9}), 6).batch
+    batch = Panel(parts_of(shards, base, objective__condition_dropout={"clip_features": 0.9}), 6).batch
     assert batch.keep_clip.all() and all(seen.any() for seen in batch.clip_pixels)
 
 
 def test_a_condition_that_is_never_given_is_worth_nothing_and_not_told(parts, shards, base):
-    only = parts_of(shards, base, objective__drop={"text": 1.0, "identity": 1.0, "pose": 1.0, "clip": 0.0})
+    only = parts_of(
+        shards, base, objective__condition_dropout={"text": 1.0, "identity": 1.0, "pose": 1.0, "clip_features": 0.0}
+    )
     panel = Panel(only, 4)
     assert panel.given == ["clip"]
     assert list(panel.worth(parts.model)) == ["clip"]
@@ -100,9 +102,13 @@ def drawn_by(out):
 def test_a_run_draws_its_panel_whatever_the_engine(shards, base, tmp_path):
     """Under stage 3 no rank has whole weights: all draw together, and it is the same picture."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    seeing = {"seeing__panel": 2, "seeing__validate_every": 2, "seeing__drawing_steps": 2}
-    run_ranks(recipe_for(shards, base, steps=2, engine__zero=2, **seeing), whole)
-    run_ranks(recipe_for(shards, base, steps=2, engine__zero=3, **seeing), parted, world=2)
+    monitoring = {
+        "monitoring__validation_samples": 2,
+        "monitoring__validate_every": 2,
+        "monitoring__inference_steps": 2,
+    }
+    run_ranks(recipe_for(shards, base, steps=2, engine__zero=2, **monitoring), whole)
+    run_ranks(recipe_for(shards, base, steps=2, engine__zero=3, **monitoring), parted, world=2)
     for out in (whole, parted):
         rows = log_of(out, "validation")
         assert [row["step"] for row in rows] == [0, 2]

@@ -27,7 +27,7 @@ def planned(given=GIVEN, *changes, recipe="default"):
     return plan(recipe, load_config(recipe.model), given)
 
 
-EVERY_PICTURE = ("objective.drop.face=0", "objective.drop.everything=0")
+EVERY_PICTURE = ("objective.condition_dropout.face=0", "objective.condition_dropout.everything=0")
 
 
 @pytest.mark.parametrize(
