@@ -1,8 +1,10 @@
-"""What makes a saved pipeline folder complete: its own code, and an index that points at it.
+"""Adds to a saved pipeline folder the code that loads it where this project is not installed.
 
-diffusers finds a component's class in a Python file inside the component's folder, and the pipeline's in
-`pipeline.py` beside the index. With both there, the folder loads where this project is not installed:
-`DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)`.
+`DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` finds a component's class in a Python file inside
+the component's folder, and the pipeline's class in `pipeline.py` beside `model_index.json`. With that file diffusers
+takes only files of the same folder, and only those that the file itself imports. So the modules of conditioning/ are
+copied beside it, `from .conditioning.x import` becomes `from .x import`, and each of them is imported once more at the
+end of `pipeline.py`; nothing else in the code changes.
 """
 
 import inspect
@@ -11,16 +13,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-BESIDE_THE_INDEX = ("pipeline.py", "views.py", "conditions.py", "features.py", "folder.py", "presets.py")
+BESIDE_THE_INDEX = ("pipeline.py", "folder.py", "presets.py")
+CONDITIONING = ("alignment.py", "checks.py", "crops.py", "faces.py", "features.py", "pose_map.py", "views.py")
 
 
 def carry_code(pipeline: Any, folder: Path) -> None:
     """Complete a folder that `save_pretrained` wrote: copy the code and correct `model_index.json`."""
+    _copy_code(Path(inspect.getfile(type(pipeline))).parent, folder)
     index_file = folder / "model_index.json"
     index = json.loads(index_file.read_text())
-    here = Path(inspect.getfile(type(pipeline))).parent
-    for name in BESIDE_THE_INDEX:
-        shutil.copyfile(here / name, folder / name)
     index["_class_name"] = ["pipeline", type(pipeline).__name__]
     for part in ("unet", "projector"):
         kind = type(getattr(pipeline, part))
@@ -30,3 +31,19 @@ def carry_code(pipeline: Any, folder: Path) -> None:
     # without torchvision transformers substitutes this class; other machines know the public name
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index_file.write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _copy_code(here: Path, folder: Path) -> None:
+    """Copy the pipeline's modules flat into `folder`; `here` is this package, or where diffusers put such a copy."""
+    if not (here / "conditioning").is_dir():  # the pipeline was loaded from such a folder: its code is flat already
+        for name in BESIDE_THE_INDEX + CONDITIONING:
+            shutil.copyfile(here / name, folder / name)
+        return
+    for source in (
+        *(here / name for name in BESIDE_THE_INDEX),
+        *(here / "conditioning" / name for name in CONDITIONING),
+    ):
+        (folder / source.name).write_text(source.read_text().replace("from .conditioning.", "from ."))
+    with open(folder / "pipeline.py", "a") as file:
+        file.write("\n# diffusers takes only the files that this one imports\n")
+        file.writelines(f"from .{Path(name).stem} import __doc__ as _  # noqa: E402, F401\n" for name in CONDITIONING)

@@ -11,7 +11,8 @@ import numpy as np
 
 from common.decode import ImageLimits, Undecodable, decode
 from generation.drawing import Artist
-from model.conditioning.faces import POSE_COLOURS, Face, choose_face
+from model.conditioning.faces import Face, choose_face
+from model.conditioning.pose_map import POSE_COLOURS
 from model.conditioning.views import FaceViews, face_views
 
 LIMITS = ImageLimits(max_pixels=50_000_000)

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from .faces import Face, mix
+from .faces import Face
 from .views import FaceViews
+
+Array = TypeVar("Array")  # of numpy or torch
 
 _ZERO_IMAGE: "WeakKeyDictionary[torch.nn.Module, torch.Tensor]" = WeakKeyDictionary()
 
@@ -46,6 +49,28 @@ def mixed(first: FaceConditions, second: FaceConditions, alpha: float, renormali
     identity = mix(first.identity, second.identity.expand_as(first.identity), alpha, renormalise)
     features = mix(first.clip_features, second.clip_features.expand_as(first.clip_features), alpha)
     return FaceConditions(identity, features, first.pose_map, first.faces, first.views)
+
+
+def mix(first: Array, second: Array, alpha: float = 0.5, renormalise: bool = False) -> Array:
+    """(1 - alpha) first + alpha second: of identity vectors, or of image features, in numpy or torch, of any shape.
+
+    The authors take alpha 0.5 and leave the result shorter than 1; `renormalise` scales the last axis to length 1.
+
+    Raises:
+        ValueError: alpha outside 0..1, unequal shapes, or opposite vectors to be renormalised.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}: take 0 (all first) to 1 (all second)")
+    if first.shape != second.shape:
+        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
+        raise ValueError(f"{shapes} cannot be mixed: take both from the same encoder")
+    mixed = first * (1 - alpha) + second * alpha
+    if not renormalise:
+        return mixed
+    length = (mixed * mixed).sum(-1, keepdims=True) ** 0.5
+    if bool((length == 0).any()):
+        raise ValueError(f"at alpha {alpha} the two cancel out: nothing can be renormalised; take another alpha")
+    return mixed / length
 
 
 def clip_pixels(processor: CLIPImageProcessor, views: Sequence[np.ndarray]) -> torch.Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 from common.hashing import canonical_json, sha256_of_bytes
 from common.onnx_sessions import session
 from common.weights import resolve, sha256_of
-from model.conditioning.faces import align
+from model.conditioning.alignment import align
 
 EncoderName = Literal["dlib", "arcface"]
 ChannelOrder = Literal["bgr", "rgb"]

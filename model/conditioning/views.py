@@ -11,7 +11,10 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from .faces import Crop, Face, align, crop_of, pose_map
+from .alignment import align
+from .crops import Crop, crop_of
+from .faces import Face
+from .pose_map import pose_map
 
 Photo = PIL.Image.Image | np.ndarray
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model.conditioning.faces import crop_of
+from model.conditioning.crops import crop_of
 from model.conditioning.features import FaceConditions
 from model.conditioning.identity import IdentityEncoder
 from model.facemakeup import FaceMakeUp

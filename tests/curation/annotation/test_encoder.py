@@ -8,7 +8,7 @@ import pytest
 from common.decode import decode
 from curation.annotation.encoder import build_encoder
 from curation.recipe import recipe as recipes
-from model.conditioning.faces import align, template
+from model.conditioning.alignment import align, template
 
 
 @pytest.fixture(scope="module")

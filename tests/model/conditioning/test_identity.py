@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from common.onnx_sessions import DeviceError
 from common.weights import ENVIRONMENT, WeightError
-from model.conditioning.faces import align, template
+from model.conditioning.alignment import align, template
 from model.conditioning.identity import ArcFace, Dlib, open_encoder
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 512)).astype(np.float32)

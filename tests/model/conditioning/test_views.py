@@ -8,7 +8,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from model.conditioning.faces import align, crop_of, pose_map
+from model.conditioning.alignment import align
+from model.conditioning.crops import crop_of
+from model.conditioning.pose_map import pose_map
 from model.conditioning.views import face_views, upright
 from model.config import Conditions
 from tests.model.conftest import some_face, some_photo
