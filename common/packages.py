@@ -16,13 +16,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UserError
+
 
 def cache_dir() -> Path:
     """Where downloads live: `FACEMAKEUP_CACHE`, or ~/.cache/facemakeup."""
     return Path(os.environ.get("FACEMAKEUP_CACHE") or Path.home() / ".cache" / "facemakeup").expanduser()
 
 
-class PackageError(RuntimeError):
+class PackageError(UserError, RuntimeError):
     """A pinned package could not be had; the message names it, the reason and the remedy."""
 
 

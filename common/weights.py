@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from common.errors import UserError
 from common.packages import PackageError, cache_dir
 from common.weight_table import DEFAULT, WEIGHTS, Weight
 
@@ -28,7 +29,7 @@ CONNECT_SECONDS = 5  # an offline machine should hear so at once
 ENVIRONMENT = "FACEMAKEUP_WEIGHTS"
 
 
-class WeightError(RuntimeError):
+class WeightError(UserError, RuntimeError):
     """A model file is missing, or is not the one that is pinned; the message has the remedy."""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from common.errors import UserError
 from common.packages import PackageError, cache_dir
 
 STAMP = "sample.json"
@@ -26,7 +27,7 @@ STALE = 3600.0  # seconds
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class SampleError(RuntimeError):
+class SampleError(UserError, RuntimeError):
     """The sample cannot be made here; the message says why and what to do."""
 
 

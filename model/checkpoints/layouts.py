@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import UserError
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 # stock diffusers builds every FaceID-Plus projection with these, and cannot read them out of a file
@@ -27,7 +29,7 @@ ATTENTION = re.compile(
 BLOCK_ORDER = ("down_blocks", "up_blocks", "mid_block")  # that of UNet2DConditionModel.attn_processors
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that is refused; the message names what is wrong and the remedy."""
 
 

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from common.errors import UserError
+
 T = TypeVar("T")
 
 FIRST_WAIT = 0.5  # seconds; each further wait is twice as long
@@ -23,7 +25,7 @@ ATTEMPTS = 5  # in all, over 7.5 s: what an overloaded server needs; a longer ou
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
-class ShardError(Exception):
+class ShardError(UserError):
     """Shards cannot be had, or are not what they say. Stops a run: the message names the file and the remedy."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from common.errors import UserError
 from model.config import ModelConfig
 from training.planning.flops import flops_of, sizes_of
 from training.planning.footprint import BYTES, clip_bytes, memory_per_rank, moments_bytes, text_bytes, traffic_per_step
@@ -22,7 +23,7 @@ DECODED = {NOTHING: 155, VAE: 211, VAE_CLIP: 303}
 WORTH = 0.05  # a cache that saves less of the cost is not worth having: the prices are not known better than that
 
 
-class PlanError(ValueError):
+class PlanError(UserError, ValueError):
     """Nothing can be planned from this; the message names the field."""
 
 

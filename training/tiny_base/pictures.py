@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from common.errors import UserError
+
 ALIKE = 10  # of 64 bits: pictures of one motif, re-encoded or filtered, differ in fewer; of two, in some thirty
 
 
-class PictureError(ValueError):
+class PictureError(UserError, ValueError):
     """Pictures that cannot be trained on; the message says why, and the remedy."""
 
 
