@@ -10,9 +10,10 @@ from common.progress import console
 
 
 def exit_code_of(function: Callable[[], object]) -> int:
-    """Run `function`. 0 where it returns; 2 where it raises a UserError, which is shown as one message."""
+    """Run `function`. The exit code that it returns, if it is a number, else 0; 2 where it raises a UserError, which is
+    shown as one message."""
     try:
-        function()
+        code = function()
     except Exception as error:
         known = _user_error_in(error)
         if known is None:
@@ -20,7 +21,7 @@ def exit_code_of(function: Callable[[], object]) -> int:
         console.print("[bold red]stopped:[/] ", end="")
         console.print(str(known), markup=False)
         return 2
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _user_error_in(error: BaseException) -> UserError | None:

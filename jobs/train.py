@@ -16,18 +16,12 @@ step that runs is finished and saved first.
 from __future__ import annotations
 
 import argparse
-import base64
 import os
-import shlex
 import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_TRAIN_RECIPE"  # base64; of a file that the cluster may not have
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,106 +44,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """0: trained to the end, or stopped as asked; 1: it failed; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
-    from training.data.folder import ShardError
-    from training.launch.preflight import check_ranks, for_export, resolved_out
-    from training.launch.rank import NonRetryableError
-    from training.launch.torchrun import train_under_torchrun, under_torchrun
-    from training.recipe import RecipeError
+    from common.command_line import exit_code_of
+    from jobs.tiny_base import sample_photos
+    from training.launch.command import TrainOptions, train_command
+    from training.tiny_base.provide import with_base
 
-    try:
-        recipe = _recipe(asked)
-        if asked.cluster:
-            return _submit(asked, recipe)
-        out = resolved_out(asked.out)
-        if asked.export:
-            recipe = for_export(recipe, out)
-        if under_torchrun():
-            step = train_under_torchrun(_with_base(recipe), out)
-        else:
-            from training.launch.ray_train import train_on_ray
-
-            check_ranks(recipe, asked.ranks or 1)  # before the minutes that a base may take
-            step = train_on_ray(_with_base(recipe), out, asked.ranks, asked.failures)
-    except (RecipeError, ShardError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except NonRetryableError as error:
-        print(error, file=sys.stderr)
-        return error.code
-    if step < recipe.steps and os.environ.get("RANK", "0") == "0":
-        _say_stopped(asked, step, recipe.steps)
-    return 0
-
-
-def _recipe(asked: argparse.Namespace):
-    from training.recipe import RecipeError, load_recipe
-
-    if asked.ranks is not None and asked.ranks < 1:
-        raise RecipeError(f"--ranks {asked.ranks}: at least 1")
-    if asked.failures < 0:
-        raise RecipeError(f"--failures {asked.failures}: 0 or more")
-    if sent := os.environ.get(RECIPE_IN_ENVIRONMENT):
-        with tempfile.TemporaryDirectory(prefix="facemakeup-recipe-") as folder:
-            file = Path(folder) / Path(asked.recipe).name
-            file.write_bytes(base64.b64decode(sent))
-            return load_recipe(file, _changes(asked))
-    return load_recipe(asked.recipe, _changes(asked))
-
-
-def _changes(asked: argparse.Namespace) -> list[str]:
-    return [*asked.set, *([f"monitoring.profile_steps={asked.profile}"] if asked.profile else [])]
-
-
-def _with_base(recipe):
-    """The tiny model stands on a tiny base that has learnt: found in the cache, or trained now."""
-    from model.config import load_config
-
-    config = load_config(recipe.model)
-    if recipe.base or config.pretrained:
-        return recipe
-    from common.progress import say
-    from jobs.tiny_base import tiny_base
-
-    say("train", f"{recipe.model} needs a base that has learnt: found in the cache, or trained now, in minutes")
-    return recipe.model_copy(update={"base": str(tiny_base(config))})
-
-
-def _submit(asked: argparse.Namespace, recipe) -> int:
-    from common.ray_jobs import NoCluster, client_of, follow
-    from common.ray_runtime import passed_on
-    from training.launch.preflight import resolved_out
-    from training.recipe import RECIPES, RecipeError
-
-    resolved_out(asked.out, on_cluster=True)
-    try:
-        client = client_of(asked.cluster)
-    except NoCluster as error:
-        raise RecipeError(str(error)) from None
-    environment = passed_on()
-    if not (RECIPES / f"{asked.recipe}.yaml").is_file():
-        environment[RECIPE_IN_ENVIRONMENT] = base64.b64encode(Path(asked.recipe).read_bytes()).decode()
-    try:
-        follow(client, asked.cluster, ["python", "jobs/train.py", *_again(asked)], environment)
-    except NoCluster as error:
-        print(error, file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print(f"no longer shown; the job goes on. `ray job stop` ends it, or a file {asked.out}/stop", file=sys.stderr)
-    return 0
-
-
-def _say_stopped(asked: argparse.Namespace, step: int, steps: int) -> None:
-    from common.progress import say
-
-    say("train", f"stopped as asked: step {step} of {steps} is saved in {asked.out}/checkpoints. To go on, the same")
-    say("train", f"again: {shlex.join(['python', 'jobs/train.py', *_again(asked)])}")
-
-
-def _again(asked: argparse.Namespace) -> list[str]:
-    words = ["--recipe", asked.recipe, "--out", asked.out, "--failures", str(asked.failures)]
-    words += [word for change in _changes(asked) for word in ("--set", change)]
-    words += ["--export"] if asked.export else []
-    return words + (["--ranks", str(asked.ranks)] if asked.ranks else [])
+    changes = [*asked.set, *([f"monitoring.profile_steps={asked.profile}"] if asked.profile else [])]
+    options = TrainOptions(asked.recipe, asked.out, changes, asked.ranks, asked.failures, asked.export, asked.cluster)
+    return exit_code_of(lambda: train_command(options, lambda recipe: with_base(recipe, sample_photos)))
 
 
 if __name__ == "__main__":

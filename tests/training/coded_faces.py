@@ -17,13 +17,14 @@ import yaml
 
 from model.config import CONFIGS, ModelConfig
 from tests.training.made_shards import POINTS, sample, write_shard
-from training.tiny_base.base import Recipe, make
+from training.tiny_base.base import find_or_train
 from training.tiny_base.pictures import Pictures
+from training.tiny_base.recipe import BaseRecipe
 
 COUNT, SIDE = 64, 64
 WORDS = "amber birch cloud delta ember frost grove heron ivory jade kite lemon maple night ocean pearl".split()
 BOX = np.array([11.0, 7.0, 53.0, 57.0])
-BASE = Recipe(vae_steps=250, vae_batch=8, unet_steps=250, unet_batch=32, samples=8)
+BASE = BaseRecipe(vae_steps=250, vae_batch=8, unet_steps=250, unet_batch=32, samples=8)
 
 
 def small_config(folder: Path, rank: int = 8) -> Path:
@@ -90,4 +91,6 @@ def coded_base(config: ModelConfig, vocabulary: Path, root: Path) -> Path:
         )
         pictures.append((small + draw.integers(-12, 13, (1, 1, 3))).clip(0, 255).astype(np.uint8))
     names = [f"picture-{number}" for number in range(len(pictures))]
-    return make(config, Pictures(np.stack(pictures), names, np.ones(len(pictures), bool)), vocabulary, root, BASE)
+    return find_or_train(
+        config, Pictures(np.stack(pictures), names, np.ones(len(pictures), bool)), vocabulary, root, BASE
+    )

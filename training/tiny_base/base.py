@@ -14,48 +14,33 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common.hashing import sha256_of_bytes, sha256_of_file
 from model.config import ModelConfig
 from training.tiny_base.pictures import PictureError, Pictures, split
+from training.tiny_base.recipe import DEFAULT, BaseRecipe, ReportProgress
 
 STAMP = "training.json"
 STALE = 3600.0  # seconds
-CODE = ("tiny_base.py", "tiny_parts.py", "tiny_pictures.py", "tiny_unet.py", "tiny_vae.py")
+CODE = ("base.py", "recipe.py", "parts.py", "pictures.py", "unet.py", "vae.py")
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 PARTS = ("unet", "vae", "text_encoder", "image_encoder")
-Report = Callable[[str, int, int, str], None]  # step, done, of how many, note
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how fast. `held_out`: share of the photos that are only measured on; `samples`: pictures drawn."""
-
-    vae_steps: int = 1200
-    vae_batch: int = 4
-    vae_learning_rate: float = 1e-3
-    unet_steps: int = 400
-    unet_batch: int = 32
-    unet_learning_rate: float = 1e-3
-    held_out: float = 0.15
-    samples: int = 32
-    seed: int = 0
-
-
-def key(config: ModelConfig, pictures: Pictures, recipe: Recipe, vocabulary: Path) -> str:
+def key(config: ModelConfig, pictures: Pictures, recipe: BaseRecipe, vocabulary: Path) -> str:
     """16 hex digits of what the base follows from: architecture, pictures, recipe, this code and its libraries."""
     facts = {
         "config": _architecture(config),
         "pictures": pictures.digest(),
         "recipe": asdict(recipe),
-        "vocabulary": hashlib.sha256(vocabulary.read_bytes()).hexdigest(),
+        "vocabulary": sha256_of_file(vocabulary),
         "code": code_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256_of_bytes(json.dumps(facts, sort_keys=True).encode())[:16]
 
 
 def code_version() -> str:
@@ -66,24 +51,24 @@ def code_version() -> str:
     return hasher.hexdigest()[:16]
 
 
-def is_made(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     return (folder / STAMP).is_file()
 
 
-def make(
+def find_or_train(
     config: ModelConfig,
     pictures: Pictures,
     vocabulary: Path,
     root: Path,
-    recipe: Recipe = Recipe(),
-    report: Report = lambda step, done, total, note: None,
+    recipe: BaseRecipe = DEFAULT,
+    report: ReportProgress = lambda step, done, total, note: None,
 ) -> Path:
     """The base for these pictures: the folder root/KEY, trained now unless it is there. It appears whole or not at all.
 
     Args:
-        pictures: of `config.resolution` pixels, each motif once (`tiny_pictures.distinct`).
+        pictures: of `config.resolution` pixels, each motif once (`pictures.distinct`).
         vocabulary: CLIP's bpe_simple_vocab_16e6.txt.gz.
-        report: called after every step of training.
+        report: called after every step of training and measuring.
 
     Returns:
         a folder as StableDiffusionPipeline saves it, with `image_encoder`, and with `training.json`, README.md,
@@ -100,10 +85,10 @@ def make(
     trained_on, held_out = split(pictures, recipe.held_out)
     name = key(config, pictures, recipe, vocabulary)
     folder = root / name
-    if is_made(folder):
+    if is_complete(folder):
         return folder
     # imported here: a rerun that finds its base is done before torch is loaded
-    from training.tiny_base import parts as tiny_parts
+    from training.tiny_base import parts as base_parts
 
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
@@ -111,10 +96,10 @@ def make(
     try:
         scratch.chmod(0o755)
         begun = time.monotonic()
-        parts = tiny_parts.train(config, trained_on.pixels, vocabulary, recipe, report)
-        measured = tiny_parts.measure(parts, config, held_out, recipe.seed, report)
+        parts = base_parts.train(config, trained_on.pixels, vocabulary, recipe, report)
+        measured = base_parts.measure(parts, config, held_out, recipe.seed, report)
         parts.save(scratch)
-        tiny_parts.draw(parts, config, held_out.pixels[held_out.faces], recipe, scratch)
+        base_parts.draw(parts, config, held_out.pixels[held_out.faces], recipe, scratch)
         facts = {
             "key": name,
             "config": _architecture(config),
@@ -128,7 +113,7 @@ def make(
             },
             "code": code_version(),
             "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-            "sha256": {part: _sha256(scratch / part) for part in PARTS},
+            "sha256": {part: _weights_sha256(scratch / part) for part in PARTS},
             "measured": measured,
             "losses": parts.losses,
             "seconds": {**parts.seconds, "all": round(time.monotonic() - begun, 1)},
@@ -188,10 +173,9 @@ def _architecture(config: ModelConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", include=names)
 
 
-def _sha256(folder: Path) -> str:
+def _weights_sha256(folder: Path) -> str:
     (file,) = folder.glob("*.safetensors")
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return sha256_of_file(file)
 
 
 def _sweep(root: Path) -> None:
@@ -208,5 +192,5 @@ def _swap(scratch: Path, folder: Path) -> None:
     try:
         os.rename(scratch, folder)
     except OSError:
-        if not is_made(folder):  # otherwise another process was faster: same key, as good
+        if not is_complete(folder):  # otherwise another process was faster: same key, as good
             raise

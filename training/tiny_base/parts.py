@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +23,10 @@ from transformers import (
 
 from model.config import ModelConfig
 from model.tokenizer import clip_tokenizer
+from training.tiny_base.pictures import Pictures
+from training.tiny_base.recipe import BaseRecipe, ReportProgress
 from training.tiny_base.unet import drawn, loss_by_decile, new_unet, train_unet
 from training.tiny_base.vae import correlation, latents_of, new_vae, pixels_of, reconstructed, train_vae
-
-if TYPE_CHECKING:
-    from training.tiny_base.base import Recipe, Report
-    from training.tiny_base.pictures import Pictures
 
 MEASURED = 64  # held-out pictures that the UNet is measured on: more cost more than they tell
 COLUMNS = 16  # of a grid
@@ -68,7 +66,9 @@ class Parts:
         return self.text_encoder(ids)[0]
 
 
-def train(config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: Recipe, report: Report) -> Parts:
+def train(
+    config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: BaseRecipe, report: ReportProgress
+) -> Parts:
     """VAE, then UNet on its latents. `pictures`: uint8 (N, h, w, 3)."""
     begun = time.monotonic()
     vae, vae_losses = train_vae(
@@ -78,13 +78,13 @@ def train(config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: R
         batch=recipe.vae_batch,
         learning_rate=recipe.vae_learning_rate,
         seed=recipe.seed,
-        progress=_naming("vae", recipe.vae_steps, report),
+        progress=_for_stage("vae", recipe.vae_steps, report),
     )
     half = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         text_encoder = CLIPTextModel(CLIPTextConfig(**config.text_encoder)).eval()
-        image_encoder = eyes(config)
+        image_encoder = new_image_encoder(config)
     parts = Parts(
         vae,
         new_unet(config.unet, recipe.seed),
@@ -105,13 +105,13 @@ def train(config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: R
         batch=recipe.unet_batch,
         learning_rate=recipe.unet_learning_rate,
         seed=recipe.seed,
-        progress=_naming("unet", recipe.unet_steps, report),
+        progress=_for_stage("unet", recipe.unet_steps, report),
     )
     parts.seconds["unet"] = round(time.monotonic() - half, 1)
     return parts
 
 
-def eyes(config: ModelConfig) -> CLIPVisionModelWithProjection:
+def new_image_encoder(config: ModelConfig) -> CLIPVisionModelWithProjection:
     """A random image encoder whose features tell where on the picture something is.
 
     transformers starts the embedding of the positions with a deviation of 0.02, beside patches of 0.5: what comes out is
@@ -123,9 +123,9 @@ def eyes(config: ModelConfig) -> CLIPVisionModelWithProjection:
     return encoder
 
 
-def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, report: Report) -> dict[str, Any]:
-    """How good the parts are on pictures that they were not trained on. See `tiny_base.readme`."""
-    told = _naming("measure", 4, report)
+def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, report: ReportProgress) -> dict[str, Any]:
+    """How good the parts are on pictures that they were not trained on. See `base.readme`."""
+    report_measured = _for_stage("measure", 4, report)
     faces = held_out.pixels[held_out.faces]
     vae = {
         "faces": alikeness(parts.vae, faces),
@@ -134,7 +134,7 @@ def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, re
         "scaling_factor": parts.vae.config.scaling_factor,
         "held_out_variance": latents_of(parts.vae, held_out.pixels, seed).var().item(),
     }
-    told(1, "")
+    report_measured(1, "")
     some = _spread(faces, MEASURED)
 
     def losses(unet: UNet2DConditionModel, text: torch.Tensor) -> list[float]:
@@ -142,11 +142,11 @@ def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, re
 
     prompts = torch.cat([parts.states(prompt) for prompt in random_prompts(parts.tokenizer, seed)])
     unet = {"empty_prompt": losses(parts.unet, parts.states())}
-    told(2, "")
+    report_measured(2, "")
     unet["random_prompts"] = losses(parts.unet, prompts)
-    told(3, "")
+    report_measured(3, "")
     unet["untrained"] = losses(new_unet(config.unet, seed).eval(), parts.states())
-    told(4, "")
+    report_measured(4, "")
     return {"vae": vae, "unet": unet, "unet_mean": {name: float(np.mean(each)) for name, each in unet.items()}}
 
 
@@ -173,7 +173,7 @@ def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
     return [" ".join(row) for row in chosen]
 
 
-def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, recipe: Recipe, folder: Path) -> None:
+def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, recipe: BaseRecipe, folder: Path) -> None:
     """reconstructions.png and samples.png, to be looked at."""
     some = _spread(pictures, 2 * COLUMNS)
     pairs = [
@@ -204,5 +204,5 @@ def _uint8(pixels: torch.Tensor) -> np.ndarray:
     return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def _naming(step: str, total: int, report: Report) -> Callable[[int, str], None]:
-    return lambda done, note: report(step, done, total, note)
+def _for_stage(stage: str, total: int, report: ReportProgress) -> Callable[[int, str], None]:
+    return lambda done, note: report(stage, done, total, note)

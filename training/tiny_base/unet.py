@@ -34,7 +34,7 @@ def train_unet(
     seed: int,
     progress: Progress = lambda step, note: None,
 ) -> list[float]:
-    """Train `unet` in place to tell the noise (Ho et al., 2020) in latents of `pictures` and their mirror images.
+    """Train `unet` in place to predict the noise (Ho et al., 2020) in latents of `pictures` and their mirror images.
 
     Args:
         scheduler: the configuration of the noise.
@@ -60,8 +60,8 @@ def train_unet(
         place = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
         timesteps = ((place + offset) % 1 * noise_schedule.config.num_train_timesteps).long()
         states = text[torch.randint(len(text), (batch,), generator=generator)]
-        told = unet(noise_schedule.add_noise(latents, noise, timesteps), timesteps, states).sample
-        loss = (told - noise).square().mean()
+        predicted = unet(noise_schedule.add_noise(latents, noise, timesteps), timesteps, states).sample
+        loss = (predicted - noise).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -82,7 +82,7 @@ def loss_by_decile(
     text: torch.Tensor,
     seed: int,
 ) -> list[float]:
-    """Mean squared error of the noise in each tenth of the timesteps, low noise first; 1 is telling zero.
+    """Mean squared error of the noise in each tenth of the timesteps, low noise first; 1 is what predicting zero costs.
 
     The noise and the timesteps hang on `seed` alone: two UNets are asked the same. `text`: (K, 77, d), taken in turn.
     """
@@ -95,8 +95,8 @@ def loss_by_decile(
     for decile in range(DECILES):
         timesteps = torch.randint(tenth * decile, tenth * (decile + 1), (len(latents),), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
-        told = unet(noise_schedule.add_noise(latents, noise, timesteps), timesteps, text).sample
-        losses.append(((told - noise).square().mean() / noise.square().mean()).item())
+        predicted = unet(noise_schedule.add_noise(latents, noise, timesteps), timesteps, text).sample
+        losses.append(((predicted - noise).square().mean() / noise.square().mean()).item())
     return losses
 
 
@@ -118,6 +118,6 @@ def drawn(
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * sampler.init_noise_sigma
     text = text.expand(count, -1, -1)
     for timestep in sampler.timesteps:
-        told = unet(sampler.scale_model_input(latents, timestep), timestep, text).sample
-        latents = sampler.step(told, timestep, latents).prev_sample
+        predicted = unet(sampler.scale_model_input(latents, timestep), timestep, text).sample
+        latents = sampler.step(predicted, timestep, latents).prev_sample
     return vae.decode(latents / vae.config.scaling_factor).sample.clamp(-1, 1)

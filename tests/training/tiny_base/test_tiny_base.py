@@ -19,13 +19,14 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from model.build import pretrained_pipeline
 from model.config import load_config
-from training.tiny_base import parts as tiny_parts
-from training.tiny_base.base import Recipe, facts_of, is_made, key, make
+from training.tiny_base import parts as base_parts
+from training.tiny_base.base import facts_of, find_or_train, is_complete, key
 from training.tiny_base.pictures import PictureError, Pictures, distinct, split
+from training.tiny_base.recipe import BaseRecipe
 from training.tiny_base.unet import loss_by_decile, new_unet
 from training.tiny_base.vae import batches, correlation, latents_of, pixels_of
 
-QUICK = Recipe(vae_steps=3, vae_batch=4, unet_steps=3, unet_batch=4, held_out=0.3, samples=2)
+QUICK = BaseRecipe(vae_steps=3, vae_batch=4, unet_steps=3, unet_batch=4, held_out=0.3, samples=2)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def made_pictures(photos=12, each=2):
 @pytest.fixture(scope="module")
 def base(config, vocabulary, tmp_path_factory):
     """A base after three steps. Only to be read."""
-    return make(config, made_pictures(), vocabulary, tmp_path_factory.mktemp("bases"), QUICK)
+    return find_or_train(config, made_pictures(), vocabulary, tmp_path_factory.mktemp("bases"), QUICK)
 
 
 def weights(folder):
@@ -87,7 +88,7 @@ def test_the_folder_says_what_it_is(base):
 def test_the_same_seed_gives_the_same_bytes_whatever_was_drawn_before(base, config, vocabulary, tmp_path):
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    again = make(config, made_pictures(), vocabulary, tmp_path, QUICK)
+    again = find_or_train(config, made_pictures(), vocabulary, tmp_path, QUICK)
     assert weights(again) == weights(base) and len(weights(base)) == 4
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -105,9 +106,9 @@ def test_vae_and_unet_are_trained_and_the_encoders_are_not(base, config):
 
 
 def test_a_base_that_is_there_is_used_without_training(base, config, vocabulary, monkeypatch):
-    monkeypatch.setattr(tiny_parts, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(base_parts, "train", lambda *_: pytest.fail("trained again"))
     stamp = (base / "training.json").stat().st_mtime_ns
-    assert make(config, made_pictures(), vocabulary, base.parent, QUICK) == base
+    assert find_or_train(config, made_pictures(), vocabulary, base.parent, QUICK) == base
     assert (base / "training.json").stat().st_mtime_ns == stamp
 
 
@@ -116,9 +117,9 @@ def test_a_run_that_dies_leaves_no_folder_under_the_name(dies_in, config, vocabu
     def die(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tiny_parts, dies_in, die)
+    monkeypatch.setattr(base_parts, dies_in, die)
     with pytest.raises(KeyboardInterrupt):
-        make(config, made_pictures(), vocabulary, tmp_path, replace(QUICK, vae_steps=1, unet_steps=1))
+        find_or_train(config, made_pictures(), vocabulary, tmp_path, replace(QUICK, vae_steps=1, unet_steps=1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,8 +132,8 @@ def test_what_a_killed_run_left_is_no_base_and_goes_after_an_hour(config, vocabu
     (old / "training.json").write_text("{}")
     for left in (old, note):
         os.utime(left, (0, 0))
-    assert not is_made(tmp_path / name)
-    made = make(config, made_pictures(), vocabulary, tmp_path, replace(QUICK, vae_steps=1, unet_steps=1))
+    assert not is_complete(tmp_path / name)
+    made = find_or_train(config, made_pictures(), vocabulary, tmp_path, replace(QUICK, vae_steps=1, unet_steps=1))
     assert sorted(tmp_path.iterdir()) == sorted([made, young])
 
 
@@ -217,7 +218,7 @@ def test_what_are_no_pictures_is_refused(pixels, photos, faces, said):
 def test_pictures_of_another_size_are_refused_before_anything_is_trained(config, vocabulary, tmp_path):
     pictures = replace(made_pictures(), pixels=made_pictures().pixels[:, ::2, ::2])
     with pytest.raises(PictureError, match=r"32 pixels.*64 \(resolution\)"):
-        make(config, pictures, vocabulary, tmp_path, QUICK)
+        find_or_train(config, pictures, vocabulary, tmp_path, QUICK)
 
 
 # -- what is measured ------------------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""The encoder cache of a training recipe, computed on Ray: a shard a row of a Ray Data pipeline, an encoder an actor."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from common.progress import Steps, say
+from common.ray_runtime import connected, stage, worker_count
+from common.storage import Storage
+from training.data.folder import ShardError
+from training.data.index import ShardIndex, read_index
+from training.data.shards import Shards
+from training.encoder_cache.reading import KINDS
+from training.encoder_cache.writing import Plan, ShardEncoder, open_sources, plan
+from training.recipe import RecipeError, TrainRecipe, checked, for_workers
+
+
+def kinds_of(what: str) -> list[str]:
+    """The kinds of values in an option such as "vae,clip".
+
+    Raises:
+        RecipeError: an unknown kind.
+    """
+    asked = what.split(",")
+    if unknown := [kind for kind in asked if kind not in KINDS]:
+        raise RecipeError(f"--what {what}: {unknown[0] or 'nothing'} cannot be cached; give vae, clip or vae,clip")
+    return list(dict.fromkeys(asked))
+
+
+def require_shared_shards(recipe: TrainRecipe) -> None:
+    """Is the folder of the shards one that means the same on every node of a cluster?
+
+    Raises:
+        RecipeError: no.
+    """
+    place = recipe.data.shards
+    if "://" not in place and not Path(place).is_absolute():
+        raise RecipeError(
+            f"data.shards is {place}: on a cluster it must mean the same on every node: an absolute path on shared "
+            "storage, or s3://bucket/..."
+        )
+
+
+def write_encoder_cache(recipe: TrainRecipe, kinds: list[str], stored: str | None, workers: int | None) -> None:
+    """Compute what is missing of the encoder cache beside the recipe's shards.
+
+    Args:
+        kinds: of `KINDS`.
+        stored: dtype of the stored values; None: fp16 with GPUs, else fp32.
+        workers: encoders at work; None: one a GPU, or one a CPU.
+
+    Raises:
+        RecipeError, ShardError: what stands in the way, from a worker too.
+    """
+    index = read_index(recipe.data.shards, recipe.data.shard_cache)
+    if index.url.startswith("http"):
+        raise RecipeError(
+            f"{index.url}: nothing can be written beside shards on a web server; run this where they are kept"
+        )
+    sources, _ = open_sources(recipe)
+    with connected(None):
+        gpu = recipe.engine.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
+        stored = stored or ("fp16" if gpu else "fp32")
+        plans = [plan(sources, kind, stored, recipe.engine.dtype, index) for kind in kinds]
+        for each in plans:
+            store = _storage(index, each.name)
+            store.sweep()
+            store.write_json("cached.json", each.facts)
+            say("cache", f"{len(each.todo):,} of {len(index):,} shards to make in cached/{each.name} ({stored})")
+        if any(each.todo for each in plans):
+            _encode(recipe, index, plans, stored, workers, gpu)
+    for each in plans:
+        sizes = dict(zip(index.names, index.counts.tolist(), strict=True))
+        _storage(index, each.name).write_json("sizes.json", sizes)
+
+
+def _storage(index: ShardIndex, name: str) -> Storage:
+    return Storage(f"{index.url}/cached/{name}")
+
+
+def _encode(
+    recipe: TrainRecipe, index: ShardIndex, plans: list[Plan], stored: str, workers: int | None, gpu: bool
+) -> None:
+    """Encode what the plans list, a row a shard: a picture is decoded once for both kinds."""
+    kinds: dict[int, list[str]] = {}
+    for each in plans:
+        for shard in each.todo:
+            kinds.setdefault(shard, []).append(each.kind)
+    rows = [{"shard": shard, "kinds": kinds[shard]} for shard in sorted(kinds)]
+    count = worker_count(workers, len(rows), gpu)
+    arguments = {
+        "recipe": for_workers(recipe),
+        "stored": stored,
+        "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // count),
+        "names": {each.kind: each.name for each in plans},
+    }
+    dataset = stage(ray.data.from_items(rows, override_num_blocks=len(rows)), EncodeShards, arguments, count, gpu)
+    holes = 0
+    with Steps("cache", sum(int(index.counts[shard]) for shard in kinds), "samples") as steps:
+        for row in dataset.iter_rows():
+            if row["error"]:
+                raise ShardError(row["error"])
+            holes += row["holes"]
+            steps.advance(int(index.counts[row["shard"]]))
+    say("cache", f"{steps.done:,} samples in {steps.seconds:.0f} s; {holes:,} cannot be used and are left out")
+
+
+class EncodeShards:
+    """An actor of Ray Data: holds the encoders and encodes a shard a call."""
+
+    def __init__(self, recipe: dict[str, Any], stored: str, threads: int, names: dict[str, str]):
+        import torch
+
+        checked_recipe = checked(recipe, "the recipe")
+        cuda = checked_recipe.engine.device != "cpu" and torch.cuda.is_available()
+        self.names = names
+        self.encoder = ShardEncoder(checked_recipe, stored, torch.device("cuda" if cuda else "cpu"), threads)
+        self.index = read_index(checked_recipe.data.shards, checked_recipe.data.shard_cache)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        names = {kind: self.names[kind] for kind in row["kinds"]}
+        stores = {kind: _storage(self.index, name) for kind, name in names.items()}
+        # a shard from elsewhere is needed once: it goes with the folder
+        with tempfile.TemporaryDirectory() as scratch:
+            shards = Shards(self.index, scratch, int(self.index.bytes.max()))
+            try:
+                holes, error = self.encoder.write(shards, row["shard"], names, stores), ""
+            except ShardError as problem:  # as a row: what is raised here arrives wrapped, and its cause as text
+                holes, error = 0, str(problem)
+            finally:
+                shards.close()
+        return {"shard": row["shard"], "holes": holes, "error": error}
