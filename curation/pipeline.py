@@ -94,11 +94,13 @@ class Curation:
         """Every model file: what it is, its hash and licence, where it was found, what for."""
         by_hash = {item.sha256: item.name for item in WEIGHTS.values() if item.sha256}
         used = [
-            (self.filters[n].weight_hashes[r], p, n) for n in self.filters for r, p in self.filters[n].weights.items()
+            (item.weight_hashes[role], path, name)
+            for name, item in self.filters.items()
+            for role, path in item.weights.items()
         ]
-        used += [
-            (item.sha256, item.path, "identity") for item in (self.encoder.weights.values() if self.encoder else ())
-        ]
+        if self.encoder:
+            hashes = self.encoder.describe()["weights"]
+            used += [(hashes[role], path, "identity") for role, path in self.encoder.weights.items()]
         found = []
         for digest, path, use in used:
             known = resolve(by_hash[digest], self.recipe.weights) if digest in by_hash else None
