@@ -15,11 +15,11 @@ from generation.provenance import Provenance, Saved, save
 from model.build import base_parts, load_pipeline, pretrained_pipeline, random_pipeline
 from model.conditioning.face_finder import FaceFinder
 from model.config import CONFIGS, Conditions, load_config
+from model.dtypes import torch_dtype
 from model.pipeline import FaceMakeUpPipeline
 from model.presets import Scales
 
 TRAINED = ("unet/adapter.safetensors", "projector/*.safetensors", "controlnet/*.safetensors")
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass
@@ -72,7 +72,7 @@ def open_artist(
 
     Args:
         model: an exported folder; or a configuration (`sd15`, `tiny`, a YAML file) for `checkpoint` and `base`.
-        checkpoint: any layout that `model.checkpoints.convert` reads.
+        checkpoint: any layout that `model.checkpoints` reads.
         base, image_encoder, vae: folders or hub names; default: what the configuration names. A configuration that
             names none (`tiny`) and no `base`: random weights.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1 ...
@@ -94,11 +94,11 @@ def open_artist(
             raise ValueError(
                 f"{model} is a whole model: it takes no {', '.join(ignored)}; name a configuration instead"
             )
-        artist = _from_folder(Path(model), DTYPES[dtype])
+        artist = _from_folder(Path(model), torch_dtype(dtype))
     elif load_config(model).pretrained is None and base is None:
         artist = _random(model, checkpoint, weights_folder)
     else:
-        artist = _pretrained(model, checkpoint, base, image_encoder, vae, DTYPES[dtype])
+        artist = _pretrained(model, checkpoint, base, image_encoder, vae, torch_dtype(dtype))
     how = Conditions.model_validate(artist.pipeline.config.conditions)
     artist.pipeline.face_finder = FaceFinder(
         identity=how.identity_encoder, channel_order=how.channel_order, weights=weights_folder
@@ -151,8 +151,8 @@ def _pretrained(
         weights = {"checkpoint": sha256_of(Path(checkpoint))} if Path(checkpoint).is_file() else {}
         if trained.controlnet is None:
             notes.append("The checkpoint has no pose branch: the pose of the photo has no influence.")
-        if said := trained.said("conditions"):
-            conditions = Conditions.model_validate(said)
+        if conditions_json := trained.json_metadata("conditions"):
+            conditions = Conditions.model_validate(conditions_json)
         elif trained.metadata["layout"] == "ip-adapter" and "origin" not in trained.metadata:
             conditions = conditions.model_copy(update={"align_size": 224})
             notes.append("Faces are aligned at 224 pixels, as IP-Adapter-FaceID-Plus was trained.")

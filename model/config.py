@@ -12,14 +12,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserError
+from model.checkpoints.layouts import HEAD_DIM
 
 CONFIGS = Path(__file__).parent / "configs"
-HEAD_DIM = 64
 POSE_CHANNELS = (16, 32, 96, 256)  # of the pose encoder: diffusers' own, and the authors'
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration that cannot be; the message names the file and the field."""
+    """A configuration that cannot be used; the message names the file and the field."""
 
 
 class Strict(BaseModel):

@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler
 
 from model.build import base_parts, pretrained_pipeline, trained_parts
 from model.config import ModelConfig, load_config
+from model.dtypes import torch_dtype
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from training.data.batches import MicroBatches, Preparation
@@ -27,7 +28,6 @@ from training.encoder_cache.reading import (
     weights_hash,
 )
 from training.encoders import Encoders
-from training.engine import DTYPES
 from training.recipe import RecipeError, TrainRecipe
 
 MEMBERS = ("jpg", "json", "txt", "identity.npy")
@@ -82,7 +82,7 @@ def assemble(
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoders = Encoders(
         pipeline.vae, pipeline.text_encoder, pipeline.image_encoder, pipeline.tokenizer, scheduler, device,
-        DTYPES[recipe.engine.dtype], recipe.objective.noise_offset,
+        torch_dtype(recipe.engine.dtype), recipe.objective.noise_offset,
     )  # fmt: skip
     ready = Preparation(
         how=config.conditions,
@@ -175,7 +175,7 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
     """The base with the recipe's starting weights of what is trained, on the CPU, in fp32."""
     start = None
     if recipe.start_from:
-        from model.checkpoints.convert import read
+        from model.checkpoints.reading import read
 
         start = read(recipe.start_from)
     torch.manual_seed(recipe.seed)  # of fresh LoRA and projector weights; nothing else draws from it

@@ -19,7 +19,6 @@ from training.recipe import TrainRecipe
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LOSS_SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # DeepSpeed's names of its state
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class EngineError(UserError, RuntimeError):

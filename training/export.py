@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from model.build import trained_parts
-from model.checkpoints.convert import write
+from model.checkpoints.writing import write
 from training.assembly import Parts, open_pipeline
 from training.engine import Trained
 from training.recipe import TrainRecipe

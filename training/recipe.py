@@ -143,9 +143,7 @@ class TrainRecipe(Section):
     name: str
     model: str = Field("sd15", description="sd15, tiny or a YAML file of model/configs")
     base: str | None = Field(None, description="folder or hub name of the base; default: what the model names")
-    start_from: str | None = Field(
-        None, description="warm start: a checkpoint in any layout of model.checkpoints.convert"
-    )
+    start_from: str | None = Field(None, description="warm start: a checkpoint in any layout of model.checkpoints")
     seed: int = 0
     steps: int = Field(ge=1)
     data: Data

@@ -44,10 +44,6 @@ class Dimensions:
     rank: int
     widths: tuple[int, ...]
 
-    @property
-    def heads(self) -> int:
-        return self.token // HEAD_DIM
-
 
 def listed(keys: Iterable[str], limit: int = 10) -> str:
     """`a, b and 12 more`."""

@@ -43,9 +43,11 @@ def write_pipeline(
 def conditions_of_checkpoint(checkpoint: Checkpoint, base: Path) -> tuple[Conditions, str | None]:
     """How faces were made into conditions in training: the checkpoint says so, or the base folder; else a guess."""
     index = base / "model_index.json"
-    said = checkpoint.said("conditions") or (index.is_file() and json.loads(index.read_text()).get("conditions"))
-    if said:
-        return Conditions.model_validate(said), None
+    known = checkpoint.json_metadata("conditions")
+    if not known and index.is_file():
+        known = json.loads(index.read_text()).get("conditions")
+    if known:
+        return Conditions.model_validate(known), None
     return load_config("sd15").conditions, (
         "the checkpoint does not say how faces were cropped, aligned and embedded in its training: the folder assumes "
         "configs/sd15.yaml; correct `conditions` in model_index.json if you know better"

@@ -41,21 +41,21 @@ class Checkpoint:
         parts = {"image_proj": self.image_proj, "ip_adapter": self.ip_adapter}
         return parts if self.controlnet is None else parts | {"controlnet": self.controlnet}
 
-    def said(self, what: str) -> dict[str, Any]:
-        """A JSON object in the metadata (`conditions`: how faces were made into conditions in its training;
-        `controlnet_config`); empty where the file does not say it.
+    def json_metadata(self, key: str) -> dict[str, Any]:
+        """A JSON object in the metadata: `conditions` (the settings of `model.config.Conditions` in its training) or
+        `controlnet_config`; empty where the file has none.
 
         Raises:
-            CheckpointError: it is no such object.
+            CheckpointError: not JSON, or not an object.
         """
-        text = self.metadata.get(what)
+        text = self.metadata.get(key)
         try:
-            said = json.loads(text) if text else {}
+            value = json.loads(text) if text else {}
         except ValueError as error:
-            raise CheckpointError(f"metadata `{what}` is no JSON ({error}); write the file again") from error
-        if not isinstance(said, dict):
-            raise CheckpointError(f"metadata `{what}` is a JSON {type(said).__name__}, not an object")
-        return said
+            raise CheckpointError(f"metadata `{key}` is not JSON ({error}); write the file again") from error
+        if not isinstance(value, dict):
+            raise CheckpointError(f"metadata `{key}` is a JSON {type(value).__name__}, not an object")
+        return value
 
     def dimensions(self) -> Dimensions:
         """Sizes that all parts agree on.
@@ -64,10 +64,12 @@ class Checkpoint:
             CheckpointError: keys, shapes or types are not those of a whole checkpoint.
         """
         for part, tensors in self.parts.items():
-            if strange := [
+            if not_floats := [
                 f"{part}.{key} {value.dtype}" for key, value in tensors.items() if not value.is_floating_point()
             ]:
-                raise CheckpointError(f"not floating-point numbers: {listed(strange)}; quantised weights are not read")
+                raise CheckpointError(
+                    f"not floating-point numbers: {listed(not_floats)}; quantised weights are not read"
+                )
         dimensions = measure(shapes_of(self.image_proj), shapes_of(self.ip_adapter))
         if self.controlnet is not None:
             controlnet_layout.check(shapes_of(self.controlnet), dimensions)

@@ -22,6 +22,7 @@ from model.checkpoints.layouts import CheckpointError, listed, require_fit
 from model.checkpoints.reading import ADAPTER_FILE
 from model.checkpoints.recognition import shortcut_in_name
 from model.checkpoints.state import Checkpoint, cast, shapes_of
+from model.dtypes import DTYPES, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,6 @@ LAYOUTS = {
     "pipeline": (),
 }
 NEED_CONTROLNET = ("authors", "facemakeup", "pipeline")
-DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 CARD = Path(__file__).parent / "model_card.md"
 
 
@@ -143,11 +143,9 @@ def _check_request(
 
 
 def _cast(checkpoint: Checkpoint, dtype: str) -> tuple[Checkpoint, float]:
-    import torch
-
     if dtype not in DTYPES:
         raise CheckpointError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
-    return cast(checkpoint, getattr(torch, DTYPES[dtype]))
+    return cast(checkpoint, torch_dtype(dtype))
 
 
 def _unet_config(base: Path) -> dict:
@@ -224,11 +222,11 @@ def _write_diffusers(checkpoint: Checkpoint, folder: Path, unet: dict | None) ->
     _write_safetensors(checkpoint, folder / ADAPTER_FILE, "ip-adapter")
     if checkpoint.controlnet is not None:
         config = controlnet_layout.full_config(
-            shapes_of(checkpoint.controlnet), checkpoint.said("controlnet_config"), unet
+            shapes_of(checkpoint.controlnet), checkpoint.json_metadata("controlnet_config"), unet
         )
         controlnet_layout.save(checkpoint.controlnet, config, folder / "controlnet")
     dimensions = checkpoint.dimensions()
-    conditions = checkpoint.said("conditions")
+    conditions = checkpoint.json_metadata("conditions")
     card = CARD.read_text()
     for name, value in {
         "SHORTCUT": checkpoint.shortcut,

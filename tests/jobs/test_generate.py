@@ -15,7 +15,7 @@ from PIL import Image
 
 from generation.provenance import detect, read
 from jobs import generate as job
-from model.checkpoints.convert import write
+from model.checkpoints.writing import write
 from model.config import Conditions
 from tests.model import folders
 from tests.model.checkpoints import foreign

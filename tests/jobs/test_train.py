@@ -17,7 +17,7 @@ import yaml
 from ray.job_submission import JobSubmissionClient
 
 from jobs import train as job
-from model.checkpoints.convert import read
+from model.checkpoints.reading import read
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
 from tests.training.ranks import free_port, log_of, recipe_for, run_ranks
 from tests.training.test_trainer import assert_same_run

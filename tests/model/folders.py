@@ -14,7 +14,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from model.checkpoints.convert import bit_equal
+from model.checkpoints.state import bit_equal
 from model.config import load_config
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector

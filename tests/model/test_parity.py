@@ -11,7 +11,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-from model.checkpoints.convert import read, write
+from model.checkpoints.reading import read
+from model.checkpoints.writing import write
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
 from tests.model import reference

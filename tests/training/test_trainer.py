@@ -195,7 +195,7 @@ def test_a_checkpoint_is_no_larger_than_what_training_needs(undisturbed):
 
 def test_what_was_trained_is_exported_in_layouts_that_load(undisturbed, shards, base):
     from model.build import load_pipeline
-    from model.checkpoints.convert import read
+    from model.checkpoints.reading import read
 
     folder = undisturbed / "export"
     checkpoint = read(folder / "face-makeup.safetensors")

@@ -22,13 +22,13 @@ from PIL import Image
 from model.build import base_parts, pretrained_encoders
 from model.conditioning.features import clip_features
 from model.config import load_config
+from model.dtypes import torch_dtype
 from training.data.batches import BrokenSample, Preparation, tensors_of
 from training.data.folder import CorruptSample, Folder, ShardError
 from training.data.index import ShardIndex
 from training.data.shards import Shards
 from training.encoder_cache.reading import STORED, Sources, folder_name, source_of
 from training.encoders import vae_moments
-from training.engine import DTYPES
 from training.recipe import TrainRecipe
 
 AHEAD = 4  # batches that are decoded while one is encoded
@@ -89,8 +89,8 @@ class ShardEncoder:
         self.stored, self.device, self.threads, self.batch = stored, device, threads, recipe.batch.micro
         for part in (self.sources.vae, self.sources.image_encoder):
             part.requires_grad_(False)
-            if part.device != device or part.dtype != DTYPES[recipe.engine.dtype]:
-                part.to(device, DTYPES[recipe.engine.dtype])
+            if part.device != device or part.dtype != torch_dtype(recipe.engine.dtype):
+                part.to(device, torch_dtype(recipe.engine.dtype))
         if recipe.engine.channels_last:
             self.sources.vae.to(memory_format=torch.channels_last)
 

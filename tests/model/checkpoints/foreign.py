@@ -15,8 +15,8 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import save_file
 
-from model.checkpoints.convert import Checkpoint
 from model.checkpoints.layouts import Dimensions, image_proj_shapes, ip_adapter_shapes, unet_attentions
+from model.checkpoints.state import Checkpoint
 from model.config import load_config
 
 TINY_UNET = load_config("tiny").unet

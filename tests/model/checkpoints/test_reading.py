@@ -13,7 +13,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from model.checkpoints.convert import CheckpointError, bit_equal, read, write
+from model.checkpoints.layouts import CheckpointError
+from model.checkpoints.reading import read
+from model.checkpoints.state import bit_equal
+from model.checkpoints.writing import write
 from tests.model.checkpoints import foreign
 from tests.model.folders import CONDITIONS, assert_same, pipeline_folder
 

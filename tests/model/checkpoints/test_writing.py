@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.checkpoints import writing as checkpoint_writing
-from model.checkpoints.convert import CheckpointError, convert, read, write
+from model.checkpoints.convert import convert
+from model.checkpoints.layouts import CheckpointError
+from model.checkpoints.reading import read
 from model.checkpoints.state import finite
+from model.checkpoints.writing import write
 from tests.model import folders
 from tests.model.checkpoints import foreign
 from tests.model.folders import CONDITIONS, assert_same, pipeline_folder

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from model.checkpoints.convert import inspect, main, sha256_of, write
+from model.checkpoints.__main__ import main
+from model.checkpoints.inspection import inspect_checkpoint, sha256_of_path
+from model.checkpoints.writing import write
 from tests.model.checkpoints import foreign
 
 
@@ -21,7 +23,7 @@ def test_inspect_says_what_it_is(released, tmp_path, capsys):
     file = foreign.authors_bin(released, tmp_path / "model.bin")
     assert main(["inspect", str(file), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report == inspect(file)
+    assert report == inspect_checkpoint(file)
     assert (report["layout"], report["shortcut"], report["rank"], report["tokens"]) == ("authors", True, 8, 4)
     assert (report["identity_dim"], report["clip_dim"], report["cross_attention_dim"]) == (128, 64, 128)
     adapter = report["parts"]["ip_adapter"]
@@ -113,10 +115,10 @@ def test_the_hash_that_is_printed_is_that_of_what_was_written(released, tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     source = foreign.authors_bin(released, tmp_path / "model.bin")
     assert main(["convert", str(source), "~/out.bin", "--to", "authors"]) == 0
-    assert sha256_of(tmp_path / "out.bin") in capsys.readouterr().out
+    assert sha256_of_path(tmp_path / "out.bin") in capsys.readouterr().out
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, model.checkpoints.convert as c\ntry: c.main(['--help'])\nfinally: assert 'torch' not in sys.modules, 'torch'"
+    code = "import sys, model.checkpoints.__main__ as c\ntry: c.main(['--help'])\nfinally: assert 'torch' not in sys.modules, 'torch'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "pipeline    a folder for DiffusionPipeline" in done.stdout, done.stderr
