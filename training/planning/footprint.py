@@ -15,8 +15,8 @@ def moments_bytes(config: ModelConfig, dtype: str) -> int:
 
 def clip_bytes(config: ModelConfig, dtype: str) -> int:
     """Of one image: the penultimate hidden states, (1 + patches, C)."""
-    eyes = config.image_encoder
-    return ((eyes["image_size"] // eyes["patch_size"]) ** 2 + 1) * eyes["hidden_size"] * BYTES[dtype]
+    encoder = config.image_encoder
+    return ((encoder["image_size"] // encoder["patch_size"]) ** 2 + 1) * encoder["hidden_size"] * BYTES[dtype]
 
 
 def text_bytes(config: ModelConfig, dtype: str) -> int:

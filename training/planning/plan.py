@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from common.errors import UserError
 from model.config import ModelConfig
+from training.planning.assumptions import Assumptions
 from training.planning.flops import flops_of, sizes_of
 from training.planning.footprint import BYTES, clip_bytes, memory_per_rank, moments_bytes, text_bytes, traffic_per_step
 from training.recipe import TrainRecipe
@@ -21,51 +21,6 @@ OPTIONS = (NOTHING, VAE, VAE_CLIP)
 # are used: they were measured in one process, on another machine than the user's
 DECODED = {NOTHING: 155, VAE: 211, VAE_CLIP: 303}
 WORTH = 0.05  # a cache that saves less of the cost is not worth having: the prices are not known better than that
-
-
-class PlanError(UserError, ValueError):
-    """Nothing can be planned from this; the message names the field."""
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What is not known before a run; defaults are of the order of a cloud's prices and of a network file system."""
-
-    gpus: int = 8
-    peak: float | None = None  # FLOP/s of one GPU, dense; none: nothing is said about speed
-    utilisation: tuple[float, ...] = (0.30, 0.40)  # the best published of this class, and the goal
-    price: float = 2.0  # of an hour of one GPU
-    storage_gbs: float = 2.0  # GB/s that all ranks together read
-    storage_price: float = 0.023  # of a GB and month
-    months: float = 1.0  # that the cache is kept
-    samples: int = 4_200_000
-    sample_bytes: float = 100_000.0
-    decode_rate: float = 155.0  # samples a second a core, nothing cached
-    cores: int = 6  # of the loaders, a GPU
-    network_gbits: float = 100.0  # between nodes, Gb/s a rank
-    cache_dtype: str = "fp16"
-
-    def __post_init__(self):
-        for field in (
-            "gpus",
-            "price",
-            "storage_gbs",
-            "samples",
-            "sample_bytes",
-            "decode_rate",
-            "cores",
-            "network_gbits",
-        ):
-            if getattr(self, field) <= 0:
-                raise PlanError(f"{field} is {getattr(self, field)}; it must be more than 0")
-        if self.storage_price < 0 or self.months < 0:
-            raise PlanError("storage_price and months must not be negative")
-        if not self.utilisation or any(not 0 < share <= 1 for share in self.utilisation):
-            raise PlanError(f"utilisation is {self.utilisation}; shares of the peak, more than 0 and at most 1")
-        if self.peak is not None and self.peak <= 0:
-            raise PlanError(f"peak is {self.peak}; FLOP/s, more than 0")
-        if self.cache_dtype not in BYTES:
-            raise PlanError(f"cache_dtype is {self.cache_dtype}; take {', '.join(BYTES)}")
 
 
 @dataclass(frozen=True)

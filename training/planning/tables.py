@@ -1,15 +1,17 @@
-"""The planner's words: tables for a terminal."""
+"""A plan as tables for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training.planning.plan import NOTHING, VAE, VAE_CLIP, Assumptions, Option, Plan, Speed
+from training.planning.assumptions import Assumptions
+from training.planning.inputs import Inputs
+from training.planning.measured import Measured
+from training.planning.plan import NOTHING, VAE, VAE_CLIP, Option, Plan, Speed
 from training.recipe import TrainRecipe
 
 WIDTH = 110  # of the tables, in characters: into a file there is no terminal that has one
@@ -32,13 +34,13 @@ UNITS = {
 def show(
     recipe: TrainRecipe,
     gpu: str,
-    given: Assumptions,
-    assumed: list[str],
-    notes: list[str],
+    inputs: Inputs,
     planned: Plan,
-    measured: dict[str, Any] | None,
+    measured: Measured | None,
     console: Console | None = None,
 ) -> None:
+    """Print the plan, and beside it what a run did."""
+    given = inputs.given
     console = console or Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, WIDTH)
     peak = f" of {given.peak / 1e12:g} TFLOP/s ({recipe.engine.dtype}, dense)" if given.peak else ""
@@ -46,8 +48,10 @@ def show(
         f"[bold]{escape(recipe.name)}[/] on {given.gpus} x {escape(gpu)}{peak}: {recipe.steps:,} steps of "
         f"{recipe.batch.size} are {planned.epochs:.2g} epochs. Arithmetic, not a measurement."
     )
-    console.print("Assumed, every one an option (--help): " + "; ".join(_spelled(given, name) for name in assumed))
-    for note in notes:
+    console.print(
+        "Assumed, every one an option (--help): " + "; ".join(_spelled(given, name) for name in inputs.assumed)
+    )
+    for note in inputs.notes:
         console.print(f"[dim]{escape(note)}[/]")
     console.print(_options(planned, given))
     if not given.peak:
@@ -125,17 +129,17 @@ def _memory(recipe: TrainRecipe, planned: Plan, given: Assumptions) -> Table:
 
 
 def _traffic(recipe: TrainRecipe, planned: Plan, given: Assumptions) -> str:
-    said = (
+    text = (
         f"Gradients and weights: {planned.traffic / 1e9:.3g} GB a step and rank, {planned.traffic_seconds:.2g} s at "
         f"{given.network_gbits:g} Gb/s between nodes"
     )
     if planned.verdicts:
         seconds = [recipe.batch.size / speed.images_per_second for speed in planned.options[0].speeds]
-        said += f", of a step of {' / '.join(f'{second:.2g}' for second in seconds)} s; inside a node it hardly counts"
-    return said
+        text += f", of a step of {' / '.join(f'{second:.2g}' for second in seconds)} s; inside a node it hardly counts"
+    return text
 
 
-def _compare(measured: dict[str, Any], console: Console) -> None:
+def _compare(measured: Measured, console: Console) -> None:
     images = measured["images_per_second"]
     console.print(
         f"[bold]Measured[/] ({measured['cached']} cached, median of {measured['lines']} lines): {images:.4g} images/s"
@@ -145,9 +149,10 @@ def _compare(measured: dict[str, Any], console: Console) -> None:
             else "; nothing to compare it with, as no peak is known"
         )
     )
-    for told in measured.get("predictions", []):
+    for predicted in measured.get("predictions", []):
         console.print(
-            f"  predicted at {told['utilisation']:.0%}: {told['images_per_second']:.4g} images/s, {told['error']:+.1%}"
+            f"  predicted at {predicted['utilisation']:.0%}: {predicted['images_per_second']:.4g} images/s, "
+            f"{predicted['error']:+.1%}"
         )
 
 

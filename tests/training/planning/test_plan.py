@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from model.config import load_config
+from training.planning.assumptions import Assumptions, PlanError
 from training.planning.flops import GPUS, flops_of, sizes_of
 from training.planning.footprint import clip_bytes, memory_per_rank, moments_bytes, traffic_per_step
-from training.planning.plan import NOTHING, VAE, VAE_CLIP, Assumptions, PlanError, clip_kept, plan, rate
+from training.planning.plan import NOTHING, VAE, VAE_CLIP, clip_kept, plan, rate
 from training.recipe import load_recipe
 
 A100, H100 = GPUS["a100"].bf16, GPUS["h100"].bf16
