@@ -169,7 +169,7 @@ def different(one: Path, other: Path) -> str:
     """What of the newest checkpoints is not the same, "" if all is."""
     import torch
 
-    from tests.training.test_trainer import weights_of
+    from tests.training.ranks import weights_of
 
     (name, first), (other_name, second) = weights_of(one), weights_of(other)
     if name != other_name or first.keys() != second.keys():

@@ -1,4 +1,4 @@
-"""What a run is made of, out of its recipe: model, encoders, shards, order. Everything that can be wrong is said here."""
+"""Builds everything that a run is made of out of its recipe: model, encoders, shards, order; says what does not fit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,8 @@ from training.data.batches import MicroBatches, Preparation
 from training.data.index import ShardIndex, read_index
 from training.data.order import Order
 from training.data.shards import Shards
-from training.encoder_cache.reading import (
-    KINDS,
-    STORED,
-    CacheUnusable,
-    EncodedShards,
-    Sources,
-    folder_name,
-    open_encoder_cache,
-    weights_hash,
-)
+from training.encoder_cache.opening import open_caches
+from training.encoder_cache.reading import EncodedShards, Sources, weights_hash
 from training.encoders import Encoders
 from training.recipe import RecipeError, TrainRecipe
 
@@ -36,7 +28,8 @@ MEMBERS = ("jpg", "json", "txt", "identity.npy")
 @dataclass
 class Parts:
     """Of one rank. `pipeline` shares the model's modules, for drawing; `frozen`: sha256 of the weights of each part that is
-    not trained; `cached`: in words, what is read of what was computed before, or why not, by kind; `read`: its folder."""
+    not trained. By kind of encoder output, `cache_notes`: from where it is read, or why it is computed; `cache_folders`: the
+    folder that is read."""
 
     config: ModelConfig
     model: FaceMakeUp
@@ -47,14 +40,14 @@ class Parts:
     order: Order
     batches: MicroBatches
     frozen: dict[str, str]
-    cached: dict[str, str]
-    read: dict[str, str | None]
+    cache_notes: dict[str, str]
+    cache_folders: dict[str, str | None]
 
 
 def assemble(
     recipe: TrainRecipe, rank: int, world: int, device: torch.device, before: dict[str, str | None] | None = None
 ) -> Parts:
-    """Build everything. `before`: what a run that goes on has read of the cache so far (`Parts.read`).
+    """Build everything. `before`: what a run that goes on has read of the encoder cache so far (`Parts.cache_folders`).
 
     Raises:
         RecipeError, ShardError, ConfigError, CheckpointError, ValueError: what does not fit, before any step.
@@ -77,8 +70,9 @@ def assemble(
     # asked for before the encoders are cast: a key names their weights in fp32
     sources = Sources(config, pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor)
     frozen = frozen_hashes(pipeline, model)
-    read, cached, names = open_caches(recipe, sources, shards, before)
-    shards = read.source if isinstance(read, EncodedShards) else read
+    caches = open_caches(recipe, sources, shards, before)
+    reader = caches.shards
+    shards = reader.source if isinstance(reader, EncodedShards) else reader
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoders = Encoders(
         pipeline.vae, pipeline.text_encoder, pipeline.image_encoder, pipeline.tokenizer, scheduler, device,
@@ -98,8 +92,8 @@ def assemble(
     here = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     first = rank // here * here
     node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
-    batches = MicroBatches(read, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
-    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen, cached, names)
+    batches = MicroBatches(reader, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
+    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen, caches.notes, caches.folders)
 
 
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:
@@ -108,67 +102,7 @@ def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shard
     index = read_index(data.shards, data.shard_cache)
     batch.check_layout(world, index.samples)
     order = Order(index.counts, seed=recipe.seed, lanes=batch.lanes, batch=batch.size, window=batch.window)
-    return index, order, Shards(index, data.shard_cache, cache_bytes(recipe))
-
-
-def cache_bytes(recipe: TrainRecipe) -> int | None:
-    return None if recipe.data.shard_cache_gb is None else int(recipe.data.shard_cache_gb * 1e9)
-
-
-def open_caches(
-    recipe: TrainRecipe, sources: Sources, shards: Shards, before: dict[str, str | None] | None = None
-) -> tuple[Shards | EncodedShards, dict[str, str], dict[str, str | None]]:
-    """The shards with what is cached of them; in words what is, by kind; and its folder, None for what is computed.
-
-    `before`: the folders of the run that goes on. What is stored in half precision is not quite what would be computed,
-    so a cache that was made meanwhile is not taken up in the middle of a run, and one that was read must be there.
-
-    Raises:
-        RecipeError: the recipe requires what is not there, or not whole, or stale; or the run has read it so far.
-    """
-    wanted = recipe.data.encoder_cache
-    names: dict[str, str | None] = dict.fromkeys(KINDS)
-    if wanted == "off":
-        return shards, {kind: "off" for kind in KINDS}, names
-    found: dict[str, tuple[ShardIndex, str]] = {}
-    said: dict[str, str] = {}
-    for kind in KINDS:
-        if wanted == "auto" and before is not None and before[kind] is None:
-            said[kind] = "computed: as when this run was begun"
-            continue
-        facts, why = sources.facts(kind, recipe.engine.dtype), []
-        for stored in STORED:
-            name = folder_name(facts, stored)
-            if wanted == "auto" and before is not None and before[kind] != name:
-                continue
-            try:
-                found[kind] = open_encoder_cache(shards.index, name, recipe.data.shard_cache), stored
-            except CacheUnusable as error:
-                why.append(error)
-                continue
-            said[kind], names[kind] = f"read from cached/{name}, {stored}", name
-            break
-        else:
-            if not why:
-                why = [
-                    CacheUnusable(
-                        f"cached/{before[kind]}, of this run, is of other encoders or another view", absent=False
-                    )
-                ]
-            said[kind] = "computed: " + str(next((error for error in why if not error.absent), why[0]))
-            required = wanted == "require-both" or (wanted == "require" and kind == "vae")
-            if required or before is not None and before[kind]:
-                asked = f"data.encoder_cache is {wanted}" if required else "this run has read its cache so far"
-                raise RecipeError(
-                    f"{asked}, but the {KINDS[kind].words} of this model and these shards cannot be had: "
-                    f"{said[kind].removeprefix('computed: ')}. `make cache RECIPE=... WHAT={kind}` with this recipe makes "
-                    "what is missing; data.encoder_cache=auto trains without"
-                    + ("" if required else ", in another folder")
-                )
-    if not found:
-        return shards, said, names
-    data, shapes = recipe.data, {kind: sources.shape(kind) for kind in found}
-    return EncodedShards.beside(shards.index, found, shapes, data.shard_cache, cache_bytes(recipe)), said, names
+    return index, order, Shards(index, data.shard_cache, data.shard_cache_bytes)
 
 
 def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipeline:

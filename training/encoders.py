@@ -55,7 +55,7 @@ class Encoders:
 
     @torch.no_grad()
     def __call__(self, batch: MicroBatch) -> Inputs:
-        """Encode, replace what is dropped by nobody's, add the noise."""
+        """Encode, replace dropped conditions by unconditional ones, add the noise."""
         batch = batch.to(self.device)
         if batch.moments is None:
             latents = self.latents(batch.image, batch.vae_noise)
@@ -66,8 +66,8 @@ class Encoders:
         text, kept = self._no_text.repeat(len(batch.ids), 1, 1), batch.keep_text.bool()
         if kept.any():
             text[kept] = self._states(batch.input_ids[kept])
-        seen = batch.clip_pixels if batch.clip_states is None else batch.clip_states
-        features = self._features(seen, batch.keep_clip.bool())
+        clip_inputs = batch.clip_pixels if batch.clip_states is None else batch.clip_states
+        features = self._features(clip_inputs, batch.keep_clip.bool())
         return Inputs(
             noisy_latents=noisy.to(self.dtype),
             timesteps=batch.timestep,
@@ -92,15 +92,15 @@ class Encoders:
         with torch.no_grad():
             return self.text_encoder(input_ids.to(self.device))[0]
 
-    def _features(self, seen: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """Only what is kept goes through the encoder: the zero image's features are a constant.
+    def _features(self, inputs: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """CLIP features (B, 1 + patches, C). Only kept ones go through the encoder: the zero image's are a constant.
 
-        `seen`: pixels (B, 3, S, S), or features (B, 1 + patches, C) that were computed before.
+        `inputs`: pixels (B, 3, S, S), or features (B, 1 + patches, C) that were computed before.
         """
-        features = zero_image_features(self.image_encoder).repeat(len(seen), 1, 1)
+        features = zero_image_features(self.image_encoder).repeat(len(inputs), 1, 1)
         if keep.any():
-            kept = seen[keep]
-            features[keep] = kept.to(self.dtype) if seen.ndim == 3 else clip_features(self.image_encoder, kept)
+            kept = inputs[keep]
+            features[keep] = kept.to(self.dtype) if inputs.ndim == 3 else clip_features(self.image_encoder, kept)
         return features
 
 

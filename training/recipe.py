@@ -29,6 +29,10 @@ class Data(Section):
     prefetch: int = Field(4, ge=1, description="micro-batches made ahead by each worker")
     corrupt_share: float = Field(0.001, ge=0, le=1, description="more corrupt samples than this stop the run")
 
+    @property
+    def shard_cache_bytes(self) -> int | None:
+        return None if self.shard_cache_gb is None else int(self.shard_cache_gb * 1e9)
+
 
 class Batch(Section):
     size: int = Field(ge=1, description="B, samples of a step over all ranks; constant over a run")

@@ -52,7 +52,7 @@ def facts_of(recipe: TrainRecipe, parts: Parts) -> dict[str, Any]:
         "config": parts.config.model_dump(mode="json"),
         "frozen": parts.frozen,
         "shards": parts.index.hash,
-        "read": parts.read,
+        "read": parts.cache_folders,
     }
 
 
@@ -63,8 +63,8 @@ def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Che
         RecipeError: it would not be the same run, or the ranks do not read the same.
         CheckpointFault: it is damaged, or of another model.
     """
-    everywhere = gather(parts.read)
-    if any(read != parts.read for read in everywhere):
+    everywhere = gather(parts.cache_folders)
+    if any(read != parts.cache_folders for read in everywhere):
         raise RecipeError(
             f"data.encoder_cache: what can be read of the cache is not the same on all ranks: {everywhere}. Is it being written, "
             "or on a folder that not all nodes see? Start again when it is whole, or set data.encoder_cache to off"
@@ -97,6 +97,6 @@ def _must_be_equal(manifest: dict[str, Any], recipe: TrainRecipe, parts: Parts) 
     for name, value in parts.config.model_dump(mode="json").items():
         if name not in ("name", "pretrained"):
             rows.append((f"the model's {name}", manifest["config"].get(name), value))
-    for kind, folder in parts.read.items():
+    for kind, folder in parts.cache_folders.items():
         rows.append((f"what is read of the cache ({kind})", manifest["read"][kind], folder))
     return rows

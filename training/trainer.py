@@ -88,7 +88,7 @@ def train(
     start = resume(recipe, parts, trained, checkpoints, saved)
     step, guard, corrupt = start.step, start.guard, start.corrupt
     log = RunLog(out, rank)
-    log.write("started", step, world=world, **hosts_and_pids(), cached=parts.cached)
+    log.write("started", step, world=world, **hosts_and_pids(), cached=parts.cache_notes)
     panel = (
         Panel(parts, recipe.monitoring.validation_samples, 4 * recipe.batch.micro)
         if recipe.monitoring.validation_samples

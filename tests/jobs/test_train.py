@@ -19,8 +19,7 @@ from ray.job_submission import JobSubmissionClient
 from jobs import train as job
 from model.checkpoints.reading import read
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
-from tests.training.ranks import free_port, log_of, recipe_for, run_ranks
-from tests.training.test_trainer import assert_same_run
+from tests.training.ranks import assert_same_run, free_port, log_of, recipe_for, run_ranks
 from training.launch.preflight import for_export
 from training.launch.ray_train import ranks_and_resource
 from training.recipe import RecipeError

@@ -31,6 +31,16 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def undisturbed(shards, base, tmp_path_factory):
+    """One rank, one run, nothing in its way; checkpoints every 2 steps."""
+    from tests.training.ranks import recipe_for, run_ranks
+
+    out = tmp_path_factory.mktemp("undisturbed")
+    run_ranks(recipe_for(shards, base, saving__every=2, saving__export=True), out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """26 samples of 32 pixels in 8 shards."""
     return small_shards(tmp_path_factory.mktemp("shards"))

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from training.recipe import TrainRecipe
 
@@ -80,6 +81,26 @@ def run_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> list
 def log_of(out: Path, kind: str | None = None) -> list[dict]:
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [row for row in rows if kind in (None, row["kind"])]
+
+
+def weights_of(out):
+    """All tensors of the newest checkpoint, by name, whoever wrote which part."""
+    newest = sorted((out / "checkpoints").glob("step-*/manifest.json"))[-1].parent
+    tensors = {}
+    for part in newest.glob("*.safetensors"):
+        tensors |= load_file(part)
+    return newest.name, tensors
+
+
+def assert_same_run(one, other):
+    (name, first), (other_name, second) = weights_of(one), weights_of(other)
+    assert name == other_name and first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def losses_of(out):
+    """{step: loss}; of steps that were done twice, the later."""
+    return {row["step"]: row["loss"] for row in log_of(out, "train")}
 
 
 def _import_all() -> None:

@@ -20,8 +20,7 @@ from model.config import load_config
 from model.pipeline import FaceMakeUpPipeline
 from tests.training.coded_faces import COUNT, coded_base, coded_shards, small_config
 from tests.training.encoder_cache.test_encoder_cache import make_cache
-from tests.training.ranks import log_of, recipe_for, run_ranks
-from tests.training.test_trainer import weights_of
+from tests.training.ranks import log_of, recipe_for, run_ranks, weights_of
 from training.assembly import Parts, assemble
 from training.data.folder import locked
 from training.monitoring.validation import FIXED_SEED, Panel

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.training.ranks import log_of, recipe_for, run_ranks
-from tests.training.test_trainer import weights_of
+from tests.training.ranks import log_of, recipe_for, run_ranks, weights_of
 from training.assembly import assemble
 
 STEPS = 3

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.encoder_cache.test_encoder_cache import make_cache
-from tests.training.ranks import log_of, recipe_for, run_ranks
-from tests.training.test_trainer import assert_same_run, weights_of
+from tests.training.ranks import assert_same_run, log_of, recipe_for, run_ranks, weights_of
 from training.assembly import assemble
 from training.checkpoint import Checkpoints
 from training.engine import Trained, ema_decay, new_count

@@ -1,4 +1,4 @@
-"""Training: the same under every engine and any number of ranks, and after every kill."""
+"""Training: the same under every engine and any number of ranks; what stops it; what it leaves behind."""
 
 from __future__ import annotations
 
@@ -6,54 +6,20 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from safetensors.torch import load_file
 
 from model.build import trained_parts
 from model.config import load_config
-from tests.training.ranks import free_port, log_of, recipe_for, run_ranks, start_ranks
+from tests.training.ranks import free_port, log_of, losses_of, recipe_for, run_ranks, weights_of
 from training.assembly import assemble, open_pipeline
-from training.checkpoint import Checkpoints
 from training.data.index import read_index
 from training.engine import EngineError, wrap
 from training.objective import losses, min_snr_weights, target_of
 
 STEPS = 6
-
-
-def weights_of(out):
-    """All tensors of the newest checkpoint, by name, whoever wrote which part."""
-    newest = sorted((out / "checkpoints").glob("step-*/manifest.json"))[-1].parent
-    tensors = {}
-    for part in newest.glob("*.safetensors"):
-        tensors |= load_file(part)
-    return newest.name, tensors
-
-
-def assert_same_run(one, other):
-    (name, first), (other_name, second) = weights_of(one), weights_of(other)
-    assert name == other_name and first.keys() == second.keys()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-
-
-def losses_of(out):
-    """{step: loss}; of steps that were done twice, the later."""
-    return {row["step"]: row["loss"] for row in log_of(out, "train")}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(shards, base, tmp_path_factory):
-    """One rank, one run, nothing in its way; checkpoints every 2 steps."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    run_ranks(recipe_for(shards, base, saving__every=2, saving__export=True), out)
-    return out
 
 
 def plain(recipe):
@@ -98,62 +64,6 @@ def test_every_engine_is_plain_torch(shards, base, tmp_path, reference, zero, wo
     _, tensors = weights_of(tmp_path)
     worst = max(float((tensors[f"master/{name}"] - value).abs().max()) for name, value in expected.items())
     assert worst < 1e-6
-
-
-def kill_at(point, times=1):
-    """A hook that ends the rank by SIGKILL when `point` is reached for the `times`-th time."""
-
-    def hook(rank):
-        import training.checkpoint as checkpoint
-        import training.trainer as trainer
-
-        count = [0]
-
-        def die(*_):
-            count[0] += 1
-            if count[0] == times:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def before(owner, name, found=lambda *arguments: True):
-            usual = getattr(owner, name)
-
-            def replaced(*arguments, **named):
-                if found(*arguments):
-                    die()
-                return usual(*arguments, **named)
-
-            setattr(owner, name, replaced)
-
-        if point == "step":
-            before(trainer, "share_of_step")
-        elif point == "snapshot":
-            from training.engine import Trained
-
-            before(Trained, "full", lambda _, name, key: key == "exp_avg_sq")
-        elif point == "data":
-            before(checkpoint.Checkpoints, "_put_file")
-        elif point == "manifest":
-            before(checkpoint.Checkpoints, "_put_text", lambda _, text, target: target.endswith("manifest.json"))
-        elif point == "rotation":
-            before(checkpoint.Checkpoints, "_remove")
-
-    return hook
-
-
-@pytest.mark.parametrize(
-    ("point", "times"),
-    [("step", 6), ("snapshot", 300), ("data", 2), ("manifest", 2), ("rotation", 1)],
-)
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(shards, base, tmp_path, undisturbed, point, times):
-    recipe = recipe_for(shards, base, saving__every=2, saving__keep=1 if point == "rotation" else 2)
-    (rank,), _ = start_ranks(recipe, tmp_path, hook=kill_at(point, times))
-    rank.join(timeout=300)
-    assert rank.exitcode == -signal.SIGKILL
-    run_ranks(recipe, tmp_path)
-    assert_same_run(tmp_path, undisturbed)
-    folders = list((tmp_path / "checkpoints").iterdir())
-    assert len(folders) == recipe.saving.keep and all((folder / "manifest.json").exists() for folder in folders)
-    assert not list(tmp_path.rglob(".writing-*")) and not list(tmp_path.rglob("*.part"))
 
 
 def test_the_number_of_ranks_may_change_on_the_way(shards, base, tmp_path, undisturbed):
@@ -221,56 +131,6 @@ def test_a_trained_part_without_an_fp32_master_is_refused(shards, base):
     model.projector.to(torch.bfloat16)
     with pytest.raises(EngineError, match="trained parameters are not float32, e.g. projector"):
         wrap(model, recipe, 1)
-
-
-def test_sigterm_to_one_rank_saves_on_all_and_ends(shards, base, tmp_path, undisturbed):
-    def sigterm_in_step_3(rank):
-        import training.trainer as trainer
-
-        usual, calls = trainer._step, []
-
-        def step(*arguments):
-            calls.append(1)
-            if rank == 1 and len(calls) == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return usual(*arguments)
-
-        trainer._step = step
-
-    rows = run_ranks(recipe_for(shards, base, saving__every=100), tmp_path, world=2, hook=sigterm_in_step_3)
-    step = rows[-1]["step"]
-    assert rows[-1]["kind"] == "stopped" and 3 <= step < STEPS
-    assert [saved.step for saved in Checkpoints(str(tmp_path), 0, 1, 2).all()] == [step]
-    run_ranks(recipe_for(shards, base, saving__every=100), tmp_path)
-    first, second = losses_of(tmp_path), losses_of(undisturbed)
-    assert [first[step] for step in first] == pytest.approx([second[step] for step in first], rel=1e-6)
-
-
-def test_sigterm_to_a_group_spares_the_loader_workers(shards, base, tmp_path, undisturbed):
-    """torchrun, Slurm and systemd signal every process; a loader worker that dies takes its rank along, unsaved."""
-
-    def sigterm_to_all_in_step_3(rank):
-        import training.trainer as trainer
-
-        os.setsid()
-        usual, calls = trainer._step, []
-
-        def step(*arguments):
-            calls.append(1)
-            if len(calls) == 3:
-                # from a stranger: torch lets a worker live that its parent ends
-                stranger = f"import os, signal; os.killpg({os.getpgrp()}, signal.SIGTERM)"
-                subprocess.run([sys.executable, "-c", stranger], start_new_session=True, check=True)
-                time.sleep(1)  # for a worker's death to be heard of
-            return usual(*arguments)
-
-        trainer._step = step
-
-    recipe = recipe_for(shards, base, saving__every=100, data__workers=2)
-    rows = run_ranks(recipe, tmp_path, hook=sigterm_to_all_in_step_3)
-    assert rows[-1]["kind"] == "stopped" and rows[-1]["step"] == 3
-    run_ranks(recipe, tmp_path)
-    assert_same_run(tmp_path, undisturbed)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_samples(shards, base, tmp_path):

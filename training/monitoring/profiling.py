@@ -17,7 +17,7 @@ def profiled(out: Path | None, steps: int, device: torch.device) -> Iterator[pro
     """OUT/profile/trace-NNN.json and a table of the dearest operators, of `steps` steps after the first few.
 
     Yields:
-        what is told of each step by its `step()`; None for no steps, or no local folder.
+        the profile, whose `step()` is to be called after each step; None for no steps, or no local folder.
     """
     if not steps or out is None:
         yield None

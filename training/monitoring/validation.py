@@ -1,5 +1,5 @@
-"""What shows learning where the training loss is flat: losses at fixed noise by timestep, what each condition is worth,
-pictures of fixed faces and how alike they are."""
+"""Validation on a fixed panel of samples: losses at fixed noise by timestep, what each condition is worth, pictures, and
+how alike the drawn faces are. It shows learning where the training loss is flat."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def never_given(dropout: ConditionDropout) -> set[str]:
 
 
 class Panel:
-    """Some samples, spread over the shards, with every condition that the recipe gives; the same whatever the step.
+    """The validation samples: some, spread over the shards, with every condition that the recipe gives; the same whatever the step.
 
     Args:
         size: how many samples.
@@ -84,12 +84,12 @@ class Panel:
     def worth(self, model: FaceMakeUp) -> dict[str, float]:
         """By which share the fixed-noise loss grows when each sample gets the next one's text, identity, CLIP features
         or pose: what the model has learnt to read from that condition. 0: nothing. Only of what the recipe gives."""
-        own, found = np.mean(self.losses(model)), {}
+        own, worth = np.mean(self.losses(model)), {}
         for name in self.given:
             field = CONDITIONS[name]
-            strange = replace(self.inputs, **{field: getattr(self.inputs, field).roll(1, 0)})
-            found[name] = float(np.mean(self._losses(model, strange)) / own - 1)
-        return found
+            swapped = replace(self.inputs, **{field: getattr(self.inputs, field).roll(1, 0)})
+            worth[name] = float(np.mean(self._losses(model, swapped)) / own - 1)
+        return worth
 
     @torch.no_grad()
     def _losses(self, model: FaceMakeUp, inputs: Inputs) -> list[float]:
@@ -140,7 +140,7 @@ class Panel:
         share of drawn pictures that the encoder took at all.
         """
         photos = _bytes(((self.batch.image + 1) / 2).permute(0, 2, 3, 1).numpy())
-        found: dict[str, list[float]] = {"drawn": [], "photo": [], "others": []}
+        cosines: dict[str, list[float]] = {"drawn": [], "photo": [], "others": []}
         wanted = self.batch.identity.numpy()
         for place, (shard, position) in enumerate(self.samples):
             if not self.batch.valid[place]:
@@ -149,12 +149,12 @@ class Panel:
             one = encoder.embed(_bytes(drawn[place]), box, landmarks)
             own = encoder.embed(photos[place], box, landmarks)
             if one is not None:
-                found["drawn"].append(float(one @ wanted[place]))
-                found["others"].append(float(one @ wanted[(place + 1) % len(wanted)]))
+                cosines["drawn"].append(float(one @ wanted[place]))
+                cosines["others"].append(float(one @ wanted[(place + 1) % len(wanted)]))
             if own is not None:
-                found["photo"].append(float(own @ wanted[place]))
-        share = len(found["drawn"]) / max(1.0, float(self.batch.valid.sum()))
-        return {name: float(np.mean(values)) for name, values in found.items() if values} | {"embedded": share}
+                cosines["photo"].append(float(own @ wanted[place]))
+        share = len(cosines["drawn"]) / max(1.0, float(self.batch.valid.sum()))
+        return {name: float(np.mean(values)) for name, values in cosines.items() if values} | {"embedded": share}
 
     def _face(self, shard: int, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Box (4,) and landmarks (5, 2) of a sample, in the pixels of its crop."""

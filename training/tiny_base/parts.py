@@ -156,13 +156,13 @@ def alikeness(vae: AutoencoderKL, pictures: np.ndarray) -> dict[str, float]:
     A picture of a single colour has no correlation: it counts as `flat`, and in nothing else.
     """
     alike = correlation(reconstructed(vae, pictures), pixels_of(pictures))
-    seen = alike[~alike.isnan()]
+    valid = alike[~alike.isnan()]
     return {
         "pictures": len(alike),
-        "mean": seen.mean().item(),
-        "worst": seen.min().item(),
-        "below_0.9": int((seen < 0.9).sum()),
-        "flat": len(alike) - len(seen),
+        "mean": valid.mean().item(),
+        "worst": valid.min().item(),
+        "below_0.9": int((valid < 0.9).sum()),
+        "flat": len(alike) - len(valid),
     }
 
 

@@ -135,7 +135,7 @@ def test_losses_agree_as_closely_as_the_values_are_stored(copy, base, uncached, 
     recipe = recipe_for(copy, base)
     make_cache(recipe, kinds, stored)
     parts = assemble(recipe, 0, 1, CPU)
-    assert [kind for kind, said in parts.cached.items() if said.startswith("read")] == kinds
+    assert [kind for kind, said in parts.cache_notes.items() if said.startswith("read")] == kinds
     assert parts.batches[1].moments.dtype == (torch.float16 if stored == "fp16" else torch.float32)
     assert parts.batches[1].image is None and (parts.batches[1].clip_states is None) == (kinds == ["vae"])
     for number in range(4):
@@ -185,7 +185,7 @@ def test_the_panel_sees_pictures_all_the_same(copy, base):
     before = Panel(assemble(recipe, 0, 1, CPU), 3).batch
     make_cache(recipe)
     parts = assemble(recipe, 0, 1, CPU)
-    assert all(said.startswith("read") for said in parts.cached.values())
+    assert all(said.startswith("read") for said in parts.cache_notes.values())
     assert torch.equal(Panel(parts, 3).batch.image, before.image)
 
 
@@ -220,12 +220,12 @@ def test_a_key_changes_with_whatever_changes_a_value(base, shards):
 def test_a_cache_of_other_things_is_not_used_and_where_it_is_required_it_stops(folder, base, exact):
     changed = {"engine__dtype": "bf16"}
     parts = assemble(recipe_for(folder, base, **changed), 0, 1, CPU)
-    assert parts.batches.shards is parts.shards and "there is no" in parts.cached["vae"]
+    assert parts.batches.shards is parts.shards and "there is no" in parts.cache_notes["vae"]
     for required, kind in (("require", "VAE moments"), ("require-both", "VAE moments")):
         with pytest.raises(RecipeError, match=f"{kind}.*there is no .*make cache RECIPE=.*WHAT=vae"):
             assemble(recipe_for(folder, base, data__encoder_cache=required, **changed), 0, 1, CPU)
     off = assemble(recipe_for(folder, base, data__encoder_cache="off"), 0, 1, CPU)
-    assert off.cached == {"vae": "off", "clip": "off"} and off.batches.shards is off.shards
+    assert off.cache_notes == {"vae": "off", "clip": "off"} and off.batches.shards is off.shards
 
 
 def test_a_shard_that_changed_is_named_and_made_again_alone(copy, base):
@@ -235,7 +235,7 @@ def test_a_shard_that_changed_is_named_and_made_again_alone(copy, base):
     with pytest.raises(RecipeError, match=r"00001\.tar changed since .*make cache RECIPE"):
         assemble(recipe, 0, 1, CPU)
     tolerant = assemble(recipe_for(copy, base), 0, 1, CPU)
-    assert tolerant.batches.shards is tolerant.shards and "00001.tar changed" in tolerant.cached["vae"]
+    assert tolerant.batches.shards is tolerant.shards and "00001.tar changed" in tolerant.cache_notes["vae"]
     assert make_cache(recipe, ["vae"])["vae"].todo == [1]
     parts = assemble(recipe, 0, 1, CPU)
     assert parts.batches.shards.is_hole(1, 3) and not parts.batches.shards.is_hole(1, 2)
@@ -301,7 +301,7 @@ def test_a_job_that_was_killed_goes_on_to_the_same_bytes(copy, base, exact, fold
     job.start()
     job.join(timeout=120)
     assert job.exitcode == -signal.SIGKILL
-    assert "not whole" in assemble(recipe, 0, 1, CPU).cached["vae"]
+    assert "not whole" in assemble(recipe, 0, 1, CPU).cache_notes["vae"]
     made = make_cache(recipe, ["vae"])["vae"]
     assert made.todo == ([0, 1, 2, 3] if at.startswith("tar") else [2, 3])
     hashes = [
