@@ -1,4 +1,4 @@
-"""Kill training again and again, and ask whether it minded: `make drill [RUNS=20] [SEED=0]`.
+"""Kills training runs at random moments and checks that they end with the same bits: `make drill [RUNS=20] [SEED=0]`.
 
 Each run is killed by SIGKILL at a random moment, is started again until it ends, and must then hold the same bits as the
 run that nobody touched, with as many ranks. The first moment is drawn over the whole time that a run takes, those of
@@ -43,8 +43,8 @@ class Kill:
 
 
 @dataclass
-class Told:
-    """Of one run: what was done to it, where it went on from, and what came of it."""
+class DrilledRun:
+    """What was done to one run, where it went on from, and what came of it."""
 
     ranks: int
     kills: list[Kill] = field(default_factory=list)
@@ -52,16 +52,16 @@ class Told:
     problem: str = ""
 
 
-class Whereabouts:
+class Activity:
     """What a rank is doing at the moment, in memory that its parent sees."""
 
     def __init__(self):
         # phase, and whether a checkpoint is being written; without a lock, which a killed rank would keep
         self.now = multiprocessing.Array("i", [JOINING, 0], lock=False)
 
-    def __call__(self, told: Path) -> None:
-        """In a rank that has been started: put a note around what it calls, and what it says into the file `told`."""
-        with told.open("a") as file:
+    def __call__(self, output: Path) -> None:
+        """In a rank that has been started: note what it is doing, and write what it prints into the file `output`."""
+        with output.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         import training.trainer as trainer
@@ -87,7 +87,7 @@ class Whereabouts:
         noted(Checkpoints, "_write", 1, 1, 0)
         noted(trainer, "_step", 0, STEP, STEP)
 
-    def words(self) -> str:
+    def text(self) -> str:
         phase, writing = self.now
         return PHASES[phase] + (", writing a checkpoint" if writing else "")
 
@@ -111,8 +111,8 @@ def attempt(recipe, out: Path, world: int, kill_after: float | None, draw: rando
     """Start the ranks and let them end, or kill one after `kill_after` seconds; the kill, and what went wrong."""
     from tests.training.ranks import start_ranks
 
-    spies = [Whereabouts() for _ in range(world)]
-    ranks, answers = start_ranks(recipe, out, world, hook=lambda rank: spies[rank](out.with_suffix(".txt")))
+    activities = [Activity() for _ in range(world)]
+    ranks, answers = start_ranks(recipe, out, world, hook=lambda rank: activities[rank](out.with_suffix(".txt")))
     started = time.monotonic()
     kill = None
     if kill_after is not None:
@@ -122,8 +122,8 @@ def attempt(recipe, out: Path, world: int, kill_after: float | None, draw: rando
         if ranks[victim].is_alive():
             os.kill(ranks[victim].pid, signal.SIGKILL)
             step = finished_steps(out)
-            kill = Kill(time.monotonic() - started, victim, step, spies[victim].words())
-            if any(spy.now[0] == JOINING for spy in spies):
+            kill = Kill(time.monotonic() - started, victim, step, activities[victim].text())
+            if any(activity.now[0] == JOINING for activity in activities):
                 for rank in ranks:
                     rank.kill()
     deadline = time.monotonic() + (ALONE if kill else 600)
@@ -142,27 +142,27 @@ def attempt(recipe, out: Path, world: int, kill_after: float | None, draw: rando
     return None, failed[0].strip().splitlines()[-1] if failed else ""
 
 
-def drilled(recipe, out: Path, world: int, usual: float, draw: random.Random) -> Told:
+def drilled(recipe, out: Path, world: int, usual: float, draw: random.Random) -> DrilledRun:
     """One run: killed once, then up to twice again on the way back, then left alone."""
     from tests.training.ranks import log_of
 
-    told = Told(world)
+    run = DrilledRun(world)
     moment = draw.uniform(0, usual)
-    while not told.kills and not told.problem:
+    while not run.kills and not run.problem:
         shutil.rmtree(out, ignore_errors=True)  # of a run that was faster than the one that was timed, and got away
-        kill, told.problem = attempt(recipe, out, world, moment, draw)
-        told.kills += [kill] if kill else []
+        kill, run.problem = attempt(recipe, out, world, moment, draw)
+        run.kills += [kill] if kill else []
         moment *= 0.8
     again = [draw.uniform(0, usual / 2) for _ in range(draw.randrange(3))]
     for moment in [*again, None]:
-        if not told.problem:
-            kill, told.problem = attempt(recipe, out, world, moment, draw)
-            told.kills += [kill] if kill else []
+        if not run.problem:
+            kill, run.problem = attempt(recipe, out, world, moment, draw)
+            run.kills += [kill] if kill else []
             if not kill:
                 break
     if (out / "log.jsonl").exists():
-        told.resumed = [row["step"] for row in log_of(out, "started")][1:]
-    return told
+        run.resumed = [row["step"] for row in log_of(out, "started")][1:]
+    return run
 
 
 def different(one: Path, other: Path) -> str:
@@ -212,17 +212,17 @@ def main() -> int:
         for number in range(asked.runs):
             draw = random.Random(f"{asked.seed}/{number}")
             world, out = 1 + (number % 3 == 2), folder / f"run-{number}"
-            told = drilled(recipe, out, world, usual[world], draw)
-            problem = told.problem or different(out, folder / f"undisturbed-{world}")
+            run = drilled(recipe, out, world, usual[world], draw)
+            problem = run.problem or different(out, folder / f"undisturbed-{world}")
             bad += bool(problem)
             table.add_row(
                 str(number + 1),
                 str(world),
-                "\n".join(f"{kill.seconds:.2f}" for kill in told.kills),
-                "\n".join(str(kill.rank) for kill in told.kills),
-                "\n".join(str(kill.step) for kill in told.kills),
-                "\n".join(kill.phase for kill in told.kills),
-                ", ".join(map(str, told.resumed)),
+                "\n".join(f"{kill.seconds:.2f}" for kill in run.kills),
+                "\n".join(str(kill.rank) for kill in run.kills),
+                "\n".join(str(kill.step) for kill in run.kills),
+                "\n".join(kill.phase for kill in run.kills),
+                ", ".join(map(str, run.resumed)),
                 f"[red]{problem}[/]" if problem else "the same",
             )
             console.print(f"run {number + 1} of {asked.runs}: {problem or 'the same bits'}")
