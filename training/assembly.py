@@ -26,7 +26,7 @@ MEMBERS = ("jpg", "json", "txt", "identity.npy")
 
 
 @dataclass
-class Parts:
+class RunParts:
     """Of one rank. `pipeline` shares the model's modules, for drawing; `frozen`: sha256 of the weights of each part that is
     not trained. By kind of encoder output, `cache_notes`: from where it is read, or why it is computed; `cache_folders`: the
     folder that is read."""
@@ -46,8 +46,8 @@ class Parts:
 
 def assemble(
     recipe: TrainRecipe, rank: int, world: int, device: torch.device, before: dict[str, str | None] | None = None
-) -> Parts:
-    """Build everything. `before`: what a run that goes on has read of the encoder cache so far (`Parts.cache_folders`).
+) -> RunParts:
+    """Build everything. `before`: what a run that goes on has read of the encoder cache so far (`RunParts.cache_folders`).
 
     Raises:
         RecipeError, ShardError, ConfigError, CheckpointError, ValueError: what does not fit, before any step.
@@ -93,7 +93,9 @@ def assemble(
     first = rank // here * here
     node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
     batches = MicroBatches(reader, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
-    return Parts(config, model, pipeline, encoders, index, shards, order, batches, frozen, caches.notes, caches.folders)
+    return RunParts(
+        config, model, pipeline, encoders, index, shards, order, batches, frozen, caches.notes, caches.folders
+    )
 
 
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:

@@ -8,12 +8,12 @@ import torch
 
 from model.build import trained_parts
 from model.checkpoints.writing import write
-from training.assembly import Parts, open_pipeline
+from training.assembly import RunParts, open_pipeline
 from training.engine import Trained
 from training.recipe import TrainRecipe
 
 
-def export(recipe: TrainRecipe, parts: Parts, trained: Trained, out: Path | None, step: int) -> None:
+def export(recipe: TrainRecipe, parts: RunParts, trained: Trained, out: Path | None, step: int) -> None:
     """OUT/export/{face-makeup.safetensors, diffusers/, pipeline/}, of the EMA where there is one. All ranks call it.
 
     `out` is None on the ranks that only give their share. The weights are fp32: what training holds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from training.assembly import Parts
+from training.assembly import RunParts
 from training.checkpoint import CheckpointFault, Checkpoints, Saved
 from training.collectives import from_rank_0, gather
 from training.engine import Trained
@@ -45,7 +45,7 @@ def newest(checkpoints: Checkpoints) -> Saved | None:
     return saved
 
 
-def facts_of(recipe: TrainRecipe, parts: Parts) -> dict[str, Any]:
+def facts_of(recipe: TrainRecipe, parts: RunParts) -> dict[str, Any]:
     """What a manifest says of its run."""
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -56,7 +56,9 @@ def facts_of(recipe: TrainRecipe, parts: Parts) -> dict[str, Any]:
     }
 
 
-def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Checkpoints, saved: Saved | None) -> Start:
+def resume(
+    recipe: TrainRecipe, parts: RunParts, trained: Trained, checkpoints: Checkpoints, saved: Saved | None
+) -> Start:
     """Put `saved` into the engine; None: a run begins. A collective call.
 
     Raises:
@@ -83,7 +85,7 @@ def resume(recipe: TrainRecipe, parts: Parts, trained: Trained, checkpoints: Che
     return Start(saved.step, guard, manifest["corrupt"])
 
 
-def _must_be_equal(manifest: dict[str, Any], recipe: TrainRecipe, parts: Parts) -> list[tuple[str, Any, Any]]:
+def _must_be_equal(manifest: dict[str, Any], recipe: TrainRecipe, parts: RunParts) -> list[tuple[str, Any, Any]]:
     """What makes a run the same run: (what it is called, its value when the run began, its value now)."""
     begun = TrainRecipe.model_validate(with_current_names(manifest["recipe"]))
     rows = [

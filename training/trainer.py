@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from model.conditioning.identity import IdentityEncoder
-from training.assembly import Parts, assemble, device_of
+from training.assembly import RunParts, assemble, device_of
 from training.checkpoint import Checkpoints
 from training.collectives import gather_lists, hosts_and_pids, sum_over_ranks
 from training.data.batches import MicroBatch, loader
@@ -161,7 +161,7 @@ def _skipped_updates(trained: Trained, step: int) -> dict[str, int]:
 
 def _step(
     recipe: TrainRecipe,
-    parts: Parts,
+    parts: RunParts,
     trained: Trained,
     micros: list[MicroBatch],
     valid: int,
@@ -246,7 +246,7 @@ def _report_corrupt(
 
 def _validate(
     recipe: TrainRecipe,
-    parts: Parts,
+    parts: RunParts,
     trained: Trained,
     panel: Panel,
     log: RunLog,

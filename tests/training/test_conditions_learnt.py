@@ -21,7 +21,7 @@ from model.pipeline import FaceMakeUpPipeline
 from tests.training.coded_faces import COUNT, coded_base, coded_shards, small_config
 from tests.training.encoder_cache.test_encoder_cache import make_cache
 from tests.training.ranks import log_of, recipe_for, run_ranks, weights_of
-from training.assembly import Parts, assemble
+from training.assembly import RunParts, assemble
 from training.data.folder import locked
 from training.monitoring.validation import FIXED_SEED, Panel
 from training.recipe import TrainRecipe
@@ -128,7 +128,7 @@ def measured(world: World, path: str, out: Path, course: Course, never: bool = F
     )
 
 
-def nearest_own(parts: Parts, panel: Panel, draws: int) -> float:
+def nearest_own(parts: RunParts, panel: Panel, draws: int) -> float:
     """Share of samples whose own latents are the nearest, of all 64, to the mean of what is drawn for them from noise."""
     pipeline: FaceMakeUpPipeline = parts.pipeline
     pipeline.set_progress_bar_config(disable=True)

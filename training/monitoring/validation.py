@@ -15,7 +15,7 @@ from model.conditioning.features import FaceConditions
 from model.conditioning.identity import IdentityEncoder
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
-from training.assembly import Parts
+from training.assembly import RunParts
 from training.data.batches import MicroBatch, micro_batch
 from training.encoders import Inputs
 from training.objective import losses, target_of
@@ -45,7 +45,7 @@ class Panel:
         chunk: how many go through the model at a time.
     """
 
-    def __init__(self, parts: Parts, size: int, chunk: int = 16):
+    def __init__(self, parts: RunParts, size: int, chunk: int = 16):
         self.parts, self.chunk = parts, chunk
         total = parts.index.samples
         places = np.linspace(0, total - 1, min(size, total)).astype(int)

@@ -35,7 +35,7 @@ POSITIONS_STD = 2.0
 
 
 @dataclass
-class Parts:
+class BaseParts:
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -68,7 +68,7 @@ class Parts:
 
 def train(
     config: ModelConfig, pictures: np.ndarray, vocabulary: Path, recipe: BaseRecipe, report: ReportProgress
-) -> Parts:
+) -> BaseParts:
     """VAE, then UNet on its latents. `pictures`: uint8 (N, h, w, 3)."""
     begun = time.monotonic()
     vae, vae_losses = train_vae(
@@ -85,7 +85,7 @@ def train(
         torch.manual_seed(recipe.seed)
         text_encoder = CLIPTextModel(CLIPTextConfig(**config.text_encoder)).eval()
         image_encoder = new_image_encoder(config)
-    parts = Parts(
+    parts = BaseParts(
         vae,
         new_unet(config.unet, recipe.seed),
         text_encoder,
@@ -123,7 +123,9 @@ def new_image_encoder(config: ModelConfig) -> CLIPVisionModelWithProjection:
     return encoder
 
 
-def measure(parts: Parts, config: ModelConfig, held_out: Pictures, seed: int, report: ReportProgress) -> dict[str, Any]:
+def measure(
+    parts: BaseParts, config: ModelConfig, held_out: Pictures, seed: int, report: ReportProgress
+) -> dict[str, Any]:
     """How good the parts are on pictures that they were not trained on. See `base.readme`."""
     report_measured = _for_stage("measure", 4, report)
     faces = held_out.pixels[held_out.faces]
@@ -173,7 +175,7 @@ def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
     return [" ".join(row) for row in chosen]
 
 
-def draw(parts: Parts, config: ModelConfig, pictures: np.ndarray, recipe: BaseRecipe, folder: Path) -> None:
+def draw(parts: BaseParts, config: ModelConfig, pictures: np.ndarray, recipe: BaseRecipe, folder: Path) -> None:
     """reconstructions.png and samples.png, to be looked at."""
     some = _spread(pictures, 2 * COLUMNS)
     pairs = [

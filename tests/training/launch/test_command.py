@@ -1,0 +1,33 @@
+"""What the train command says at the end of a run, and the recipe that it sends along with a job."""
+
+from __future__ import annotations
+
+import base64
+
+from training.launch.command import TrainOptions, _say_how_it_ended
+from training.launch.submission import RECIPE_IN_ENVIRONMENT, submitted_recipe
+from training.recipe import load_recipe
+
+
+def test_at_the_end_it_says_where_everything_is_and_what_to_do_next(capsys):
+    _say_how_it_ended(TrainOptions("tiny", "runs/train/mine"), load_recipe("tiny"), 600)
+    said = " ".join(capsys.readouterr().err.split())
+    for place in ("log.jsonl", "tensorboard", "pictures", "export"):
+        assert f"runs/train/mine/{place}" in said
+    assert "make demo MODEL=runs/train/mine/export/pipeline" in said
+
+
+def test_a_run_that_was_stopped_says_how_to_go_on(capsys):
+    options = TrainOptions("my.yaml", "out", ["engine.zero=3", "seed=1"], ranks=2, failures=1)
+    _say_how_it_ended(options, load_recipe("tiny"), 7)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "stopped as asked: step 7 of 600 is saved in out/checkpoints" in said
+    command = "python jobs/train.py --recipe my.yaml --out out --failures 1 --set engine.zero=3 --set seed=1 --ranks 2"
+    assert command in said
+
+
+def test_a_job_trains_the_recipe_that_came_with_it(monkeypatch):
+    assert submitted_recipe() is None
+    recipe = load_recipe("tiny", ["seed=7", "engine.zero=1"])
+    monkeypatch.setenv(RECIPE_IN_ENVIRONMENT, base64.b64encode(recipe.model_dump_json().encode()).decode())
+    assert submitted_recipe() == recipe
