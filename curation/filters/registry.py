@@ -1,30 +1,40 @@
 """The list of filters, in the paper's order: all that the rest of the curation knows of them.
 
-A new filter is a class in a file of this folder and a line in CHECKS. Where it stands decides which reason is given
-for an image that several reject; a filter comes after those that it needs.
+A new filter is a file of this folder, with one class in it, and a line here. Where it stands decides which reason is
+given for an image that several reject; a filter comes after those that it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import importlib
+from collections.abc import Iterable
 
 from pydantic import create_model
 
-from common.settings import Section
-from curation.filters.anime import Anime
+from common.settings import RecipeError, Section
 from curation.filters.base import Check, DerivedCheck, Filter, Machine
-from curation.filters.caption_box import CaptionBox
-from curation.filters.faces import Faces
-from curation.filters.grayscale import Grayscale
-from curation.filters.text import Text
 
-CHECKS: tuple[type[Check], ...] = (
-    Grayscale,
-    Text,
-    Faces,
-    CaptionBox,
-    Anime,
+# the files, which are called as the filters are; in the paper's order
+ORDER = (
+    "grayscale",
+    "text",
+    "faces",
+    "caption_box",
+    "anime",
 )
+
+
+def _class_in_file(name: str) -> type[Check]:
+    """The check that the file NAME.py of this folder defines."""
+    module = importlib.import_module(f"curation.filters.{name}")
+    here = [item for item in vars(module).values() if isinstance(item, type) and item.__module__ == module.__name__]
+    checks = [item for item in here if issubclass(item, Check)]
+    if len(checks) != 1 or checks[0].name != name:
+        raise TypeError(f"curation/filters/{name}.py must define one filter, with name = {name!r}; it has {checks}")
+    return checks[0]
+
+
+CHECKS: tuple[type[Check], ...] = tuple(_class_in_file(name) for name in ORDER)
 
 
 def filter_classes() -> list[type[Filter]]:
@@ -73,12 +83,15 @@ def open_filters(settings: Section, machine: Machine) -> dict[str, Filter]:
 
     Raises:
         WeightError: a model file is missing or is not the pinned one.
+        RecipeError: a filter that another one needs is off.
     """
     opened: dict[str, Filter] = {}
     for check in filter_classes():
         own: Section | None = getattr(settings, check.name)
         if own is not None:
-            fingerprints: Mapping[str, str] = {name: item.fingerprint for name, item in opened.items()}
+            fingerprints = {name: item.fingerprint for name, item in opened.items()}
+            if lacking := [need for need in check.needed(own) if need not in opened]:
+                raise RecipeError(f"filters.{check.name} needs filters.{lacking[0]}, which is off: turn it on as well")
             here = Machine(machine.limits, machine.weights, machine.device, fingerprints)
             opened[check.name] = check.open(own, here)
     return opened
