@@ -20,10 +20,10 @@ from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, load, parse
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import latest_snapshot
-from curation.run_directory.versions import RUN_FORMAT, require_current
 from curation.scoring.score import score
 from curation.sources.candidates import check_sources
 from curation.sources.top_k import select
+from curation.versions import RUN_FORMAT, require_current
 
 STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
 

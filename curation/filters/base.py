@@ -28,7 +28,7 @@ from common.errors import UserError
 from common.hashing import canonical_json
 from common.settings import Section
 from common.weights import Resolved, resolve
-from curation.run_directory.versions import SCORES_FORMAT
+from curation.versions import SCORES_FORMAT
 
 DECODE_LIBRARIES = ("PIL", "cv2")  # they decode and resize
 

@@ -31,7 +31,7 @@ from curation.packing.samples import UnitSamples, chosen_faces
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.units import Unit, UnitScores, units_of
-from curation.run_directory.versions import SHARD_FORMAT
+from curation.versions import SHARD_FORMAT
 
 PLAN = pa.schema({"id": pa.string(), "unit": pa.string(), "shard": pa.int32(), "slot": pa.int32()})
 

@@ -18,7 +18,7 @@ from common.packages import cache_dir
 from common.settings import RecipeError, Section, Share, read_yaml, substitute, validated, variables_in, with_changes
 from curation.filters.base import Filter, Machine
 from curation.filters.registry import Filters, Thresholds, open_filters
-from curation.run_directory.versions import CUT_FORMAT, SHARD_FORMAT
+from curation.versions import CUT_FORMAT, SHARD_FORMAT
 
 
 class LaionFace(Section):

@@ -11,7 +11,7 @@ from curation import __main__ as command
 from curation.fetch.part import fetch_part, lost_part
 from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run
-from curation.run_directory.versions import RUN_FORMAT
+from curation.versions import RUN_FORMAT
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, select
 
 
