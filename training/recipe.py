@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from common.settings import RecipeError, Section, read_yaml, substitute, validated, with_changes
-from training.data.layout import accumulation, check_layout
+from training.layout import accumulation, check_layout
 
 RECIPES = Path(__file__).parent / "recipes"
 

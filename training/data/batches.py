@@ -25,11 +25,11 @@ from model.conditioning.views import clip_view, crop_around, pose_view
 from model.config import Conditions
 from training.data.draws import keyed_seed
 from training.data.folder import CorruptSample
-from training.data.layout import accumulation
 from training.data.order import Order
 from training.data.packed_batch import received, reduced, stacked
 from training.data.shards import Shards
 from training.encoder_cache.reading import KINDS, EncodedShards
+from training.layout import accumulation
 from training.recipe import ConditionDropout
 
 # named when the field was called `clip`: another name would be another stream, and a resumed run another run

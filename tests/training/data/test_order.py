@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from training.data.draws import keyed_permutation, keyed_seed
-from training.data.layout import check_layout
 from training.data.order import Order
+from training.layout import check_layout
 
 
 def divisors(n: int) -> list[int]:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from training.data.layout import check_layout
+from training.layout import check_layout
 
 GOOD = {"batch": 48, "micro": 4, "accumulation": 3, "world": 4, "lanes": 8, "samples": 1000}
 
