@@ -8,7 +8,6 @@ fingerprint). All coordinates that leave this module are in the upright frame (E
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from functools import lru_cache
@@ -212,7 +211,3 @@ def upright_box(
     }[orientation]
     (ax, ay), (bx, by) = corners(x1, y1), corners(x2, y2)
     return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Progress in images resolved, with an estimate of what is left: a bar for a terminal, lines for a log."""
+"""How far a step is, with an estimate of the time left: a bar in a terminal, a line every 10 s in a log."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ LINE_EVERY = 10.0  # seconds, where there is no terminal
 
 
 def say(step: str, message: str) -> None:
-    """One line of a step, for a terminal and a log alike."""
+    """Print one line of a step, to the terminal or the log."""
     console.print(f"[bold]{step:>8}[/]  {message}")
 
 
-def span(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """A duration in the unit that suits it: "45 s", "12 min", "1.5 h"."""
     seconds = max(0, round(seconds))
     if seconds < 90:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class Steps:
-    """Counts what is done out of `total`; the rate is measured from the first result on, start-up excluded."""
+class ProgressBar:
+    """Shows how many of `total` units are done; the rate is measured from the first result on, start-up excluded."""
 
     def __init__(self, step: str, total: int, unit: str = "images"):
         self.step, self.total, self.unit = step, total, unit
@@ -37,7 +38,7 @@ class Steps:
         self._last_line = self._started
         self._bar: Progress | None = None
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> ProgressBar:
         if sys.stderr.isatty() and self.total:
             self._bar = Progress(
                 TextColumn(f"[bold]{self.step:>8}[/]"),
@@ -53,27 +54,29 @@ class Steps:
         return self
 
     def advance(self, count: int, note: str = "") -> None:
+        """`count` more units are done; `note` stands behind the estimate."""
         now = time.monotonic()
         self.done += count
         self.note = note
         if self._first is None:
             self._first = (now, self.done)
-        text = f"{self.estimate(now)} {note}".strip()
+        text = f"{self._estimate(now)} {note}".strip()
         if self._bar:
             self._bar.update(self._task, completed=self.done, note=text)
         elif now - self._last_line >= LINE_EVERY:
             self._last_line = now
             say(self.step, f"{self.done:,} of {self.total:,} {self.unit}, {text}")
 
-    def estimate(self, now: float) -> str:
-        """Rate and time left. Says nothing before there are two measurements to divide."""
+    def _estimate(self, now: float) -> str:
+        """Rate and time left; "measuring" until there are two measurements to divide."""
         if self._first is None or self.done <= self._first[1] or now <= self._first[0]:
             return "measuring"
         rate = (self.done - self._first[1]) / (now - self._first[0])
-        return f"{rate:.1f} {self.unit}/s, {span((self.total - self.done) / rate)} left"
+        return f"{rate:.1f} {self.unit}/s, {duration_text((self.total - self.done) / rate)} left"
 
     @property
     def seconds(self) -> float:
+        """Since the start."""
         return time.monotonic() - self._started
 
     def __exit__(

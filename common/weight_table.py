@@ -57,8 +57,8 @@ WEIGHTS = {
             "faces: the detector that the paper names",
             url="https://raw.githubusercontent.com/dominhhieu1019/yolov5-face/"
             "29a8e9d80252594c623a54b1e3d492e2e9e9570d/weights/yolov5n-0.5.onnx",
-            note="or export an official checkpoint with curation/filters/engines/export_yolov5face.py and name it in the "
-            "recipe as filters.faces.file; or let CenterFace (MIT) take its place: filters.faces.stand_in: centerface",
+            note="or export an official checkpoint with `python -m curation.filters.engines.export_yolov5face` and name "
+            "it in the recipe as filters.faces.file; or let CenterFace (MIT) take its place: filters.faces.stand_in: centerface",
         ),
         Weight(
             "centerface",

@@ -22,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.errors import UserError
+from common.hashing import sha256_of_file
 from common.packages import PackageError, cache_dir
 from common.weight_table import DEFAULT, WEIGHTS, Weight
 
@@ -78,22 +79,22 @@ def resolve_file(path: str, licence: str) -> Resolved:
     file = Path(path).expanduser()
     if not file.is_file():
         raise WeightError(f"{file}: no such model file; it is named in the recipe")
-    return Resolved(file.name, file, sha256_of(file), licence, f"named in the recipe: {file}")
+    return Resolved(file.name, file, sha256_of_weights(file), licence, f"named in the recipe: {file}")
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of_weights(path: Path) -> str:
+    """The sha256 of a model file; read once in a process, unless its size or its time of change is another."""
     status = path.stat()
-    return _hash(str(path), status.st_size, status.st_mtime_ns)
+    return _sha256_of_version(str(path), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _hash(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256_of_version(path: str, size: int, modified: int) -> str:
+    return sha256_of_file(path)
 
 
 def _checked(weight: Weight, path: Path, source: str, tried: list[str], strict: bool) -> Resolved | None:
-    digest = sha256_of(path)
+    digest = sha256_of_weights(path)
     if weight.sha256 in (None, digest):
         return Resolved(weight.name, path, digest, weight.licence, source)
     complaint = f"{path} is refused: its sha256 is {digest}, the one that belongs there is {weight.sha256}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from rich.markup import escape
 
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from generation.drawing import Artist
 from generation.sources import Source, Subject
 from model.presets import scales_of
@@ -33,14 +33,14 @@ def draw_all(
     log = out / ("drawn.jsonl" if parts == 1 else f"drawn-{part}-of-{parts}.jsonl")
     counts: Counter[str] = Counter()
     rows = []
-    with Steps("generate", mine, "faces") as steps, log.open("w") as lines:
+    with ProgressBar("generate", mine, "faces") as progress, log.open("w") as lines:
         for subject in islice(source.subjects(), part, total, parts):
             for row in _draw(artist, subject, prompts, out, asked):
                 counts[row["status"]] += 1
                 rows.append(row)
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
                 lines.flush()
-            steps.advance(1, f"{counts['failed']} failed" if counts["failed"] else "")
+            progress.advance(1, f"{counts['failed']} failed" if counts["failed"] else "")
     drawn = [row for row in rows if row["status"] != "failed"]
     if drawn:
         _contact_sheet(out, drawn, out / log.name.replace("jsonl", "jpg"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from common.weights import resolve, sha256_of
+from common.weights import resolve, sha256_of_weights
 from generation.provenance import Provenance, Saved, save
 from model.build import base_parts, load_pipeline, pretrained_pipeline, random_pipeline
 from model.conditioning.face_finder import FaceFinder
@@ -124,7 +124,7 @@ def _random(model: str, checkpoint: str | None, weights_folder: str | None) -> A
 
 def _from_folder(folder: Path, dtype: torch.dtype) -> Artist:
     weights = {
-        file.relative_to(folder).parts[0]: sha256_of(file)
+        file.relative_to(folder).parts[0]: sha256_of_weights(file)
         for pattern in TRAINED
         for file in sorted(folder.glob(pattern))
     }
@@ -148,7 +148,7 @@ def _pretrained(
         notes.append("No checkpoint: the face adapter is untrained, the face has next to no influence.")
     else:
         trained = read(checkpoint)
-        weights = {"checkpoint": sha256_of(Path(checkpoint))} if Path(checkpoint).is_file() else {}
+        weights = {"checkpoint": sha256_of_weights(Path(checkpoint))} if Path(checkpoint).is_file() else {}
         if trained.controlnet is None:
             notes.append("The checkpoint has no pose branch: the pose of the photo has no influence.")
         if conditions_json := trained.json_metadata("conditions"):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from common.hashing import sha256_of_file
 from curation.pipeline import Curation
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
@@ -89,9 +90,7 @@ def start_driver(
 
 def shard_hashes(root: Path, name: str = "small") -> dict[str, str]:
     """sha256 of everything in a cut's folder of shards."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((root / "shards" / name).iterdir())
-    }
+    return {path.name: sha256_of_file(path) for path in sorted((root / "shards" / name).iterdir())}
 
 
 def shard_ids(root: Path, name: str = "small") -> list[str]:

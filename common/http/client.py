@@ -10,7 +10,6 @@ It is not made of urllib's handlers: there is no handler for proxies, cookies, f
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import re
 import socket
@@ -24,6 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from common.decode import sniff
+from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook, FetchFailure
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -209,7 +209,7 @@ class SafeResponse:
         if sniff(body) is None:
             kinds = (self.headers.get(name, "") for name in ("Content-Type", "Content-Encoding"))
             raise FetchFailure("not_an_image", " ".join(filter(None, kinds))[:200])
-        self._attempt.sha256 = hashlib.sha256(body).hexdigest()
+        self._attempt.sha256 = sha256_of_bytes(body)
         return body
 
 

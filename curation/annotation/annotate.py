@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from common.decode import decode
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from common.ray_runtime import tasks
 from curation.annotation.encoder import build_encoder
 from curation.cutting.cut import verdicts
@@ -120,11 +120,11 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
     total = {"kept": 0, "made": 0}
     if work:
-        with Steps("annotate", sum(kept_of.values())) as steps:
+        with ProgressBar("annotate", sum(kept_of.values())) as progress:
             for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters, fingerprint)(unit)):
                 total["kept"] += row["kept"]
                 total["made"] += row["made"]
-                steps.advance(row["kept"])
+                progress.advance(row["kept"])
     what = encoder.name if encoder else "no identity"
     say("annotate", f"{total['made']:,} faces ({what}), {total['kept'] - total['made']:,} not done again")
     return total

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from common.decode import Undecodable, decode
 from common.hashing import sha256_of_file
 from common.packages import cache_dir
-from common.progress import Steps
+from common.progress import ProgressBar
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
 
@@ -62,7 +62,7 @@ def score_photos(
     cached = {name: _cached(item) for name, item in filters.items()}
     todo = [lab for lab in labels if any(lab["sha256"] not in cached[name] for name in filters)]
     fresh: dict[str, list[dict[str, Any]]] = {name: [] for name in filters}
-    with Steps("calibrate", len(todo), "photos") as steps:
+    with ProgressBar("calibrate", len(todo), "photos") as progress:
         for label in todo:
             try:
                 picture = decode(files[label["sha256"]].read_bytes(), recipe.images)
@@ -76,7 +76,7 @@ def score_photos(
                 else:
                     row = {field.name: None for field in item.columns}
                 fresh[name].append({"id": label["sha256"], **row, "error": None if picture else "undecodable"})
-            steps.advance(1)
+            progress.advance(1)
     evidence = {}
     for name, item in filters.items():
         table = pa.Table.from_pylist([*cached[name].values(), *fresh[name]], schema=item.schema)

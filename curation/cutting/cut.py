@@ -6,7 +6,6 @@ recipe needs another name. Images whose verdict hangs on a score that is not the
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from common.hashing import canonical_json
+from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
 from common.ray_runtime import tasks
 from common.settings import RecipeError
@@ -36,7 +35,7 @@ def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, A
     Raises:
         RecipeError: the name belongs to another content recipe; says what differs and what to do.
     """
-    content_hash = hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+    content_hash = sha256_of_bytes(canonical_json(content).encode())[:16]
     path = f"cuts/{name}/content.json"
     if run.exists(path):
         before = run.read_json(path)

@@ -6,7 +6,6 @@ joined with the opener's records, and every id that went in comes out as exactly
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook, FetchFailure
 from common.http.client import Attempt, SafeOpener, installed, request_url
 from curation.recipe.recipe import Fetch
@@ -176,7 +176,7 @@ def _read_back(folder: Path, part: int) -> tuple[dict[str, dict[str, Any]], dict
             key, _, ending = member.name.rpartition(".")
             if ending == "jpg":
                 file.seek(member.offset_data)
-                digest = hashlib.sha256(file.read(member.size)).hexdigest()
+                digest = sha256_of_bytes(file.read(member.size))
                 members[key] = member.offset_data, member.size, digest
     table = folder / f"{part:05d}.parquet"
     columns = ["id", "key", "status", "error_message"]

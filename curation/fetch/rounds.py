@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import ray
 
 from common.http.addresses import AddressBook
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from common.settings import RecipeError
 from curation.fetch.breaker import Breaker, FetchStopped
 from curation.fetch.part import HEALS, LOCAL, WORK, fetch_part, lost_part
@@ -177,7 +177,7 @@ def _round(run: Run, number: int, plan: pa.Table, settings: Fetch, on_progress: 
     )
     waiting, running = list(range(len(todo)))[::-1], {}
     try:
-        with Steps("fetch", total) as bar:
+        with ProgressBar("fetch", total) as progress:
             while waiting or running:
                 room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2
                 while waiting and len(running) < room:
@@ -191,10 +191,10 @@ def _round(run: Run, number: int, plan: pa.Table, settings: Fetch, on_progress: 
                     except ray.exceptions.RayError as error:
                         result = lost_part(run, number, todo[index], items(index), _last_line(error))
                     breaker.add(result)
-                    bar.advance(int(ends[index] - starts[index]), breaker.note())
+                    progress.advance(int(ends[index] - starts[index]), breaker.note())
                     if on_progress:
                         counts = dict(breaker.counts)
-                        on_progress({"round": number, "done": bar.done, "total": total, "counts": counts})
+                        on_progress({"round": number, "done": progress.done, "total": total, "counts": counts})
                     breaker.check()
     except FetchStopped as stop:
         run.write_json(f"fetched/stopped-{number:02d}.json", stop.seen)

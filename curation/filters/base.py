@@ -11,7 +11,6 @@ calibration and ID.json take everything from the class.
 from __future__ import annotations
 
 import abc
-import hashlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from pydantic import AfterValidator, Field
 
 from common.decode import DECODE_VERSION, ImageLimits, Picture
 from common.errors import UserError
-from common.hashing import canonical_json
+from common.hashing import canonical_json, sha256_of_bytes
 from common.settings import Section
 from common.weights import Resolved, resolve
 from curation.versions import SCORES_FORMAT
@@ -195,7 +194,7 @@ class Filter(Check):
     @property
     def fingerprint(self) -> str:
         """12 hex digits: equal fingerprints mean equal scores of equal bytes."""
-        return hashlib.sha256(canonical_json(self.describe()).encode()).hexdigest()[:12]
+        return sha256_of_bytes(canonical_json(self.describe()).encode())[:12]
 
     @property
     def folder(self) -> str:

@@ -7,7 +7,6 @@ bytes. Its sidecar is written last: readers trust only shards that have one.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -20,8 +19,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.hashing import sha256_of_file
-from common.progress import Steps, say
+from common.hashing import sha256_of_bytes, sha256_of_file
+from common.progress import ProgressBar, say
 from common.ray_runtime import tasks
 from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
 from curation.cutting.cut import verdicts
@@ -143,7 +142,7 @@ def pack(
     for number, start in enumerate(range(0, len(rows), size)):
         part = rows[start : start + size]
         ids = [row["id"] for row in part]
-        key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        key = sha256_of_bytes("\n".join(ids).encode())[:16]
         if _stands(run, f"shards/{name}/{number:05d}", key, content_hash):
             done += 1
         else:
@@ -152,9 +151,9 @@ def pack(
             todo.append({"shard": number, "ids": ids, "units_of_ids": names, "units": needed, "plan": key})
     if todo:
         write = partial(write_shard, run, recipe, name, filters, content_hash)
-        with Steps("pack", sum(len(row["ids"]) for row in todo), "samples") as steps:
+        with ProgressBar("pack", sum(len(row["ids"]) for row in todo), "samples") as progress:
             for row in tasks(todo, write):
-                steps.advance(row["samples"])
+                progress.advance(row["samples"])
     shards = -(-len(rows) // recipe.pack.samples_per_shard)
     sizes = {f"{number:05d}.tar": min(recipe.pack.samples_per_shard, len(rows) - number * recipe.pack.samples_per_shard)
              for number in range(shards)}  # fmt: skip

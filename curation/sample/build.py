@@ -15,7 +15,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from common.decode import sha256, sniff
+from common.decode import sniff
+from common.hashing import sha256_of_bytes
 from curation.sample import plan, tables
 from curation.sample.boxes import stored
 from curation.sample.made import Made, made
@@ -81,7 +82,7 @@ def _place_made(item: Made, folder: Path) -> plan.Picture:
     (folder / file).write_bytes(item.data)
     words = item.name.rpartition(".")[0].replace("-", " ")
     # keyed by name and not by bytes: another Pillow must not move the URL
-    key = sha256(f"made/{item.name}".encode())
+    key = sha256_of_bytes(f"made/{item.name}".encode())
     return plan.Picture(key, file, words, item.boxes, *item.size, item.kind, item.decodes, item.content_type)
 
 
@@ -116,7 +117,7 @@ def _write_csvs(folder: Path, found: list[Photo], extra: list[Made]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sha256", "file", "kind", "made_of", "decodes", "verdict"])
         writer.writerows(
-            [sha256(item.data), f"photos/made/{item.name}", item.kind, item.base, item.decodes, item.verdict]
+            [sha256_of_bytes(item.data), f"photos/made/{item.name}", item.kind, item.base, item.decodes, item.verdict]
             for item in extra
         )
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.decode import sha256
+from common.hashing import sha256_of_file
 from common.packages import Package
 
 MEMES = Package(
@@ -139,6 +139,6 @@ def photos() -> list[Photo]:
     for collection, files in sorted(zip(COLLECTIONS, listings, strict=True), key=lambda item: item[0].package.name):
         for file in files:
             path = collection.package.root / file
-            digest = sha256(path.read_bytes())
+            digest = sha256_of_file(path)
             found.setdefault(digest, Photo(digest, collection.package.name, file, path))
     return [found[digest] for digest in sorted(found)]

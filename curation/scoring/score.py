@@ -14,7 +14,7 @@ import pyarrow as pa
 import ray
 
 from common.onnx_sessions import can_use_gpus
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from common.ray_runtime import stage, tasks, worker_count
 from curation.cutting.audit import audit_limit, audited
 from curation.filters.base import Filter
@@ -75,14 +75,14 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
         gpu, share = device == "gpu", len(groups)
         workers = worker_count(recipe.score.workers, len(todo), gpu, share)
         dataset = stage(dataset, ScoringOperator, arguments, workers, gpu, share)
-    with Steps("score", images) as steps:
+    with ProgressBar("score", images) as progress:
         for row in dataset.iter_rows():
             calls.update(json.loads(row["calls"]))
-            steps.advance(len(row["ids"]) - row["done_before"])
+            progress.advance(len(row["ids"]) - row["done_before"])
         before = snapshot.num_rows - images
         say(
             "score",
-            f"{images:,} images scored, {before:,} not done again; model calls: {_listed(calls)}; {steps.seconds:.0f} s",
+            f"{images:,} images scored, {before:,} not done again; model calls: {_listed(calls)}; {progress.seconds:.0f} s",
         )
     return dict(calls)
 

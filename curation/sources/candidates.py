@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from common.progress import Steps
+from common.progress import ProgressBar
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
 from curation.run_directory.candidates import bucket_of
@@ -114,10 +114,10 @@ def _map(what: str, pieces: list[dict[str, Any]], function: Any) -> list[dict[st
     def one(row: dict[str, Any]) -> dict[str, Any]:
         return {"result": function(row)}
 
-    with Steps("select", len(pieces), f"{what} pieces") as steps:
+    with ProgressBar("select", len(pieces), f"{what} pieces") as progress:
         for row in ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(one).iter_rows():
             found.append(row["result"])
-            steps.advance(1)
+            progress.advance(1)
     return found
 
 

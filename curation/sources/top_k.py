@@ -6,7 +6,6 @@ itself means the face crop when it says resolution, so the default key is the sh
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from common.hashing import canonical_json
+from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
@@ -114,7 +113,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         run.write_table(f"selected/{bucket}", chosen)
         # what the sources say of these images goes into their samples: it is part of the content recipe
         facts = canonical_json(table.filter(pa.array(mine < count)).to_pylist())
-        return {"bucket": bucket, "selected": chosen.num_rows, "digest": hashlib.sha256(facts.encode()).hexdigest()}
+        return {"bucket": bucket, "selected": chosen.num_rows, "digest": sha256_of_bytes(facts.encode())}
 
     items = [{"file": row["file"], "start": int(start)} for row, start in zip(found, starts, strict=False)]
     written = ray.data.from_items(items, override_num_blocks=len(items)).map(write).take_all()
@@ -123,7 +122,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
     run.write_json("candidates/counts.json", {**built, "candidates": len(ids)})
     digests = "".join(row["digest"] for row in sorted(written, key=lambda row: row["bucket"]))
     counts = {
-        "digest": hashlib.sha256(digests.encode()).hexdigest()[:16],
+        "digest": sha256_of_bytes(digests.encode())[:16],
         "candidates": len(ids),
         "wanted": wanted,
         "selected": count,

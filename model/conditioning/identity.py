@@ -17,7 +17,7 @@ import numpy as np
 
 from common.hashing import canonical_json, sha256_of_bytes
 from common.onnx_sessions import session
-from common.weights import resolve, sha256_of
+from common.weights import resolve, sha256_of_weights
 from model.conditioning.alignment import align
 
 EncoderName = Literal["dlib", "arcface"]
@@ -52,7 +52,7 @@ class IdentityEncoder(abc.ABC):
             "encoder": self.name,
             "dimension": self.dimension,
             "channel_order": self.channel_order,
-            "weights": {role: sha256_of(path) for role, path in sorted(self.weights.items())},
+            "weights": {role: sha256_of_weights(path) for role, path in sorted(self.weights.items())},
         }
 
     @property

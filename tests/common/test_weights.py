@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 
 import pytest
 
 from common import weights
+from common.hashing import sha256_of_bytes, sha256_of_file
 from common.packages import PackageError
 from common.weight_table import DEFAULT, WEIGHTS
 from common.weights import RefusedError, WeightError, main, resolve, resolve_file
 
 CONTENT = b"a model"
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
+DIGEST = sha256_of_bytes(CONTENT)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_every_file_is_pinned_and_can_be_had_somewhere():
 def test_packages_ship_the_pinned_files(name, monkeypatch, tmp_path):
     monkeypatch.delenv("FACEMAKEUP_WEIGHTS", raising=False)
     found = resolve(name)
-    assert hashlib.sha256(found.path.read_bytes()).hexdigest() == found.sha256 == WEIGHTS[name].sha256
+    assert sha256_of_file(found.path) == found.sha256 == WEIGHTS[name].sha256
     assert found.source.startswith(("package ", "earlier download"))
 
 
@@ -71,7 +71,7 @@ def test_a_file_with_another_hash_is_refused_with_both_named(toy, tmp_path):
     (tmp_path / "toy.onnx").write_bytes(b"changed")
     with pytest.raises(RefusedError) as error:
         resolve("toy", str(tmp_path))
-    assert DIGEST in str(error.value) and hashlib.sha256(b"changed").hexdigest() in str(error.value)
+    assert DIGEST in str(error.value) and sha256_of_bytes(b"changed") in str(error.value)
     assert str(tmp_path / "toy.onnx") in str(error.value)
 
 
@@ -94,7 +94,7 @@ def test_a_download_with_another_hash_leaves_nothing_behind(toy, empty):
     toy.write_bytes(b"changed")
     with pytest.raises(WeightError) as error:
         resolve("toy")
-    assert hashlib.sha256(b"changed").hexdigest() in str(error.value) and DIGEST in str(error.value)
+    assert sha256_of_bytes(b"changed") in str(error.value) and DIGEST in str(error.value)
     assert list((empty / "cache" / "weights").iterdir()) == []
 
 

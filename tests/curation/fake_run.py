@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from common.hashing import sha256_of_bytes
 from curation.recipe.recipe import parse
 from curation.run_directory.run import Run
 from tests.curation.fake_images import FAILS, evidence, facts, picture
@@ -126,7 +127,7 @@ def _attempt(number: int, round_: int, part: int, error: str | None, data: bytes
         "id": name(number), "url": url(number), "round": round_, "part": part,
         "status": "failed" if error else "success", "error": error, "detail": None,
         "http_status": int(error[5:]) if error and error.startswith("http_") else None if error else 200,
-        "bytes": None if error else len(data), "sha256": None if error else hashlib.sha256(data).hexdigest(),
+        "bytes": None if error else len(data), "sha256": None if error else sha256_of_bytes(data),
         "offset": None if error else offset, "size": None if error else len(data),
     }  # fmt: skip
 
@@ -146,7 +147,7 @@ def _fetch(run: Run, breaks: str | None) -> list[int]:
             if not error:
                 success.append(number)
                 where = {"tar": f"fetched/{round_:02}/{part:05}.tar", "unit": f"{round_:02}-{part:05}"}
-                sha = hashlib.sha256(data).hexdigest()
+                sha = sha256_of_bytes(data)
                 if number not in SURPLUS:
                     snapshot.append({"id": name(number), **where, "offset": len(tar), "size": len(data), "sha256": sha})
                 tar += data
@@ -185,7 +186,7 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
         images.setdefault(row["unit"], []).append({
             "id": row["id"], "status": status, "detail": None, "format": "jpeg",
             "width": width if status == "ok" else None, "height": height if status == "ok" else None,
-            "exif_orientation": 1, "sha256": hashlib.sha256(data).hexdigest(),
+            "exif_orientation": 1, "sha256": sha256_of_bytes(data),
             "phash": phash if status == "ok" else None,
         })  # fmt: skip
         state = dict.fromkeys(CHECKS, -1)

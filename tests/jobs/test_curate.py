@@ -7,6 +7,7 @@ import os
 import pytest
 import yaml
 
+from common.hashing import sha256_of_bytes
 from curation.run_directory.run import Run
 from jobs import curate as job
 from tests.bucket import s3_bucket
@@ -86,12 +87,6 @@ def test_a_run_directory_in_a_bucket(finished, small_world, ray_cluster, tmp_pat
         driver = start_driver(root, small_world / "recipe.yaml", ray_cluster["address"], **keys)
         said, _ = driver.communicate(timeout=400)
         assert driver.returncode == 0, said
-        hashes = {os.path.basename(path): sha(run, path) for path in run.glob("shards/small/*")}
+        hashes = {os.path.basename(path): sha256_of_bytes(run.read_bytes(path)) for path in run.glob("shards/small/*")}
         assert hashes == shard_hashes(finished)
         assert run.exists("report.html")
-
-
-def sha(run: Run, path: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(run.read_bytes(path)).hexdigest()

@@ -13,6 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from common.hashing import sha256_of_bytes
+
 ENCODER = "dlib-0123456789ab"
 CONTENT_HASH = "0123456789abcdef"
 
@@ -70,8 +72,8 @@ def sample(
         "height": side,
         "exif_orientation": 1,
         "source_format": "jpeg",
-        "source_sha256": hashlib.sha256(jpeg).hexdigest(),
-        "sha256": hashlib.sha256(jpeg).hexdigest(),
+        "source_sha256": sha256_of_bytes(jpeg),
+        "sha256": sha256_of_bytes(jpeg),
         "phash": f"{number:016x}",
         "face_box": box.tolist(),
         "face_landmarks": landmarks.ravel().tolist(),
@@ -119,10 +121,10 @@ def write_shard(
         "shard": number,
         "samples": len(index),
         "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": sha256_of_bytes(data),
         "revision": 0,
         "content_hash": CONTENT_HASH,
-        "plan": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16],
+        "plan": sha256_of_bytes("\n".join(ids).encode())[:16],
         "index": index,
         **changes,
     }

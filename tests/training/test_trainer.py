@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
+from common.hashing import sha256_of_bytes
 from model.build import trained_parts
 from model.config import load_config
 from tests.training.ranks import free_port, log_of, losses_of, recipe_for, run_ranks, weights_of
@@ -151,7 +151,7 @@ def test_a_few_corrupt_samples_are_listed_and_many_stop_the_run(shards, base, tm
     tar.write_bytes(data)
     sidecar = tar.with_suffix(".json")
     told = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps({**told, "sha256": hashlib.sha256(data).hexdigest()}))
+    sidecar.write_text(json.dumps({**told, "sha256": sha256_of_bytes(data)}))
     out = tmp_path / "tolerant"
     run_ranks(recipe_for(copy, base, data__corrupt_share=0.5, steps=7), out, world=2)
     listed = log_of(out, "corrupt")

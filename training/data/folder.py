@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from common.errors import UserError
+from common.hashing import sha256_of_file
 
 T = TypeVar("T")
 
@@ -104,18 +105,13 @@ def verify_once(path: Path, sha256: str, notes: Path) -> None:
     with locked(notes / f"{note.name}.lock"):
         if note.exists():
             return
-        found = retrying(str(path), lambda: sha256_of(path))
+        found = retrying(str(path), lambda: sha256_of_file(path))
         if found != sha256:
             raise ShardError(
                 f"{path}: its sha256 is {found}, its sidecar says {sha256}: the shard was changed or damaged;"
                 " bring it again, or pack again"
             )
         note.write_text(facts)
-
-
-def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Folder:

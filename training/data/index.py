@@ -8,7 +8,6 @@ processes of a machine share its pages, and millions of samples cost a process n
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from common.hashing import sha256_of_bytes
 from training.data.folder import Folder, Listed, ShardError, cache_dir, locked
 from training.data.index_scan import FORMAT, HOLE, Part, read_sidecars, read_tars
 
@@ -153,7 +153,7 @@ def read_index(url: str | os.PathLike[str], cache: str | os.PathLike[str] | None
         files |= {name: folder.info(name) for name in tars if files[name].size is None}
         seen = {name: f"{files[name].size} {files[name].tag}" for name in [*sidecars, *tars]}
     spelled = json.dumps([FORMAT, folder.url, sorted(seen.items())])
-    target = kept / hashlib.sha256(spelled.encode()).hexdigest()[:24]
+    target = kept / sha256_of_bytes(spelled.encode())[:24]
     with locked(kept / f"{target.name}.lock"):
         if not (target / "index.json").exists():
             if sidecars:
@@ -206,7 +206,7 @@ def _write(target: Path, folder: Folder, parts: list[Part], *, foreign: bool) ->
     """Whole, under its final name, or not at all."""
     extensions = _common_extensions(folder, parts)
     encoder, dim = _identity(folder, parts)
-    total = hashlib.sha256("".join(f"{part.name} {part.fingerprint}\n" for part in parts).encode())
+    total = "".join(f"{part.name} {part.fingerprint}\n" for part in parts)
     meta = {
         "url": folder.url,
         "names": [part.name for part in parts],
@@ -218,7 +218,7 @@ def _write(target: Path, folder: Folder, parts: list[Part], *, foreign: bool) ->
         "content_hash": parts[0].content_hash,
         "encoder": encoder,
         "identity_dim": dim,
-        "hash": total.hexdigest(),
+        "hash": sha256_of_bytes(total.encode()),
         "foreign": foreign,
         "sources": [part.source for part in parts],
     }

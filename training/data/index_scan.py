@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from common.hashing import sha256_of_bytes
 from training.data.folder import Folder, Listed, ShardError, locked, retrying
 
 FORMAT = 2  # of what is kept in the cache; another one is read afresh
@@ -118,7 +119,7 @@ def read_sidecars(folder: Folder, names: list[str], files: dict[str, Listed]) ->
     parts, hashes = [], {}
     for start in range(0, len(names), AT_ONCE):
         for name, text in folder.read_many(names[start : start + AT_ONCE]).items():
-            hashes[name] = hashlib.sha256(text).hexdigest()
+            hashes[name] = sha256_of_bytes(text)
             parts.append(_of_sidecar(folder, name, text, files[f"{name[:-5]}.tar"].size))
     return parts, hashes
 
@@ -139,7 +140,7 @@ def _of_sidecar(folder: Folder, name: str, text: bytes, tar_bytes: int | None) -
             " it was not brought whole, or is being written; bring it again"
         )
     ids = [entry.id for entry in sidecar.index]
-    if sidecar.revision == 0 and hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16] != sidecar.plan:
+    if sidecar.revision == 0 and sha256_of_bytes("\n".join(ids).encode())[:16] != sidecar.plan:
         raise ShardError(f"{where}: its samples are not those of its plan ({sidecar.plan}); pack it again")
     return make_part(
         where,
@@ -166,7 +167,7 @@ def read_tars(folder: Folder, names: list[str], files: dict[str, Listed], kept: 
 
 
 def _of_tar(folder: Folder, name: str, listed: Listed, kept: Path) -> Part:
-    key = hashlib.sha256(f"{FORMAT} {folder.url}/{name} {listed.size} {listed.tag}".encode()).hexdigest()[:24]
+    key = sha256_of_bytes(f"{FORMAT} {folder.url}/{name} {listed.size} {listed.tag}".encode())[:24]
     path = kept / f"{key}.npz"
     with locked(kept / f"{key}.lock"):
         if path.exists():

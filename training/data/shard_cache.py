@@ -21,7 +21,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from training.data.folder import ShardError, locked, retrying, sha256_of
+from common.hashing import sha256_of_file
+from training.data.folder import ShardError, locked, retrying
 
 PAUSE = 0.1  # seconds between two looks for room
 PATIENCE = 600.0  # seconds a reader waits for others to let go of their shards
@@ -202,7 +203,7 @@ def _download(partial: Path, size: int, sha256: str, name: str, fetch: Callable[
 
     for _ in range(2 if sha256 else 1):
         retrying(name, once)
-        digest = sha256_of(partial) if sha256 else ""
+        digest = sha256_of_file(partial) if sha256 else ""
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         if digest == sha256:

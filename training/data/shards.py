@@ -6,7 +6,6 @@ windows, or verify those of a local folder, before anybody asks for them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tarfile
@@ -20,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from common.hashing import sha256_of_bytes
 from training.data.folder import CorruptSample, Folder, ShardError, cache_dir, retrying, verify_once
 from training.data.index import ShardIndex
 from training.data.order import Order
@@ -236,7 +236,7 @@ class Shards:
         """Of a shard in the cache: its content, where that is known; two runs over the same shards share them."""
         if self.index.sha256[shard]:
             return self.index.sha256[shard]
-        return hashlib.sha256(f"{self.index.path.name} {self.index.names[shard]}".encode()).hexdigest()
+        return sha256_of_bytes(f"{self.index.path.name} {self.index.names[shard]}".encode())
 
     def _check_disk(self, needed: int, cache_bytes: int | None) -> None:
         assert self.cache is not None

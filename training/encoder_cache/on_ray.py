@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from common.ray_runtime import connected, stage, worker_count
 from common.storage import Storage
 from training.data.folder import ShardError
@@ -100,13 +100,13 @@ def _encode(
     }
     dataset = stage(ray.data.from_items(rows, override_num_blocks=len(rows)), EncodeShards, arguments, count, gpu)
     holes = 0
-    with Steps("cache", sum(int(index.counts[shard]) for shard in kinds), "samples") as steps:
+    with ProgressBar("cache", sum(int(index.counts[shard]) for shard in kinds), "samples") as progress:
         for row in dataset.iter_rows():
             if row["error"]:
                 raise ShardError(row["error"])
             holes += row["holes"]
-            steps.advance(int(index.counts[row["shard"]]))
-    say("cache", f"{steps.done:,} samples in {steps.seconds:.0f} s; {holes:,} cannot be used and are left out")
+            progress.advance(int(index.counts[row["shard"]]))
+    say("cache", f"{progress.done:,} samples in {progress.seconds:.0f} s; {holes:,} cannot be used and are left out")
 
 
 class EncodeShards:

@@ -22,6 +22,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from common.decode import DECODE_VERSION
+from common.hashing import sha256_of_bytes
 from model.config import ModelConfig
 from training.data.folder import Folder, ShardError, cache_dir
 from training.data.index import ShardIndex, read_index
@@ -120,7 +121,7 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
 def folder_name(facts: Mapping[str, Any], stored: str) -> str:
     """NAME-KEY."""
     spelled = json.dumps({**facts, "stored": stored}, sort_keys=True, separators=(",", ":"))
-    return f"{facts['kind']}-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
+    return f"{facts['kind']}-{sha256_of_bytes(spelled.encode())[:16]}"
 
 
 def source_of(index: ShardIndex, shard: int) -> str:
@@ -128,7 +129,7 @@ def source_of(index: ShardIndex, shard: int) -> str:
     if index.sha256[shard]:
         return index.sha256[shard]
     known = "\n".join([str(index.bytes[shard]), *index.ids(shard)])
-    return hashlib.sha256(known.encode()).hexdigest()
+    return sha256_of_bytes(known.encode())
 
 
 def open_encoder_cache(index: ShardIndex, name: str, cache: str | None) -> ShardIndex:

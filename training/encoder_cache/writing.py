@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from common.hashing import sha256_of_bytes, sha256_of_file
 from model.build import base_parts, pretrained_encoders
 from model.conditioning.features import clip_features
 from model.config import load_config
@@ -206,16 +206,14 @@ def _publish(store: Store, tar: _Tar, index: ShardIndex, shard: int, key: str) -
     """The tar, and last its sidecar: a stale one names another source until then."""
     tar.close()
     name = index.names[shard]
-    with open(tar.path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     sidecar = {
         "shard": shard,
         "samples": len(tar.index),
         "bytes": tar.path.stat().st_size,
-        "sha256": digest,
+        "sha256": sha256_of_file(tar.path),
         "revision": int(index.revisions[shard]),
         "content_hash": key,
-        "plan": hashlib.sha256("\n".join(index.ids(shard)).encode()).hexdigest()[:16],
+        "plan": sha256_of_bytes("\n".join(index.ids(shard)).encode())[:16],
         "source": source_of(index, shard),
         "index": tar.index,
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec
 
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from common.storage import is_local
 
 LOOK_EVERY = 1.0  # seconds, on a disk
@@ -24,7 +24,7 @@ class LogView:
     def __init__(self, steps: int):
         self.steps = steps
         self.starts = 0
-        self._bar: Steps | None = None
+        self._bar: ProgressBar | None = None
 
     def show(self, row: dict[str, Any]) -> None:
         kind, step = row["kind"], row["step"]
@@ -35,7 +35,7 @@ class LogView:
             say("train", f"{row['world']} ranks on {len(set(row['hosts']))} hosts, from step {step}{again}")
         elif kind == "train":
             if self._bar is None:
-                self._bar = Steps("train", self.steps, "steps").__enter__()
+                self._bar = ProgressBar("train", self.steps, "steps").__enter__()
             note = f"loss {row['loss']:.4f}, data wait {row['data_wait']:.1%}"
             self._bar.advance(step - self._bar.done, note)
         elif kind == "validation":

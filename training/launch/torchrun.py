@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from common.progress import Steps
+from common.progress import ProgressBar
 from training.launch.process_group import init_distributed
 from training.launch.rank import run_rank
 from training.launch.stop_checks import any_of, clear_stop_request, stop_on_file, stop_on_signal
@@ -36,7 +36,7 @@ def train_under_torchrun(recipe: TrainRecipe, out: str) -> int:
 
 def _progress_line(steps: int, rank: int) -> Callable[[Progress], None]:
     """A line now and then on rank 0: loss, speed, and the time that is left."""
-    bar = Steps("train", steps, "steps")
+    bar = ProgressBar("train", steps, "steps")
 
     def on_step(progress: Progress) -> None:
         if rank:

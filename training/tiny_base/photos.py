@@ -13,7 +13,7 @@ import numpy as np
 import model.conditioning.views
 from common.decode import Undecodable, decode
 from common.hashing import sha256_of_bytes, sha256_of_file
-from common.progress import Steps, say
+from common.progress import ProgressBar, say
 from model.conditioning.face_finder import FaceFinder
 from model.conditioning.views import face_views
 from model.config import ModelConfig
@@ -49,7 +49,7 @@ def pictures_in(folder: Path, config: ModelConfig, cache: Path) -> Pictures:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             say("pictures", f"{kept} is damaged and made again: {error}")
     pixels, photos, faces, refused = [], [], [], 0
-    with Steps("pictures", len(files), "photos") as steps:
+    with ProgressBar("pictures", len(files), "photos") as progress:
         for file in files:
             data = file.read_bytes()
             name = sha256_of_bytes(data)[:16]
@@ -62,7 +62,7 @@ def pictures_in(folder: Path, config: ModelConfig, cache: Path) -> Pictures:
                 pixels += views
                 faces += are_faces
                 photos += [name] * len(views)
-            steps.advance(1)
+            progress.advance(1)
     if not pixels:
         raise PictureError(f"{folder}: none of its {len(files)} files is a photo that can be decoded")
     pictures = distinct(Pictures(np.stack(pixels), photos, np.array(faces, bool)))

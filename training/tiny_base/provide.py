@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.packages import cache_dir
-from common.progress import Steps, say, span
+from common.progress import ProgressBar, duration_text, say
 from common.weights import resolve
 from model.config import ModelConfig, load_config
 from training.recipe import TrainRecipe
@@ -53,18 +53,18 @@ class StageProgress:
     """Shows a progress bar (or lines) for each stage of the training of a base; a `ReportProgress`."""
 
     def __init__(self) -> None:
-        self._bar: Steps | None = None
+        self._bar: ProgressBar | None = None
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
         if self._bar is None or self._bar.step != stage:
             self.end()
-            self._bar = Steps(stage, total, "steps").__enter__()
+            self._bar = ProgressBar(stage, total, "steps").__enter__()
         self._bar.advance(done - self._bar.done, note)
 
     def end(self) -> None:
         """Close the bar of the last stage."""
         if self._bar is not None:
-            say(self._bar.step, f"{self._bar.done} steps in {span(self._bar.seconds)} {self._bar.note}")
+            say(self._bar.step, f"{self._bar.done} steps in {duration_text(self._bar.seconds)} {self._bar.note}")
             self._bar.__exit__(None, None, None)
             self._bar = None
 
@@ -75,5 +75,5 @@ def summary(folder: Path) -> str:
     faces, mean = facts["measured"]["vae"]["faces"], facts["measured"]["unet_mean"]
     return (
         f"VAE: correlation {faces['mean']:.3f} on held-out faces (worst {faces['worst']:.3f}); UNet: error "
-        f"{mean['empty_prompt']:.3f} (predicting nothing: 1); trained in {span(facts['seconds']['all'])}"
+        f"{mean['empty_prompt']:.3f} (predicting nothing: 1); trained in {duration_text(facts['seconds']['all'])}"
     )

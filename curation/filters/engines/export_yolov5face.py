@@ -20,7 +20,7 @@ pinned ONNX file.
 from __future__ import annotations
 
 import argparse
-import hashlib
+import hashlib  # not common.hashing: this file also runs alone, in an environment of its own
 import subprocess
 import sys
 from pathlib import Path

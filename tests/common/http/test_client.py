@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import socket
 import ssl
 import time
@@ -11,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook
 from common.http.client import SafeOpener, installed, tls_context
 from tests.loopback_web import JPEG, LOOPBACK, get, opener_for, serving
@@ -29,7 +29,7 @@ def test_a_success_is_recorded(web):
     body, record = get(opener_for(web), "http://photos.test/a/picture?x=1")
     assert body == JPEG
     assert (record.http_status, record.final_url) == (200, "http://photos.test/a/picture?x=1")
-    assert (record.bytes, record.sha256) == (len(JPEG), hashlib.sha256(JPEG).hexdigest())
+    assert (record.bytes, record.sha256) == (len(JPEG), sha256_of_bytes(JPEG))
     assert record.error is None and 0 < record.seconds < 2
     ((path, headers),) = web.seen
     assert path == "/a/picture?x=1" and headers["Host"] == "photos.test"

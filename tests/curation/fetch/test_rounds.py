@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import pytest
 import ray
 
 import curation.fetch.rounds as fetch_module
+from common.hashing import sha256_of_bytes
 from common.settings import RecipeError
 from curation.fetch.breaker import Breaker
 from curation.fetch.part import fetch_part
@@ -90,11 +90,11 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
     )
     for row in snapshot.to_pylist():  # the bytes are where the snapshot says
         data = run.read_bytes(row["tar"], row["offset"], row["size"])
-        assert hashlib.sha256(data).hexdigest() == row["sha256"]
+        assert sha256_of_bytes(data) == row["sha256"]
         assert data == (JPEG if row["id"] in (ident(2), ident(7)) else JPEG + data[len(JPEG) :])
         assert row["tar"] == f"fetched/{row['unit'].replace('-', '/')}.tar"
     lines = "".join(f"{row['id']} {row['sha256']}\n" for row in snapshot.to_pylist())
-    assert info["hash"] == hashlib.sha256(lines.encode()).hexdigest()[:16]
+    assert info["hash"] == sha256_of_bytes(lines.encode())[:16]
     assert progress[-1]["round"] == 2 and progress[-1]["done"] == progress[-1]["total"] == 2
     assert not run.exists("work/fetch")
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.decode import Undecodable, decode, sha256, upright_box
+from common.decode import Undecodable, decode, upright_box
+from common.hashing import sha256_of_bytes
 from common.packages import cache_dir
 from curation.sample import make as front
 from curation.sample.boxes import choose, made_up, stored
@@ -171,7 +172,7 @@ def test_made_pictures_decode_as_labelled(sample: Path, items: list[Made]) -> No
     rows = {row["file"]: row for row in csv.DictReader(open(sample / "made.csv", newline=""))}
     assert len(items) == len({item.name for item in items}) == len(rows)
     for item in items:
-        assert rows[f"photos/made/{item.name}"]["sha256"] == sha256(item.data)
+        assert rows[f"photos/made/{item.name}"]["sha256"] == sha256_of_bytes(item.data)
         try:
             picture = decode(item.data)
         except Undecodable as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from common.hashing import sha256_of_bytes, sha256_of_file
 from common.onnx_sessions import DeviceError
 from common.weights import ENVIRONMENT, WeightError
 from model.conditioning.alignment import align, template
@@ -120,7 +120,7 @@ def test_describe_has_what_a_vector_depends_on(network):
         "encoder": "arcface",
         "dimension": 512,
         "channel_order": "bgr",
-        "weights": {"network": hashlib.sha256(network.read_bytes()).hexdigest()},
+        "weights": {"network": sha256_of_file(network)},
         "alignment": "least-squares-2",
     }
 
@@ -151,4 +151,4 @@ def test_arcface_is_brought_by_the_user(tmp_path, monkeypatch):
     (tmp_path / "w600k_r50.onnx").write_bytes(b"a network")
     made = open_encoder("arcface", "rgb", folder=str(tmp_path))
     assert made.channel_order == "rgb"
-    assert made.describe()["weights"]["network"] == hashlib.sha256(b"a network").hexdigest()
+    assert made.describe()["weights"]["network"] == sha256_of_bytes(b"a network")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import cv2
 import numpy as np
 import pytest
 
+from common.hashing import sha256_of_bytes
 from model.conditioning.alignment import template
 from model.conditioning.pose_map import POSE_COLOURS, pose_map
 
@@ -47,7 +46,7 @@ def test_golden_pose_maps(name):
         "64": lambda: pose_map(FRONTAL / 8, 64),
         "legacy": lambda: pose_map(FRONTAL + 40, 512, legacy=True, source_size=(700, 900)),
     }[name]()
-    assert hashlib.sha256(drawn.tobytes()).hexdigest()[:16] == GOLDEN[name]
+    assert sha256_of_bytes(drawn.tobytes())[:16] == GOLDEN[name]
 
 
 def test_strokes_are_as_thick_at_any_size():

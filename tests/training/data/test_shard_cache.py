@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.hashing import sha256_of_bytes
 from training.data.folder import ShardError
 from training.data.shard_cache import ShardCache
 
@@ -28,7 +28,7 @@ def content(number: int) -> bytes:
 
 
 def key(number: int) -> str:
-    return hashlib.sha256(content(number)).hexdigest()
+    return sha256_of_bytes(content(number))
 
 
 def bring(cache: ShardCache, number: int, *, fetched: list | None = None, data: bytes | None = None, wait=True) -> bool:

@@ -34,8 +34,8 @@ def test_a_local_folder_is_read_in_place(folder, tmp_path):
 
 def test_it_is_hashed_once(copy, tmp_path, monkeypatch):
     hashed = []
-    real = folder_module.sha256_of
-    monkeypatch.setattr(folder_module, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    real = folder_module.sha256_of_file
+    monkeypatch.setattr(folder_module, "sha256_of_file", lambda path: hashed.append(path.name) or real(path))
     index = read_index(copy, tmp_path / "cache")
     all_read(Shards(index, tmp_path / "cache", verify="never"))
     assert hashed == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 import training.data.batches
+from common.hashing import sha256_of_bytes
 from curation.run_directory.run import Run
 from tests.training.loopback import serving
 from tests.training.ranks import log_of, recipe_for, run_ranks
@@ -55,7 +55,7 @@ def change(tar, edit):
     told, data = json.loads(sidecar.read_text()), bytearray(tar.read_bytes())
     edit(data, told)
     tar.write_bytes(data)
-    told["sha256"] = hashlib.sha256(data).hexdigest()
+    told["sha256"] = sha256_of_bytes(data)
     sidecar.write_text(json.dumps(told))
 
 

@@ -5,7 +5,6 @@ A few steps on made pictures; how good the real one is stands in its README, by 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from common.hashing import sha256_of_file
 from model.build import pretrained_pipeline
 from model.config import load_config
 from training.tiny_base import parts as base_parts
@@ -61,7 +61,7 @@ def base(config, vocabulary, tmp_path_factory):
 
 def weights(folder):
     files = sorted(folder.rglob("*.safetensors"))
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {str(file.relative_to(folder)): sha256_of_file(file) for file in files}
 
 
 # -- the folder ------------------------------------------------------------------------------------------------------

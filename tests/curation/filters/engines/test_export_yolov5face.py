@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 
@@ -8,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from common.hashing import sha256_of_file
 from curation.filters.engines import export_yolov5face
 from curation.filters.engines.export_yolov5face import main
 from model.conditioning.detectors.yolov5face import YoloFace
 
 
 def trusted(checkpoint) -> list[str]:
-    return ["--sha256", hashlib.sha256(checkpoint.read_bytes()).hexdigest()]
+    return ["--sha256", sha256_of_file(checkpoint)]
 
 
 # A project with yolov5-face's outside: the hub entry, a pickled module of its own, a last layer with `export_cat`.
