@@ -5,12 +5,10 @@ A step that is not finished cannot break an equation, unless it already holds mo
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterator
 
 from curation.ledger.model import Equation, Ledger, StepState
-from curation.ledger.tables import among, distinct, repeated
+from curation.ledger.tables import Tables
 from curation.run_directory.attempts import LOST
 
 
@@ -18,132 +16,160 @@ def steps_of(ledger: Ledger) -> list[StepState]:
     def step(name: str, done: bool, have: int, of: int | None = None, what: str = "images") -> StepState:
         return StepState(name, "done" if done else "partial" if have else "not yet", have, of, what)
 
-    candidates = len(ledger.candidates.ids) if ledger.candidates else 0
-    selected = len(ledger.selected) if ledger.selected is not None else 0
-    tried = len(distinct(ledger.attempts.ids)) if ledger.attempts else 0
-    taken = len(ledger.snapshot.ids) if ledger.snapshot else None
-    decoded = len(ledger.images.ids) if ledger.images else 0
-    verdicts = len(distinct(ledger.verdicts.ids)) if ledger.verdicts else 0
-    undecided = int(ledger.verdicts.are("undecided").sum()) if ledger.verdicts else 0
-    kept = np.union1d(ledger.kept, ledger.no_identity)
-    annotated = int(among(kept, ledger.annotations.ids).sum()) if ledger.annotations else 0
+    tables = ledger.tables
+    selected = tables.size("selected")
+    taken = tables.size("taken") if ledger.snapshot else None
+    decoded, verdicts = tables.size("images"), tables.distinct("verdicts")
+    undecided = tables.size("verdicts WHERE verdict = 'undecided'")
+    kept = len(ledger.kept) + len(ledger.no_identity)
+    annotated = tables.shared("(FROM kept UNION ALL FROM no_identity)", "annotations")
     cut_done = verdicts > 0 and (ledger.run.exists(f"cuts/{ledger.cut}/funnel.json") or verdicts == taken)
-    planned, written = len(ledger.shards.planned_shards), len(ledger.shards.sidecars)
+    planned, written = tables.number("SELECT count(DISTINCT shard) FROM planned"), len(ledger.shards)
     return [
-        step("sources", bool(ledger.source_counts), candidates, None, "candidates"),
+        step("sources", bool(ledger.source_counts), tables.size("candidates"), None, "candidates"),
         step("select", bool(ledger.select_counts), selected, ledger.select_counts.get("selected")),
-        step("fetch", ledger.snapshot is not None, tried, selected or None),
+        step("fetch", ledger.snapshot is not None, tables.size("outcomes"), selected or None),
         step("score", taken is not None and decoded == taken and not undecided, decoded - undecided, taken),
         step("cut", cut_done, verdicts, taken),
-        step("annotate", cut_done and len(kept) == annotated, annotated, len(kept)),
-        step("pack", ledger.shards.plan is not None and planned == written, written, planned or None, "shards"),
+        step("annotate", cut_done and kept == annotated, annotated, kept),
+        step("pack", ledger.has("planned") and planned == written, written, planned or None, "shards"),
     ]
 
 
 def equations_of(ledger: Ledger) -> list[Equation]:
-    found: list[Equation] = []
+    return [
+        *_source_equations(ledger),
+        *_select_equations(ledger),
+        *_fetch_equations(ledger),
+        *_score_equations(ledger),
+        *_cut_equations(ledger),
+        *_pack_equations(ledger),
+    ]
 
-    def equal(name: str, left: int, terms: dict[str, int], finished: bool = True) -> None:
-        right = sum(terms.values())
-        holds = left == right if finished else (None if right <= left else False)
-        found.append(Equation(name, left, right, holds, " + ".join(f"{n:,} {word}" for word, n in terms.items())))
 
-    def unique(name: str, ids: np.ndarray | None) -> None:
-        if ids is not None:
-            equal(f"{name} are unique", len(ids), {"distinct": len(ids) - repeated(ids)})
+def _equation(name: str, left: int, terms: dict[str, int], finished: bool = True) -> Equation:
+    """`left` has to be the sum of the `terms`; while a step is not `finished`, it only must not be less."""
+    right = sum(terms.values())
+    holds = left == right if finished else (None if right <= left else False)
+    return Equation(name, left, right, holds, " + ".join(f"{number:,} {term}" for term, number in terms.items()))
 
-    done = {step.name: step.state == "done" for step in ledger.steps}
-    if ledger.source_counts:
-        counts = ledger.source_counts
+
+def _unique(tables: Tables, table: str, what: str) -> Equation:
+    return _equation(f"{what} ids are unique", tables.size(table), {"distinct": tables.distinct(table)})
+
+
+def _done(ledger: Ledger, step: str) -> bool:
+    return ledger.step(step).state == "done"
+
+
+def _source_equations(ledger: Ledger) -> Iterator[Equation]:
+    counts, tables = ledger.source_counts, ledger.tables
+    if counts:
         dropped = {f"dropped ({reason})": n for reason, n in sorted((counts.get("dropped") or {}).items())}
-        equal("source rows = merged + dropped", counts.get("rows", 0), {"merged": counts.get("merged", 0), **dropped})
-    if ledger.candidates is not None:
-        pool = ledger.candidates.ids
-        unique("candidate ids", pool)
-        if "candidates" in ledger.source_counts:
-            equal("candidates counted = rows", ledger.source_counts["candidates"], {"rows": len(pool)})
-        if ledger.selected is not None:
-            rest = int((~among(pool, ledger.selected)).sum())
-            terms = {"selected": len(ledger.selected), "not selected": rest}
-            equal("candidates = selected + not selected", len(pool), terms)
-    if ledger.selected is not None:
-        unique("selected ids", ledger.selected)
-        count = ledger.select_counts.get("selected", len(ledger.selected))
-        equal("selected counted = rows", count, {"rows": len(ledger.selected)}, done["select"])
-    _fetch_equations(ledger, equal, unique)
-    if ledger.images is not None:
-        terms = {"scored": ledger.scored, **{f"undecodable ({why})": n for why, n in ledger.undecodable.items()}}
-        if ledger.verdicts is not None:  # a cut may come before the decode, but then it decides nothing
-            pending = ledger.verdicts.ids[ledger.verdicts.are("undecided")]
-            if waiting := int((~among(pending, ledger.images.ids)).sum()):
-                terms["undecided, not decoded"] = waiting
-        equal("taken = scored + undecodable", len(ledger.snapshot.ids), terms, done["score"] or done["cut"])
-    if ledger.verdicts is not None:
-        verdicts = ledger.verdicts
-        unique("verdict ids", verdicts.ids)
-        rejected = {f"rejected ({why})": n for why, n in ledger.rejected.items()}
-        seen = ledger.images.ids if ledger.images else np.zeros(0, np.uint64)
-        undecided = {"undecided": int(among(verdicts.ids[verdicts.are("undecided")], seen).sum())}
-        terms = {"kept": len(ledger.kept), **rejected, **undecided}
-        equal("scored = kept + rejected + undecided", ledger.scored, terms, done["cut"])
-        bad = {"undecodable by the cut": int(verdicts.are("undecodable").sum())}
-        equal("undecodable = undecodable by the cut", sum(ledger.undecodable.values()), bad, done["cut"])
-    _pack_equations(ledger, equal, unique)
-    return found
+        terms = {"merged": counts.get("merged", 0), **dropped}
+        yield _equation("source rows = merged + dropped", counts.get("rows", 0), terms)
+    if ledger.has("candidates"):
+        yield _unique(tables, "candidates", "candidate")
+        if "candidates" in counts:
+            rows = {"rows": tables.size("candidates")}
+            yield _equation("candidates counted = rows", counts["candidates"], rows)
 
 
-def _fetch_equations(ledger: Ledger, equal: Any, unique: Any) -> None:
-    attempts, snapshot = ledger.attempts, ledger.snapshot
-    if attempts is None or ledger.selected is None:
+def _select_equations(ledger: Ledger) -> Iterator[Equation]:
+    tables = ledger.tables
+    if not ledger.has("selected"):
         return
-    tried = distinct(attempts.ids)
-    lost = attempts.errors.count(attempts.error[attempts.last() & ~attempts.success]).get(LOST, 0)
-    silent = int((~among(ledger.selected, tried)).sum()) if snapshot else 0
+    selected = tables.size("selected")
+    if ledger.has("candidates"):
+        candidates = tables.size("candidates")
+        terms = {"selected": selected, "not selected": candidates - tables.shared("candidates", "selected")}
+        yield _equation("candidates = selected + not selected", candidates, terms)
+    yield _unique(tables, "selected", "selected")
+    counted = ledger.select_counts.get("selected", selected)
+    yield _equation("selected counted = rows", counted, {"rows": selected}, _done(ledger, "select"))
+
+
+def _fetch_equations(ledger: Ledger) -> Iterator[Equation]:
+    tables, counts = ledger.tables, ledger.snapshot
+    if not (ledger.has("attempts") and ledger.has("selected")):
+        return
+    selected = tables.size("selected")
+    lost = tables.size(f"outcomes WHERE error = '{LOST}'")
+    never_tried = selected - tables.shared("selected", "outcomes") if counts else 0
     failed = {f"failed ({why})": n for why, n in ledger.failed.items()}
-    terms = {"fetched": ledger.fetched, **failed, "lost": lost + silent}
-    equal("selected = fetched + failed + lost", len(ledger.selected), terms, snapshot is not None)
-    if snapshot is None:
+    terms = {"fetched": ledger.fetched, **failed, "lost": lost + never_tried}
+    yield _equation("selected = fetched + failed + lost", selected, terms, counts is not None)
+    if counts is None:
         return
-    counts = snapshot.counts
-    unique("snapshot ids", snapshot.ids)
+    yield _unique(tables, "taken", "snapshot")
     # a healing that is under way has fetched more than the snapshot knows: some round must agree with it
-    rounds = np.unique(attempts.rounds)
-    by_round = [len(distinct(attempts.ids[attempts.success & (attempts.rounds <= last)])) for last in rounds]
-    known = counts.get("fetched", 0)
-    equal("fetched counted = successful", known, {"successful": known if known in by_round else ledger.fetched})
+    by_round = tables.rows("""
+        SELECT sum(count(o.id)) OVER (ORDER BY r.round)
+        FROM rounds r LEFT JOIN outcomes o ON o.came_in = r.round GROUP BY r.round""")
+    fetched, taken = counts.get("fetched", 0), tables.size("taken")
+    successful = fetched if (fetched,) in by_round else ledger.fetched
+    yield _equation("fetched counted = successful", fetched, {"successful": successful})
     rest = sum(n for why, n in (counts.get("failed") or {}).items() if why != LOST) + counts.get("lost", 0)
-    terms = {"fetched": known, "failed and lost": rest}
-    equal("selected = fetched + failed + lost, as counted", counts.get("selected", 0), terms)
-    terms = {"taken": len(snapshot.ids), "surplus": counts.get("surplus", 0)}
-    equal("fetched = taken + surplus", known, terms)
-    came = distinct(attempts.ids[attempts.success])
-    equal("taken were fetched", len(snapshot.ids), {"of them fetched": int(among(snapshot.ids, came).sum())})
+    terms = {"fetched": fetched, "failed and lost": rest}
+    yield _equation("selected = fetched + failed + lost, as counted", counts.get("selected", 0), terms)
+    yield _equation("fetched = taken + surplus", fetched, {"taken": taken, "surplus": counts.get("surplus", 0)})
+    really = tables.shared("taken", "(FROM outcomes WHERE came_in IS NOT NULL)")
+    yield _equation("taken were fetched", taken, {"of them fetched": really})
 
 
-def _pack_equations(ledger: Ledger, equal: Any, unique: Any) -> None:
-    shards, done = ledger.shards, {step.name: step.state == "done" for step in ledger.steps}
-    if ledger.listed is not None:
-        ever = ledger.annotations.ids[ledger.annotations.ever_without]
-        never = np.setdiff1d(ledger.annotations.ids[ledger.annotations.never_with], ledger.listed)
-        unlisted = np.intersect1d(never, ledger.verdicts.ids[ledger.verdicts.are("kept")])
-        terms = {"of them annotated so": int(among(ledger.listed, ever).sum()), "not listed": len(unlisted)}
-        equal("no identity as listed = as annotated", len(ledger.listed), terms)
-    if shards.plan is not None:
-        unique("planned ids", shards.plan)
-        equal("kept = planned", len(ledger.kept), {"planned": int(among(shards.plan, ledger.kept).sum())})
-        stray = int((~among(shards.plan, ledger.kept)).sum())
-        equal("planned were kept", len(shards.plan), {"kept": len(shards.plan) - stray})
-    if not shards.sidecars:
+def _score_equations(ledger: Ledger) -> Iterator[Equation]:
+    tables = ledger.tables
+    if not ledger.has("images"):
         return
-    unique("packed ids", shards.ids)
-    packed = sum(sidecar["samples"] for sidecar in shards.sidecars)
-    equal("packed samples = indexed", packed, {"indexed": sum(sidecar["indexed"] for sidecar in shards.sidecars)})
+    terms = {"scored": ledger.scored, **{f"undecodable ({why})": n for why, n in ledger.undecodable.items()}}
+    # a cut may come before the decode, but then it decides nothing
+    waiting = tables.size("verdicts ANTI JOIN images USING (id) WHERE verdict = 'undecided'")
+    if waiting:
+        terms["undecided, not decoded"] = waiting
+    finished = _done(ledger, "score") or _done(ledger, "cut")
+    yield _equation("taken = scored + undecodable", tables.size("taken"), terms, finished)
+
+
+def _cut_equations(ledger: Ledger) -> Iterator[Equation]:
+    tables, done = ledger.tables, _done(ledger, "cut")
+    if not ledger.has("verdicts"):
+        return
+    yield _unique(tables, "verdicts", "verdict")
+    rejected = {f"rejected ({why})": n for why, n in ledger.rejected.items()}
+    undecided = tables.shared("(FROM verdicts WHERE verdict = 'undecided')", "images")
+    terms = {"kept": len(ledger.kept), **rejected, "undecided": undecided}
+    yield _equation("scored = kept + rejected + undecided", ledger.scored, terms, done)
+    by_the_cut = {"undecodable by the cut": tables.size("verdicts WHERE verdict = 'undecodable'")}
+    undecodable = sum(ledger.undecodable.values())
+    yield _equation("undecodable = undecodable by the cut", undecodable, by_the_cut, done)
+
+
+def _pack_equations(ledger: Ledger) -> Iterator[Equation]:
+    tables, kept = ledger.tables, len(ledger.kept)
+    if ledger.has("listed"):
+        annotated = "(SELECT id FROM annotations GROUP BY id HAVING {}(without_identity))".format
+        unlisted = tables.size(f"""
+            {annotated("bool_and")} ANTI JOIN listed USING (id)
+            SEMI JOIN (FROM verdicts WHERE verdict = 'kept') USING (id)""")
+        terms = {"of them annotated so": tables.shared("listed", annotated("bool_or")), "not listed": unlisted}
+        yield _equation("no identity as listed = as annotated", tables.size("listed"), terms)
+    if ledger.has("planned"):
+        planned, planned_and_kept = tables.size("planned"), tables.shared("planned", "kept")
+        yield _unique(tables, "planned", "planned")
+        yield _equation("kept = planned", kept, {"planned": planned_and_kept})
+        yield _equation("planned were kept", planned, {"kept": planned_and_kept})
+    if not ledger.shards:
+        return
+    yield _unique(tables, "packed", "packed")
+    packed = sum(shard.samples for shard in ledger.shards)
+    indexed = {"indexed": sum(shard.indexed for shard in ledger.shards)}
+    yield _equation("packed samples = indexed", packed, indexed)
     # `forget` leaves holes in a shard and raises its revision; elsewhere a hole is a mistake
     holes = sum(
-        shards.planned_shards.get(sidecar["shard"], sidecar["samples"]) - sidecar["samples"]
-        for sidecar in shards.sidecars
-        if sidecar.get("revision", 0)
+        ledger.planned_samples.get(shard.number, shard.samples) - shard.samples
+        for shard in ledger.shards
+        if shard.revision
     )
     terms = {"packed": packed, **({"forgotten": holes} if holes else {})}
-    equal("kept = packed", len(ledger.kept), terms, done["pack"])
-    equal("packed were kept", len(shards.ids), {"kept": int(among(shards.ids, ledger.kept).sum())})
+    yield _equation("kept = packed", kept, terms, _done(ledger, "pack"))
+    yield _equation("packed were kept", tables.size("packed"), {"kept": tables.shared("packed", "kept")})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from common.errors import UserError
 from curation.filters.registry import Thresholds, check_names
-from curation.ledger import cut_tables, tables
+from curation.ledger.tables import Tables
 from curation.run_directory.attempts import LOST
 from curation.run_directory.run import Run
 
@@ -41,6 +42,17 @@ class StepState:
     what: str = "images"
 
 
+@dataclass(frozen=True)
+class Shard:
+    """What the sidecar of a finished shard says; `indexed`: the samples that its index lists."""
+
+    number: int
+    samples: int
+    bytes: int
+    revision: int
+    indexed: int
+
+
 @dataclass
 class Ledger:
     """Everything that a run holds so far, ready for counting."""
@@ -48,23 +60,16 @@ class Ledger:
     run: Run
     manifest: dict[str, Any]
     cut: str
+    tables: Tables = field(default_factory=Tables)
     thresholds: Thresholds = field(default_factory=Thresholds)
     fingerprints: dict[str, str] = field(default_factory=dict)
     content_hash: str = ""
     detector: str = "yolov5-face"  # that made the faces evidence of this cut: thresholds are its own
     source_counts: dict[str, Any] = field(default_factory=dict)
     select_counts: dict[str, Any] = field(default_factory=dict)
-    candidates: tables.Candidates | None = None
-    selected: np.ndarray | None = None
-    attempts: tables.Attempts | None = None
-    snapshot: tables.Snapshot | None = None
-    images: tables.Images | None = None
-    verdicts: cut_tables.Verdicts | None = None
-    annotations: cut_tables.Annotations | None = None
-    shards: cut_tables.Shards = field(default_factory=lambda: cut_tables.Shards(None))
-    kept: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # after `no_identity`
-    listed: np.ndarray | None = None  # without an identity, as the plan says
-    no_identity: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    snapshot: dict[str, Any] | None = None  # the counts beside the snapshot
+    cut_checks: tuple[str, ...] | None = None  # that the cut made, in the paper's order
+    shards: list[Shard] = field(default_factory=list)
     steps: list[StepState] = field(default_factory=list)
     equations: list[Equation] = field(default_factory=list)
 
@@ -83,40 +88,52 @@ class Ledger:
     @property
     def checks(self) -> tuple[str, ...]:
         """The checks of this cut, in the paper's order; before there is one, those that its recipe asks for."""
-        if self.verdicts is not None:
-            return self.verdicts.names
+        if self.cut_checks is not None:
+            return self.cut_checks
         filters = self.recipe.get("filters") or {}
         return check_names(name for name, settings in filters.items() if settings is not None)
 
     def step(self, name: str) -> StepState:
         return next(step for step in self.steps if step.name == name)
 
-    @property
+    def has(self, table: str) -> bool:
+        """Whether the run has that table yet."""
+        return table in self.tables.present
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """uint64: the ids that are kept, those without an identity left out."""
+        return self.tables.ids("kept")
+
+    @cached_property
+    def no_identity(self) -> np.ndarray:
+        return self.tables.ids("no_identity")
+
+    @cached_property
+    def planned_samples(self) -> dict[int, int]:
+        """{shard: samples that the plan gives it}"""
+        return dict(self.tables.rows("SELECT shard, count(*) FROM planned GROUP BY 1"))
+
+    @cached_property
     def failed(self) -> dict[str, int]:
         """{class: images} of what was tried and never came, lost ones apart."""
-        if self.attempts is None:
-            return {}
-        last = self.attempts.last() & ~self.attempts.success
-        return {name: n for name, n in self.attempts.errors.count(self.attempts.error[last]).items() if name != LOST}
+        return {name: n for name, n in self.tables.counts("error", "outcomes").items() if name != LOST}
 
-    @property
+    @cached_property
     def fetched(self) -> int:
-        return len(tables.distinct(self.attempts.ids[self.attempts.success])) if self.attempts is not None else 0
+        return self.tables.size("outcomes WHERE came_in IS NOT NULL")
 
-    @property
+    @cached_property
     def undecodable(self) -> dict[str, int]:
-        if self.images is None:
-            return {}
-        return {name: n for name, n in self.images.statuses.count(self.images.status).items() if name != "ok"}
+        """{why: images}"""
+        return self.tables.counts("status", "images WHERE status != 'ok'")
 
-    @property
+    @cached_property
     def scored(self) -> int:
-        return int((self.images.status == 0).sum()) if self.images is not None else 0
+        return self.tables.size("images WHERE status = 'ok'")
 
-    @property
+    @cached_property
     def rejected(self) -> dict[str, int]:
         """{reason: images}, `no_identity` among them."""
-        if self.verdicts is None:
-            return {}
-        counts = Counter(self.verdicts.reasons.count(self.verdicts.reason[self.verdicts.are("rejected")]))
+        counts = Counter(self.tables.counts("reason", "verdicts WHERE verdict = 'rejected'"))
         return dict(counts + Counter({"no_identity": len(self.no_identity)}))

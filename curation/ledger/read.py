@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import yaml
 
-from curation.ledger import cut_tables, tables
 from curation.ledger.equations import equations_of, steps_of
+from curation.ledger.loading import load_tables
 from curation.ledger.model import Ledger, RunNotFound
 from curation.recipe.recipe import Thresholds
 from curation.run_directory.run import Run
@@ -33,17 +32,7 @@ def read_ledger(run: Run, cut: str | None = None) -> Ledger:
     ledger.content_hash = content.get("content_hash") or content.get("hash") or manifest.get("content_hash") or ""
     ledger.source_counts = _json(run, "candidates/counts.json")
     ledger.select_counts = _json(run, "selected/counts.json")
-    ledger.candidates = tables.read_candidates(run)
-    ledger.selected = tables.read_ids(run, "selected/*.parquet")
-    ledger.attempts = tables.read_attempts(run)
-    ledger.snapshot = tables.read_snapshot(run, content.get("snapshot"))
-    if ledger.snapshot is not None:
-        ledger.images = tables.read_images(run, ledger.snapshot.ids)
-    ledger.verdicts = cut_tables.read_verdicts(run, ledger.cut)
-    if ledger.verdicts is not None:
-        ledger.kept = tables.distinct(ledger.verdicts.ids[ledger.verdicts.are("kept")])
-        _read_annotations(ledger, str(content.get("encoder") or ""))
-    ledger.shards = cut_tables.read_shards(run, ledger.cut)
+    load_tables(ledger, content.get("snapshot"), str(content.get("encoder") or ""))
     ledger.steps = steps_of(ledger)
     ledger.equations = equations_of(ledger)
     return ledger
@@ -90,22 +79,3 @@ def _only_folders(run: Run) -> dict[str, str]:
         name, _, fingerprint = folder.rpartition("-")
         found.setdefault(name, []).append(fingerprint)
     return {name: prints[0] for name, prints in found.items() if len(prints) == 1}
-
-
-def _read_annotations(ledger: Ledger, encoder: str) -> None:
-    folders = sorted({path.rsplit("/", 1)[0] for path in ledger.run.glob("annotations/*/*.parquet")})
-    identity = ledger.manifest.get("identity") or {}
-    folder = next((folder for folder in folders if encoder and folder.endswith(encoder)), None)
-    folder = folder or (folders[0] if len(folders) == 1 else None)
-    if folder is None:
-        return
-    ledger.annotations = cut_tables.read_annotations(ledger.run, folder)
-    if "none" in (identity.get("name", "none"), encoder) or ledger.annotations is None:
-        return  # without an encoder nobody has an identity, and nobody is rejected for it
-    without = ledger.annotations.ids[ledger.annotations.never_with]
-    listed = f"cuts/{ledger.cut}/no_identity.json"
-    if ledger.run.exists(listed):  # written with the plan: knows which face this cut chose
-        ledger.listed = np.array(sorted(int(text, 16) for text in ledger.run.read_json(listed)), dtype=np.uint64)
-        without = ledger.listed
-    ledger.no_identity = np.intersect1d(ledger.kept, without)
-    ledger.kept = np.setdiff1d(ledger.kept, without)

@@ -1,25 +1,137 @@
-"""A run's tables as plain arrays, for counting: ids as uint64, words as codes into a list.
+"""A run's tables in a DuckDB database in memory, so that they are counted in SQL.
 
-Each reader takes a `Run` and returns None (or empty arrays) where its step has not written anything yet. Only the
-columns that the report counts are read, file by file, so that ten million rows fit in a few hundred megabytes.
+Only the columns that are counted are kept, and an id as the number that its 16 hex digits are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from curation.run_directory.run import Run
+# `outcomes`: what came of an image in all rounds: `error` of the last failure, `came_in` the first round that fetched it
+# `kept`: by the cut, but for those in `no_identity`; `listed`: the latter as pack wrote them down
+SCHEMA = r"""
+    CREATE MACRO id_number(digits) AS
+        CASE WHEN regexp_full_match(digits, '[0-9a-fA-F]{16}') THEN ('0x' || digits)::UBIGINT END;
+    CREATE MACRO first_64_bits(digits) AS coalesce(TRY_CAST('0x' || left(digits, 16) AS UBIGINT), 0);
+    CREATE MACRO authority_of(url) AS regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)', 1);
+    CREATE MACRO host_of(authority) AS coalesce(nullif(lower(regexp_extract(
+        authority, '^(?:[^@]*@)?(\[[^\]]*\]|[^:]*)', 1)), ''), '(none)');
 
-HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)"
+    CREATE TABLE candidates (id UBIGINT NOT NULL, in_hq BOOLEAN);
+    CREATE TABLE selected (id UBIGINT NOT NULL);
+    CREATE TABLE attempts (id UBIGINT NOT NULL, round INT, success BOOLEAN, error VARCHAR, authority VARCHAR);
+    CREATE TABLE rounds (round INT, attempts BIGINT, success BIGINT);
+    CREATE TABLE outcomes (id UBIGINT, came_in INT, error VARCHAR, first_error VARCHAR, authority VARCHAR);
+    CREATE TABLE hosts (host VARCHAR, images BIGINT, fetched BIGINT);
+    CREATE TABLE taken (id UBIGINT NOT NULL, unit VARCHAR, tar VARCHAR, start BIGINT, size BIGINT);
+    CREATE TABLE images (id UBIGINT NOT NULL, status VARCHAR, width INT, height INT, sha256 UBIGINT, phash UBIGINT);
+    CREATE TABLE verdicts (id UBIGINT NOT NULL, verdict VARCHAR, reason VARCHAR, audited BOOLEAN, caption_face INT);
+    CREATE TABLE annotations (id UBIGINT NOT NULL, without_identity BOOLEAN);
+    CREATE TABLE listed (id UBIGINT NOT NULL);
+    CREATE TABLE no_identity (id UBIGINT);
+    CREATE TABLE kept (id UBIGINT);
+    CREATE TABLE planned (id UBIGINT NOT NULL, shard INT);
+    CREATE TABLE packed (id UBIGINT NOT NULL);
+"""
 
 
 class LedgerError(ValueError):
     """A table does not follow docs/run-directory.md; the message names the file."""
+
+
+class Tables:
+    """The tables of `SCHEMA`. One that the run has no file of yet is empty, and not among `present`."""
+
+    def __init__(self) -> None:
+        # no network: a run in a bucket is read through its own file system, never by an extension of DuckDB
+        self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+        self._connection.execute(SCHEMA)
+        self.present: set[str] = set()
+
+    def insert(self, table: str, values: str, part: pa.Table, source: str) -> None:
+        """Append the rows of `part`: `values` are SQL expressions of them, one for each column of the table.
+
+        Raises:
+            LedgerError: an id is null, or not 16 hex digits; the message begins with `source`.
+        """
+        with self._registered(part=part):
+            self._insert(table, f"SELECT {values} FROM part", source)
+
+    def insert_ids(self, table: str, ids: list[str], source: str) -> None:
+        """Append rows that are an id alone; raises as `insert` does."""
+        self._insert(table, "SELECT id_number(unnest(?::VARCHAR[]))", source, ids)
+
+    def _insert(self, table: str, query: str, source: str, *parameters: Any) -> None:
+        try:
+            self._connection.execute(f"INSERT INTO {table} {query}", parameters or None)
+        except duckdb.ConstraintException as error:
+            raise LedgerError(f"{source}: an id is not 16 hex digits") from error
+        self.present.add(table)
+
+    @contextmanager
+    def _registered(self, **tables: pa.Table) -> Iterator[None]:
+        """Queries may name these Arrow tables."""
+        for name, table in tables.items():
+            self._connection.register(name, table)
+        try:
+            yield
+        finally:
+            for name in tables:
+                self._connection.unregister(name)
+
+    def execute(self, sql: str) -> None:
+        self._connection.execute(sql)
+
+    def rows(self, sql: str, *parameters: Any, **tables: pa.Table) -> list[tuple[Any, ...]]:
+        """The rows of a query, which may name `tables`; `parameters` are its question marks."""
+        with self._registered(**tables):
+            return self._connection.execute(sql, parameters or None).fetchall()
+
+    def arrays(self, sql: str, **tables: pa.Table) -> list[np.ndarray]:
+        """The columns of a query, which may name `tables`."""
+        with self._registered(**tables):
+            return list(self._connection.execute(sql).fetchnumpy().values())
+
+    def number(self, sql: str, *parameters: Any) -> int:
+        """The one number that a query gives."""
+        return int(self.rows(sql, *parameters)[0][0])
+
+    def counts(self, column: str, source: str) -> dict[str, int]:
+        """{value of the column: rows}, most frequent first, nulls left out. `source`: the SQL after FROM."""
+        groups = f"SELECT {column} AS value, count(*) FROM {source} GROUP BY 1 ORDER BY 2 DESC, 1"
+        return {value: number for value, number in self.rows(groups) if value is not None}
+
+    def size(self, source: str) -> int:
+        """How many rows there are. `source`: the SQL after FROM."""
+        return self.number(f"SELECT count(*) FROM {source}")
+
+    def distinct(self, table: str) -> int:
+        """How many ids a table has."""
+        return self.number(f"SELECT count(DISTINCT id) FROM {table}")
+
+    def shared(self, table: str, other: str) -> int:
+        """How many rows of a table have an id that the other has too; each may be a query in parentheses."""
+        return self.number(f"SELECT count(*) FROM {table} SEMI JOIN {other} AS other USING (id)")
+
+    def ids(self, source: str) -> np.ndarray:
+        """uint64 (ids,), ascending, each once. `source`: the SQL after FROM."""
+        return self.arrays(f"SELECT DISTINCT id FROM {source} ORDER BY id")[0]
+
+    def look_up(self, ids: np.ndarray, values: str, table: str) -> list[np.ndarray]:
+        """SQL expressions of the row that each of `ids` has in a table, in their order; nulls where it has none."""
+        wanted = pa.table({"wanted_id": ids, "place": np.arange(len(ids))})
+        join = f"wanted LEFT JOIN {table} ON id = wanted_id"
+        return self.arrays(f"SELECT DISTINCT ON (place) place, {values} FROM {join} ORDER BY place", wanted=wanted)[1:]
+
+    def contains(self, table: str, ids: np.ndarray) -> np.ndarray:
+        """bool (ids,): which of them the table has."""
+        return self.look_up(ids, "id IS NOT NULL", table)[0]
 
 
 def ids_of(table: pa.Table, where: str) -> np.ndarray:
@@ -38,202 +150,5 @@ def ids_of(table: pa.Table, where: str) -> np.ndarray:
 
 
 def name_of(number: int | np.uint64) -> str:
-    """The id as the tables spell it."""
+    """The id as the run's tables spell it."""
     return f"{int(number):016x}"
-
-
-def repeated(ids: np.ndarray) -> int:
-    """How many rows are one too many."""
-    return len(ids) - len(distinct(ids))
-
-
-def distinct(ids: np.ndarray) -> np.ndarray:
-    """Ascending, each once. (numpy's unique hashes, which takes ten times as long on what is sorted already.)"""
-    ids = np.sort(ids, kind="stable")
-    return ids[np.append(True, ids[1:] != ids[:-1])] if len(ids) else ids
-
-
-def among(ids: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """bool (ids,): which of them are in the ascending `pool`."""
-    return rows_of(pool, ids) >= 0
-
-
-def rows_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """int64: for each of `wanted` the row that it has in the ascending `ids`, or -1."""
-    if not len(ids):
-        return np.full(len(wanted), -1)
-    place = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return np.where(ids[place] == wanted, place, -1)
-
-
-class Words:
-    """Strings <-> small integers; a null has no code (-1)."""
-
-    def __init__(self, words: tuple[str, ...] = ()):
-        self.words = list(words)
-        self._codes = {word: code for code, word in enumerate(words)}
-
-    def codes(self, column: pa.ChunkedArray) -> np.ndarray:
-        encoded = column.combine_chunks().dictionary_encode()
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.combine_chunks()
-        known = np.array([self._code(word) for word in encoded.dictionary.to_pylist()] + [-1], dtype=np.int32)
-        return known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
-
-    def _code(self, word: str) -> int:
-        if word not in self._codes:
-            self._codes[word] = len(self.words)
-            self.words.append(word)
-        return self._codes[word]
-
-    def count(self, codes: np.ndarray) -> dict[str, int]:
-        """{word: how often}, most frequent first."""
-        counts = np.bincount(codes[codes >= 0], minlength=len(self.words))
-        pairs = sorted(zip(self.words, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
-        return {word: number for word, number in pairs if number}
-
-
-def stack(parts: list[tuple[np.ndarray, ...]], by: int = 0) -> list[np.ndarray]:
-    """Columns of all files, sorted by one of them; the first of equal ids stays first."""
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    order = np.argsort(columns[by], kind="stable")
-    return [column[order] for column in columns]
-
-
-# -- what each step wrote --------------------------------------------------------------------------------------
-
-
-@dataclass
-class Candidates:
-    ids: np.ndarray
-    in_hq: np.ndarray  # int8: 1, 0, or -1 where no HQ-4M table was given
-
-
-def read_candidates(run: Run) -> Candidates | None:
-    parts = []
-    for path in run.glob("candidates/*.parquet"):
-        table = run.read_table(path, ["id", "in_hq"])
-        marks = table["in_hq"].cast(pa.int8()).fill_null(-1).to_numpy().astype(np.int8)
-        parts.append((ids_of(table, path), marks))
-    return Candidates(*stack(parts)) if parts else None
-
-
-def read_ids(run: Run, pattern: str) -> np.ndarray | None:
-    """The ids of every matching table, ascending, repetitions included."""
-    parts = [ids_of(run.read_table(path, ["id"]), path) for path in run.glob(pattern)]
-    return np.sort(np.concatenate(parts)) if parts else None
-
-
-@dataclass
-class Attempts:
-    """One row an attempt, in id order, rounds ascending in each id."""
-
-    ids: np.ndarray
-    rounds: np.ndarray
-    success: np.ndarray
-    error: np.ndarray
-    host: np.ndarray
-    errors: Words
-    hosts: Words
-
-    def last(self) -> np.ndarray:
-        """bool (rows,): the attempt that decides: the first success, else the last failure."""
-        order = np.lexsort((np.where(self.success, -self.rounds, self.rounds), self.success, self.ids))
-        grouped = self.ids[order]
-        chosen = np.zeros(len(grouped), dtype=bool)
-        chosen[order[np.append(grouped[1:] != grouped[:-1], True)]] = True
-        return chosen
-
-
-def hosts_of(urls: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The host of each URL, lower case; "(none)" where there is none. A regular expression: urlsplit takes 20 us."""
-    found = pc.struct_field(pc.extract_regex(urls.cast(pa.string()), HOST), "host")
-    return pc.if_else(pc.fill_null(pc.equal(found, ""), True), "(none)", pc.utf8_lower(found))
-
-
-def read_attempts(run: Run) -> Attempts | None:
-    parts, errors, hosts = [], Words(), Words()
-    for path in run.glob("fetched/[0-9]*/[0-9]*.parquet"):
-        table = run.read_table(path, ["id", "url", "round", "status", "error"])
-        host = hosts.codes(hosts_of(table["url"]))
-        success = np.array(table["status"].to_pylist(), dtype=object) == "success"
-        rounds = table["round"].to_numpy().astype(np.int32)
-        error = np.where(success, -1, errors.codes(table["error"].cast(pa.string()).fill_null("other")))
-        parts.append((ids_of(table, path), rounds, success, error, host))
-    if not parts:
-        return None
-    ids, rounds, success, error, host = stack(parts)
-    order = np.lexsort((rounds, ids))
-    return Attempts(ids[order], rounds[order], success[order], error[order], host[order], errors, hosts)
-
-
-@dataclass
-class Snapshot:
-    """What was taken, and the counts beside it."""
-
-    name: str
-    counts: dict[str, Any]
-    ids: np.ndarray
-    unit: np.ndarray
-    tar: np.ndarray
-    offset: np.ndarray
-    size: np.ndarray
-    units: Words
-    tars: Words
-    rows: int = 0
-
-
-def read_snapshot(run: Run, wanted_hash: str | None = None) -> Snapshot | None:
-    """The snapshot whose hash a cut names, else the newest that is complete (its counts are there)."""
-    names = [path.removesuffix(".parquet") for path in run.glob("fetched/snapshot*.parquet")]
-    names = sorted((name for name in names if run.exists(f"{name}.json")), key=lambda name: (len(name), name))
-    counts = {name: run.read_json(f"{name}.json") for name in names}
-    if not names:
-        return None
-    name = next((name for name in names[::-1] if wanted_hash and counts[name].get("hash") == wanted_hash), names[-1])
-    table = run.read_table(f"{name}.parquet", ["id", "tar", "unit", "offset", "size"])
-    units, tars = Words(), Words()
-    columns = stack(
-        [
-            (
-                ids_of(table, f"{name}.parquet"),
-                units.codes(table["unit"]),
-                tars.codes(table["tar"]),
-                table["offset"].to_numpy(),
-                table["size"].to_numpy(),
-            )
-        ]
-    )
-    return Snapshot(name, counts[name], *columns, units, tars, table.num_rows)
-
-
-@dataclass
-class Images:
-    """What decoding found, one row an id."""
-
-    ids: np.ndarray
-    status: np.ndarray
-    width: np.ndarray
-    height: np.ndarray
-    sha256: np.ndarray  # the first 64 bits: enough to group by
-    phash: np.ndarray
-    statuses: Words
-
-
-def _hex64(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array([int(text[:16], 16) if text else 0 for text in column.to_pylist()], dtype=np.uint64)
-
-
-def read_images(run: Run, taken: np.ndarray) -> Images | None:
-    """Rows of ids outside `taken` (of an older snapshot) are left out; a retried unit's doubles collapse."""
-    parts, statuses = [], Words(("ok",))
-    for path in run.glob("scores/images/*.parquet"):
-        table = run.read_table(path, ["id", "status", "width", "height", "sha256", "phash"])
-        numbers = [table[side].fill_null(0).to_numpy().astype(np.int32) for side in ("width", "height")]
-        hashes = [_hex64(table["sha256"]), _hex64(table["phash"])]
-        parts.append((ids_of(table, path), statuses.codes(table["status"]), *numbers, *hashes))
-    if not parts:
-        return None
-    columns = stack(parts)
-    first = np.append(True, columns[0][1:] != columns[0][:-1]) & among(columns[0], taken)
-    return Images(*(column[first] for column in columns), statuses)

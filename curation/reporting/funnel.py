@@ -7,17 +7,14 @@ the numbers are exact and say so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from common.intervals import Rate, wilson
 from curation.filters.base import DerivedCheck
 from curation.filters.registry import check_class
-from curation.ledger.cut_tables import Verdicts
 from curation.ledger.model import Ledger
-from curation.ledger.tables import among, rows_of
 
 NO_IDENTITY = "no_identity"  # the one rejection after the checks: the identity encoder found no face to embed
 
@@ -52,112 +49,106 @@ class Stage:
         return self.low is not None
 
 
-def survivors(verdicts: Verdicts) -> tuple[np.ndarray, np.ndarray]:
-    """int8 (rows, checks): 1 passed all checks up to this one in the paper's order, 0 did not, -1 unknown.
-
-    And bool (rows,): which rows are decodable.
-    """
-    decodable = ~verdicts.are("undecodable")
-    kept = verdicts.are("kept")
-    state = np.zeros(verdicts.checks.shape, dtype=np.int8)
-    alive = np.ones(len(kept), dtype=np.int8)
-    for column in range(len(verdicts.names)):
-        check = verdicts.checks[:, column]
-        alive = np.where((alive == 0) | (check == 0), 0, np.where((alive == -1) | (check == -1), -1, 1)).astype(np.int8)
-        alive[kept] = 1
-        state[:, column] = alive
-    return state, decodable
-
-
-def is_exact(verdicts: Verdicts) -> bool:
-    """Whether every rejected image is known to have passed, or not, each check before the one that it failed."""
-    state, decodable = survivors(verdicts)
-    return not (state[decodable & verdicts.are("rejected")] == -1).any()
-
-
 def funnel(ledger: Ledger) -> list[Stage]:
     """The paper's order: candidates, selected (resolution), fetched, decodable, the checks, identity: kept."""
     partial = {step.name: step.state == "partial" for step in ledger.steps}
-    snapshot, verdicts = ledger.snapshot, ledger.verdicts
+    tables, cut, snapshot = ledger.tables, ledger.has("verdicts"), ledger.snapshot
+
+    def rows(table: str) -> int | None:
+        return tables.size(table) if ledger.has(table) else None
+
+    key = f": {ledger.select_counts['key']}" if "key" in ledger.select_counts else ""
     stages = [
-        Stage("candidates", len(ledger.candidates.ids) if ledger.candidates else None, partial=partial["sources"]),
-        Stage(
-            "selected",
-            len(ledger.selected) if ledger.selected is not None else None,
-            "by resolution" + (f": {ledger.select_counts['key']}" if "key" in ledger.select_counts else ""),
-            partial=partial["select"],
-        ),
-        Stage("fetched", ledger.fetched if ledger.attempts else None, partial=partial["fetch"]),
+        Stage("candidates", rows("candidates"), partial=partial["sources"]),
+        Stage("selected", rows("selected"), f"by resolution{key}", partial=partial["select"]),
+        Stage("fetched", ledger.fetched if ledger.has("attempts") else None, partial=partial["fetch"]),
     ]
-    if snapshot is None or snapshot.counts.get("surplus"):
-        count = len(snapshot.ids) if snapshot else None
-        stages.append(Stage("taken", count, "surplus of the over-provisioning cut back"))
-    decoded = ledger.images is not None and len(ledger.images.ids) < len(snapshot.ids)
-    stages.append(Stage("decodable", ledger.scored if ledger.images else None, partial=decoded))
-    stages += _checks(verdicts, ledger.checks, partial["cut"])
-    if verdicts is None or len(ledger.no_identity):
-        stages.append(
-            Stage("identity", len(ledger.kept) if verdicts is not None else None, partial=partial["annotate"])
-        )
-    stages.append(Stage("kept", len(ledger.kept) if verdicts is not None else None, partial=partial["cut"]))
-    return stages
+    if snapshot is None or snapshot.get("surplus"):
+        stages.append(Stage("taken", rows("taken"), "surplus of the over-provisioning cut back"))
+    decoded = ledger.has("images") and tables.size("images") < tables.size("taken")
+    stages.append(Stage("decodable", ledger.scored if ledger.has("images") else None, partial=decoded))
+    stages += check_stages(ledger, partial["cut"])
+    kept = len(ledger.kept) if cut else None
+    if not cut or len(ledger.no_identity):
+        stages.append(Stage("identity", kept, partial=partial["annotate"]))
+    return [*stages, Stage("kept", kept, partial=partial["cut"])]
 
 
-def _checks(verdicts: Verdicts | None, names: Sequence[str], partial: bool) -> list[Stage]:
-    if verdicts is None:
-        return [Stage(label_of(check), None) for check in names]
-    state, decodable = survivors(verdicts)
-    kept, undecided = verdicts.are("kept"), verdicts.are("undecided")
-    rejected = decodable & ~kept & ~undecided
-    audited = rejected & verdicts.audited & (state != -1).all(axis=1)
-    stages, told = [], 0
-    for column, check in enumerate(names):
-        passed = int((state[decodable, column] == 1).sum())
-        unknown = int((state[rejected, column] == -1).sum())
-        waiting = int((state[undecided, column] == -1).sum())
-        note, told = f"{waiting - told:,} undecided" if waiting > told else "", waiting
+def check_stages(ledger: Ledger, partial: bool) -> list[Stage]:
+    """What is left after each check in the paper's order."""
+    if not ledger.has("verdicts"):
+        return [Stage(label_of(check), None) for check in ledger.checks]
+    states = [_state(ledger.checks[: number + 1]) for number in range(len(ledger.checks))]
+    all_known = " AND ".join(f"{state} != -1" for state in states)
+    stages, undecided_before = [], 0
+    for check, state in zip(ledger.checks, states, strict=True):
+        counts = Counter()
+        for verdict, value, audited, images in ledger.tables.rows(f"""
+            SELECT verdict, {state}, audited AND {all_known}, count(*)
+            FROM verdicts WHERE verdict != 'undecodable' GROUP BY ALL
+        """):
+            counts.update({(verdict, value): images, value: images, (verdict, value, audited): images})
+        passed, unknown, undecided = counts[1], counts["rejected", -1], counts["undecided", -1]
+        note = f"{undecided - undecided_before:,} undecided" if undecided > undecided_before else ""
+        undecided_before = undecided
         if not unknown:
             stages.append(Stage(label_of(check), passed, note, partial=partial))
             continue
         # only the rejected are uncertain: their share among the audited is unbiased, what is known bounds it
-        through, seen = int((state[audited, column] == 1).sum()), int(audited.sum())
-        base, total = passed - int((state[rejected, column] == 1).sum()), int(rejected.sum())
-        ends = [base + share * total for share in (*wilson(through, seen), through / seen if seen else 0.5)]
+        through, stopped = counts["rejected", 1, True], counts["rejected", 0, True]
+        shares = (*wilson(through, through + stopped), through / (through + stopped) if through + stopped else 0.5)
+        rejected = sum(counts["rejected", value] for value in (1, 0, -1))
+        ends = [passed - counts["rejected", 1] + share * rejected for share in shares]
         low, high, middle = (round(min(max(end, passed), passed + unknown)) for end in ends)
         stages.append(Stage(label_of(check), middle, note, low, high, partial))
     return stages
 
 
+def _state(checks: Sequence[str]) -> str:
+    """SQL: 1 the image passed all of these checks, 0 it did not, -1 that is not known."""
+    columns = ", ".join(f'"{check}"' for check in checks)
+    return f"CASE WHEN verdict = 'kept' THEN 1 WHEN 0 IN ({columns}) THEN 0 WHEN -1 IN ({columns}) THEN -1 ELSE 1 END"
+
+
+# -- what each check rejects -----------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Alone:
-    """What one check rejects, of the images on which all checks were evaluated."""
+class Rejections:
+    """What each check rejects, and what nothing else would have caught: {check: (rejected, rejected by it only)}.
 
-    check: str
-    fails: Rate
-    only: Rate
+    Counted on `images` that went through all checks. `sample`: these are the audited ones.
+    """
+
+    checks: dict[str, tuple[Rate, Rate]]
+    images: int
+    sample: bool
 
 
-def alone(verdicts: Verdicts) -> tuple[list[Alone], int, bool]:
-    """Each check's rejections, the number of images they are counted on, and whether these are a sample."""
-    decodable, checks = ~verdicts.are("undecodable"), verdicts.checks
-    done = checks != -1
-    for column, name in enumerate(verdicts.names):
-        check = check_class(name)
-        if check is not None and issubclass(check, DerivedCheck):
-            # without the face that an image should have there is no box to compare: the check is as done as it gets
-            needed = [verdicts.names.index(need) for need in check.needs]
-            done[:, column] |= (checks[:, needed] == 0).any(axis=1)
-    full = decodable & done.all(axis=1)
-    sample = bool((decodable & ~full & ~verdicts.are("undecided")).any())
+def rejections(ledger: Ledger) -> Rejections:
+    tables, decodable = ledger.tables, "verdicts WHERE verdict != 'undecodable'"
+    through_all = " AND ".join(_is_done(check) for check in ledger.checks)
+    sample = tables.size(f"{decodable} AND verdict != 'undecided' AND NOT ({through_all})") > 0
     if sample:  # who fails late went through more checks: only the audited are a fair sample
-        full &= verdicts.audited
-    failed = checks[full] == 0
-    number = int(full.sum())
-    rows = []
-    for column, check in enumerate(verdicts.names):
-        only = failed[:, column] & (failed.sum(axis=1) == 1)
-        rows.append(Alone(label_of(check), Rate(int(failed[:, column].sum()), number), Rate(int(only.sum()), number)))
-    return rows, number, sample
+        through_all += " AND audited"
+    images = tables.size(f"{decodable} AND {through_all}")
+    failing = " + ".join(f'("{check}" = 0)::INT' for check in ledger.checks)
+    checks = {}
+    for check in ledger.checks:
+        rejected = f'{decodable} AND {through_all} AND "{check}" = 0'
+        fails, only = tables.size(rejected), tables.size(f"{rejected} AND {failing} = 1")
+        checks[label_of(check)] = Rate(fails, images), Rate(only, images)
+    return Rejections(checks, images, sample)
+
+
+def _is_done(check: str) -> str:
+    """SQL: whether an image went through the check."""
+    derived = check_class(check)
+    if derived is None or not issubclass(derived, DerivedCheck):
+        return f'"{check}" != -1'
+    # without the face that an image should have there is no box to compare: the check is as done as it gets
+    needed = ", ".join(f'"{need}"' for need in derived.needs)
+    return f'("{check}" != -1 OR 0 IN ({needed}))'
 
 
 # -- against the published FaceCaptionHQ-4M ------------------------------------------------------------------------
@@ -173,8 +164,8 @@ class Published:
     ours_only: int  # judged, kept, not published
     reasons: dict[str, int]  # published but not kept: where they were lost
     failing: dict[str, tuple[int, int]]  # check: (published that it rejects, all that it rejects)
-    rejected_ids: np.ndarray
-    extra_ids: np.ndarray
+    rejected: list[tuple[int, str]]  # examples: id, reason
+    extra: list[int]  # examples
 
     @property
     def recall(self) -> Rate:
@@ -189,43 +180,46 @@ class Published:
         return Rate(self.both, self.judged + self.ours_only)
 
 
-def published(ledger: Ledger) -> Published | None:
+def published(ledger: Ledger, examples: int = 12) -> Published | None:
     """None where no HQ-4M table was given, or nothing is cut yet."""
-    candidates, verdicts = ledger.candidates, ledger.verdicts
-    if candidates is None or verdicts is None or not (candidates.in_hq >= 0).any():
+    tables, wanted = ledger.tables, "(SELECT id FROM candidates WHERE in_hq)"
+    if not ledger.has("verdicts") or not tables.number("SELECT count(in_hq) FROM candidates"):
         return None
-    row = rows_of(candidates.ids, verdicts.ids)
-    in_hq = np.where(row >= 0, candidates.in_hq[row], 0) == 1
-    decided = verdicts.are("kept") | verdicts.are("rejected")
-    kept = among(verdicts.ids, ledger.kept)
-    ours_only, lost = decided & kept & ~in_hq, decided & ~kept & in_hq
-    wanted = candidates.ids[candidates.in_hq == 1]
-    selected = ledger.selected if ledger.selected is not None else wanted
-    taken = ledger.snapshot.ids if ledger.snapshot else np.zeros(0, np.uint64)
+    tables.execute(f"""
+        CREATE OR REPLACE TEMP TABLE compared AS SELECT *,
+            id IN {wanted} AS published,
+            CASE WHEN id IN (FROM kept) THEN 'kept' WHEN verdict = 'kept' THEN 'rejected' ELSE verdict END AS outcome,
+            CASE WHEN verdict = 'kept' THEN '{NO_IDENTITY}' ELSE reason END AS lost_to
+        FROM verdicts""")
+    number = dict(tables.rows("SELECT outcome, count(*) FROM compared WHERE published GROUP BY 1")).get
+    lost, extra = (
+        "compared WHERE published AND outcome = 'rejected'",
+        "compared WHERE outcome = 'kept' AND NOT published",
+    )
+    if ledger.has("selected"):
+        selected = f"(FROM {wanted} SEMI JOIN selected USING (id))"
+    else:
+        selected = wanted
     reasons = {
-        "not selected": int((~among(wanted, selected)).sum()),
-        "not fetched": int((among(wanted, selected) & ~among(wanted, taken)).sum()),
-        "undecodable": int((in_hq & verdicts.are("undecodable")).sum()),
-        "undecided": int((in_hq & verdicts.are("undecided")).sum()),
+        "not selected": tables.size(wanted) - tables.size(selected),
+        "not fetched": tables.size(selected) - tables.shared(selected, "taken"),
+        "undecodable": number("undecodable", 0),
+        "undecided": number("undecided", 0),
+        **{label_of(reason): n for reason, n in tables.counts("lost_to", lost).items()},
     }
-    for reason, number in verdicts.reasons.count(verdicts.reason[lost]).items():
-        reasons[label_of(reason)] = number
-    if gone := int((in_hq & verdicts.are("kept") & ~kept).sum()):
-        reasons[label_of(NO_IDENTITY)] = gone
     failing = {
-        label_of(check): (
-            int((in_hq & (verdicts.checks[:, column] == 0)).sum()),
-            int((verdicts.checks[:, column] == 0).sum()),
-        )
-        for column, check in enumerate(verdicts.names)
+        label_of(check): tables.rows(f'SELECT count(*) FILTER (published), count(*) FROM compared WHERE "{check}" = 0')[
+            0
+        ]
+        for check in ledger.checks
     }
     return Published(
-        candidates=len(wanted),
-        judged=int((in_hq & decided).sum()),
-        both=int((in_hq & decided & kept).sum()),
-        ours_only=int(ours_only.sum()),
-        reasons={reason: number for reason, number in reasons.items() if number},
+        candidates=tables.size(wanted),
+        judged=number("kept", 0) + number("rejected", 0),
+        both=number("kept", 0),
+        ours_only=tables.size(extra),
+        reasons={reason: n for reason, n in reasons.items() if n},
         failing=failing,
-        rejected_ids=verdicts.ids[lost],
-        extra_ids=verdicts.ids[ours_only],
+        rejected=tables.rows(f"SELECT id, lost_to FROM {lost} ORDER BY id LIMIT {examples}"),
+        extra=[id for (id,) in tables.rows(f"SELECT id FROM {extra} ORDER BY id LIMIT {examples}")],
     )

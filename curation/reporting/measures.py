@@ -18,7 +18,7 @@ from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing
 from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
-from curation.ledger.tables import among, ids_of, name_of, rows_of
+from curation.ledger.tables import ids_of, name_of
 
 LIMIT = 200_000  # images
 
@@ -95,18 +95,18 @@ def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
             continue
         ids, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         ids, first = np.unique(ids, return_index=True)
-        taken = among(ids, ledger.snapshot.ids)
+        taken = ledger.tables.contains("taken", ids)
         for measured, values in zip(mine[name], columns, strict=True):
             known = taken & np.isfinite(values[first])
             measured.ids, measured.values = ids[known], values[first][known]
-    return Scores(measures, seen, len(ledger.snapshot.ids))
+    return Scores(measures, seen, ledger.tables.size("taken"))
 
 
 def _units(ledger: Ledger, limit: int) -> tuple[set[str], int]:
-    names, sizes = ledger.snapshot.units.words, np.bincount(ledger.snapshot.unit, minlength=1)
-    step = max(1, -(-int(sizes.sum()) // limit))
-    chosen = range(0, len(names), step)
-    return {names[index] for index in chosen}, int(sum(sizes[index] for index in chosen))
+    units = ledger.tables.rows("SELECT unit, count(*) FROM taken GROUP BY unit ORDER BY min(id)")
+    step = max(1, -(-ledger.tables.size("taken") // limit))
+    chosen = units[::step]
+    return {unit for unit, _ in chosen}, sum(images for _, images in chosen)
 
 
 def score_files(ledger: Ledger, check: str) -> dict[str, list[str]]:
@@ -124,17 +124,23 @@ def score_files(ledger: Ledger, check: str) -> dict[str, list[str]]:
 
 def others(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> np.ndarray:
     """int8 (values,): 1 the image passes everything but this measure, 0 it fails something else, -1 not known."""
-    verdicts = ledger.verdicts
-    if verdicts is None:
+    if not ledger.has("verdicts"):
         return np.full(len(measure.ids), -1, dtype=np.int8)
-    row = rows_of(verdicts.ids, measure.ids)
-    rest = verdicts.checks[row][:, [check != measure.check for check in verdicts.names]]
-    state = np.where((rest == 0).any(axis=1), 0, np.where((rest == -1).any(axis=1), -1, 1)).astype(np.int8)
-    gone = among(measure.ids, ledger.no_identity)
+    rest = ", ".join(f'"{check}"' for check in ledger.checks if check != measure.check)
+    state = f"CASE WHEN 0 IN ({rest}) THEN 0 WHEN id IS NULL OR -1 IN ({rest}) THEN -1 ELSE 1 END"
+    (states,) = ledger.tables.look_up(measure.ids, state, "verdicts")
+    gone = ledger.tables.contains("no_identity", measure.ids)
     for sibling in scores.measures:
         if sibling.check == measure.check and sibling is not measure and sibling.threshold is not None:
-            gone |= among(measure.ids, sibling.ids[~sibling.passes()])
-    return np.where(gone, 0, np.where(row < 0, -1, state)).astype(np.int8)
+            gone |= np.isin(measure.ids, sibling.ids[~sibling.passes()])
+    return np.where(gone, 0, states).astype(np.int8)
+
+
+def check_passes(measure: MeasuredImages, ledger: Ledger) -> np.ndarray:
+    """bool (values,): the image does not fail the check that the measure belongs to."""
+    if not ledger.has("verdicts"):
+        return np.ones(len(measure.ids), dtype=bool)
+    return ledger.tables.look_up(measure.ids, f'coalesce("{measure.check}" != 0, true)', "verdicts")[0]
 
 
 def nearest(measure: MeasuredImages, number: int = 12) -> tuple[list[int], list[int]]:
@@ -157,8 +163,12 @@ def evidence_of(ledger: Ledger, wanted: dict[str, set[int]]) -> dict[tuple[str, 
     if ledger.snapshot is None:
         return records
     for check, ids in wanted.items():
-        row = rows_of(ledger.snapshot.ids, np.array(sorted(ids), dtype=np.uint64))
-        units = {ledger.snapshot.units.words[ledger.snapshot.unit[index]] for index in row if index >= 0}
+        units = {
+            unit
+            for (unit,) in ledger.tables.rows(
+                "SELECT DISTINCT unit FROM taken WHERE id IN (SELECT unnest(?))", list(ids)
+            )
+        }
         files = score_files(ledger, check)
         names = pa.array([name_of(number) for number in ids], pa.string())
         for unit in sorted(units):

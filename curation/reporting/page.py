@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,11 @@ from markupsafe import Markup
 from rich.filesize import decimal
 
 from curation.filters.registry import check_class
-from curation.ledger.cut_tables import Verdicts
 from curation.ledger.model import Ledger
-from curation.ledger.tables import among, rows_of
 from curation.reporting import figures, thumbnails
-from curation.reporting.facts import contents, twins, web
-from curation.reporting.funnel import NO_IDENTITY, alone, funnel, label_of, published, rejection_of
-from curation.reporting.measures import MeasuredImages, Scores, nearest, others, read_scores
+from curation.reporting.facts import Contents, Duplicates, contents, duplicates, web
+from curation.reporting.funnel import NO_IDENTITY, funnel, label_of, published, rejection_of, rejections
+from curation.reporting.measures import MeasuredImages, Scores, check_passes, nearest, others, read_scores
 from curation.reporting.text import headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
 from curation.run_directory.run import CODE_VERSION
@@ -41,21 +40,19 @@ def build(ledger: Ledger) -> bytes:
 def context(ledger: Ledger) -> dict[str, Any]:
     scores = read_scores(ledger)
     panels = [_panel(measure, scores, ledger) for measure in scores.measures]
-    rejects, kept = _rejects(ledger), Grid("At random", _tiles(ledger.kept, KEPT))
-    same, inside, against = twins(ledger), contents(ledger), published(ledger)
+    rejects, kept = _rejects(ledger), Grid("At random", _tiles(ledger.kept[:KEPT].tolist()))
+    same, inside, against = duplicates(ledger), contents(ledger), published(ledger, SIDE_BY_SIDE)
     doubles = _doubles(same)
     disagreements = []
     if against:
-        reasons = _reasons(ledger)
-        lost = [Tile(int(i), reasons.get(int(i), "")) for i in against.rejected_ids[:SIDE_BY_SIDE]]
-        extra = _tiles(against.extra_ids, SIDE_BY_SIDE)
+        lost = [Tile(number, label_of(reason)) for number, reason in against.rejected]
+        extra = _tiles(against.extra)
         disagreements = [
             Grid("Published, rejected here", lost, "rejected"),
             Grid("Kept here, not published", extra, "kept"),
         ]
     grids = [grid for panel in panels for grid in panel["grids"]]
     thumbnails.fill(ledger, [*grids, *rejects, kept, *doubles, *disagreements])
-    verdicts = ledger.verdicts
     manifest, identity = ledger.manifest, ledger.manifest.get("identity") or {}
     return {
         "ledger": ledger,
@@ -65,7 +62,7 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "verdict": headline(ledger),
         "notices": notices_of(ledger),
         "stages": _bars(funnel(ledger)),
-        "alone": alone(verdicts) if verdicts is not None else None,
+        "rejections": rejections(ledger) if ledger.has("verdicts") else None,
         "why": {label_of(name): rejection_of(name) for name in (*ledger.checks, NO_IDENTITY)},
         "bar": figures.bar,
         "scores": scores,
@@ -76,7 +73,7 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "web": web(ledger),
         "inside": inside,
         "inside_figures": _inside(inside) if inside else [],
-        "twins": same,
+        "duplicates": same,
         "doubles": doubles,
         "against": against,
         "disagreements": disagreements,
@@ -116,8 +113,8 @@ def _panel(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> dict[str,
     place = bins.place(measure.values)
     at = None if cut is None else int(np.argmin(np.abs(bins.edges - cut)))
     rest = others(measure, scores, ledger)
-    passes = measure.passes() if threshold is not None else _check_passes(ledger.verdicts, measure)
-    kept = among(measure.ids, ledger.kept)
+    passes = measure.passes() if threshold is not None else check_passes(measure, ledger)
+    kept = ledger.tables.contains("kept", measure.ids)
     layers = {
         "kept": measure.values[kept & passes],
         "other": measure.values[~kept & passes],
@@ -129,7 +126,7 @@ def _panel(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> dict[str,
     panel["figure"] = figures.histogram(
         bins, layers, measure.title, measure.unit, at, label, percent=measure.unit.startswith("share")
     )
-    if at is not None and measure.decides and ledger.verdicts is not None:
+    if at is not None and measure.decides and ledger.has("verdicts"):
         panel["slider"] = _slider(measure, bins, place, rest, at)
     if threshold is not None:
         good, bad = nearest(measure, SIDE_BY_SIDE)
@@ -138,13 +135,6 @@ def _panel(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> dict[str,
             for title, chosen, side in (("Just rejected", bad, "rejected"), ("Just passed", good, "kept"))
         ]
     return panel
-
-
-def _check_passes(verdicts: Verdicts | None, measure: MeasuredImages) -> np.ndarray:
-    if verdicts is None:
-        return np.ones(len(measure.ids), dtype=bool)
-    row = rows_of(verdicts.ids, measure.ids)
-    return (row < 0) | (verdicts.checks[row, verdicts.names.index(measure.check)] != 0)
 
 
 def _slider(
@@ -166,49 +156,42 @@ def _tile(measure: MeasuredImages, index: int) -> Tile:
     return Tile(int(measure.ids[index]), value, measure.check, f"image with {measure.unit} {value}")
 
 
-def _tiles(ids: np.ndarray, number: int, check: str = "") -> list[Tile]:
-    return [Tile(int(number), "", check) for number in ids[:number]]
+def _tiles(ids: Iterable[int], check: str = "") -> list[Tile]:
+    return [Tile(number, "", check) for number in ids]
 
 
 def _rejects(ledger: Ledger) -> list[Grid]:
     """For each reason some rejected images in id order, which is random order."""
-    if ledger.verdicts is None:
+    if not ledger.has("verdicts"):
         return []
-    verdicts, grids = ledger.verdicts, []
-    rejected = verdicts.are("rejected")
-    for reason in (*verdicts.names, *(word for word in verdicts.reasons.words if word not in verdicts.names)):
-        if reason not in verdicts.reasons.words:
-            continue
-        mine = verdicts.ids[rejected & (verdicts.reason == verdicts.reasons.words.index(reason))]
-        if len(mine):
-            check = check_class(reason)
-            drawn = check.drawn if check and check.drawn else reason
-            note = f"{images_text(len(mine))}: {rejection_of(reason)}"
-            grids.append(Grid(label_of(reason), _tiles(mine, SIDE_BY_SIDE, drawn), "rejected", note))
-    if len(ledger.no_identity):
-        note = f"{images_text(len(ledger.no_identity))}: {rejection_of(NO_IDENTITY)}"
-        grids.append(Grid(label_of(NO_IDENTITY), _tiles(ledger.no_identity, SIDE_BY_SIDE), "rejected", note))
+    grids, counts = [], ledger.rejected
+    reasons = (
+        *ledger.checks,
+        *(reason for reason in counts if reason not in (*ledger.checks, NO_IDENTITY)),
+        NO_IDENTITY,
+    )
+    for reason in (reason for reason in reasons if reason in counts):
+        if reason == NO_IDENTITY:
+            ids = ledger.no_identity[:SIDE_BY_SIDE].tolist()
+        else:
+            first = (
+                f"SELECT id FROM verdicts WHERE verdict = 'rejected' AND reason = ? ORDER BY id LIMIT {SIDE_BY_SIDE}"
+            )
+            ids = [number for (number,) in ledger.tables.rows(first, reason)]
+        check = check_class(reason)
+        drawn = check.drawn if check and check.drawn else reason
+        note = f"{images_text(counts[reason])}: {rejection_of(reason)}"
+        grids.append(Grid(label_of(reason), _tiles(ids, drawn), "rejected", note))
     return grids
 
 
-def _reasons(ledger: Ledger) -> dict[int, str]:
-    verdicts = ledger.verdicts
-    mine = verdicts.are("rejected")
-    words = [label_of(word) for word in verdicts.reasons.words]
-    found = {
-        int(i): words[code] for i, code in zip(verdicts.ids[mine], verdicts.reason[mine], strict=True) if code >= 0
-    }
-    return found | {int(number): label_of(NO_IDENTITY) for number in ledger.no_identity}
-
-
-def _doubles(same: Any) -> list[Grid]:
+def _doubles(same: tuple[Duplicates, Duplicates] | None) -> list[Grid]:
     if same is None:
         return []
-    grids = []
-    for title, group in (("Same bytes", same[0]), ("Same perceptual hash, other bytes", same[1])):
-        tiles = [Tile(int(members[0]), f"{len(members)}×") for members in group.groups[:6]]
-        pairs = [Tile(int(number), "") for members in group.groups[:6] for number in members[:2]]
-        grids.append(Grid(title, tiles if group is same[0] else pairs, ""))
+    same_bytes, same_look = (group.groups[:6] for group in same)
+    copies = [Tile(ids[0], f"{len(ids)}×") for ids in same_bytes]
+    pairs = [Tile(number) for ids in same_look for number in ids[:2]]
+    grids = [Grid("Same bytes", copies), Grid("Same perceptual hash, other bytes", pairs)]
     return [grid for grid in grids if grid.tiles]
 
 
@@ -220,16 +203,16 @@ def _plain(values: np.ndarray, title: str, unit: str, scale: str) -> Markup:
 
 
 def _sizes(ledger: Ledger) -> Markup | str:
-    if ledger.images is None or not ledger.scored:
+    if not ledger.scored:
         return ""
-    fine = ledger.images.status == 0
-    shorter = np.minimum(ledger.images.width, ledger.images.height)[fine].astype(float)
-    kept = among(ledger.images.ids[fine], ledger.kept)
+    shorter, kept = ledger.tables.arrays(
+        "SELECT least(width, height)::DOUBLE, id IN (FROM kept) FROM images WHERE status = 'ok'"
+    )
     layers = {"kept": shorter[kept], "other": shorter[~kept]}
     return figures.histogram(figures.bins_of(shorter, "log"), layers, "Image size", "shorter side, pixels")
 
 
-def _inside(inside: Any) -> list[tuple[str, Markup]]:
+def _inside(inside: Contents) -> list[tuple[str, Markup]]:
     found = [
         ("Resolution", inside.short_sides.astype(float), "shorter side, pixels", "log"),
         ("Caption length", inside.words, "words", "count"),

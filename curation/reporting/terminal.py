@@ -8,7 +8,7 @@ from rich.table import Table
 
 from curation.ledger.model import Ledger, StepState
 from curation.reporting.facts import web
-from curation.reporting.funnel import alone, funnel, published
+from curation.reporting.funnel import funnel, published, rejections
 from curation.reporting.text import headline, notices_of, percent
 
 BAR = 28  # letters of the widest bar
@@ -23,7 +23,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
         if kind == "note" and not text.startswith("Not finished"):
             console.print(f"[yellow]![/] {escape(text)}")
     console.print(_funnel_table(ledger))
-    if ledger.verdicts is not None:
+    if ledger.has("verdicts"):
         console.print(_rejections_table(ledger))
     _print_losses(ledger, console)
     _print_published(ledger, console)
@@ -74,12 +74,11 @@ def _funnel_table(ledger: Ledger) -> Table:
 
 
 def _rejections_table(ledger: Ledger) -> Table:
-    rows, number, sample = alone(ledger.verdicts)
+    found = rejections(ledger)
     columns = [("check", "left"), ("rejects", "right"), ("", "right"), ("only it", "right"), ("", "right")]
-    table = _table(columns, f"of {number:,} {'audited ' if sample else ''}images through every check")
-    for row in rows:
-        fails, only = row.fails, row.only
-        table.add_row(row.check, f"{fails.hits:,}", percent(fails.value), f"{only.hits:,}", percent(only.value))
+    table = _table(columns, f"of {found.images:,} {'audited ' if found.sample else ''}images through every check")
+    for check, shares in found.checks.items():
+        table.add_row(check, *(text for share in shares for text in (f"{share.hits:,}", percent(share.value))))
     return table
 
 

@@ -6,10 +6,10 @@ from curation.ledger.model import Ledger
 
 
 def headline(ledger: Ledger) -> str:
-    pool = len(ledger.candidates.ids) if ledger.candidates else 0
-    if ledger.verdicts is None:
-        return f"{pool:,} candidates, not cut yet"
-    return f"{len(ledger.kept):,} kept of {pool:,} candidates"
+    candidates = ledger.tables.size("candidates")
+    if not ledger.has("verdicts"):
+        return f"{candidates:,} candidates, not cut yet"
+    return f"{len(ledger.kept):,} kept of {candidates:,} candidates"
 
 
 def notices_of(ledger: Ledger) -> list[tuple[str, str]]:

@@ -8,19 +8,18 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageDraw
 
 from common.decode import ImageLimits, Undecodable, decode
 from curation.filters.base import Filter, Outline
 from curation.ledger.model import Ledger
-from curation.ledger.tables import name_of, rows_of
+from curation.ledger.tables import name_of
 from curation.reporting.measures import evidence_of, filters_of
 
 SIDE, QUALITY = 112, 70
@@ -63,31 +62,36 @@ def fill(ledger: Ledger, grids: Iterable[Grid]) -> None:
         if tile.check in filters:
             wanted[tile.check].add(tile.id)
     evidence = evidence_of(ledger, wanted)
+    places = {
+        number: place
+        for number, *place in ledger.tables.rows(
+            "SELECT id, tar, start, size FROM taken WHERE id IN (SELECT unnest(?))", [tile.id for tile in tiles]
+        )
+    }
     keys = list(dict.fromkeys((tile.id, tile.check) for tile in tiles))
 
-    def one(key: tuple[int, str]) -> str | None:
-        return _thumbnail(ledger, key[0], filters.get(key[1]), evidence.get((key[1], key[0])))
+    def draw(key: tuple[int, str]) -> str | None:
+        number, check = key
+        if number not in places:
+            return None
+        return _thumbnail(ledger, places[number], filters.get(check), evidence.get((check, number)))
 
     with ThreadPoolExecutor(8) as pool:
-        made = dict(zip(keys, pool.map(one, keys), strict=True))
+        uris = dict(zip(keys, pool.map(draw, keys), strict=True))
     left = BUDGET
     for tile in tiles:
-        uri = made[tile.id, tile.check]
+        uri = uris[tile.id, tile.check]
         left -= len(uri or "")
         tile.uri = uri if left > 0 else None
         tile.alt = tile.alt or f"image {tile.name}" + (f", {tile.label}" if tile.label else "")
 
 
-def _thumbnail(ledger: Ledger, number: int, item: Filter | None, evidence: dict[str, Any] | None) -> str | None:
-    snapshot = ledger.snapshot
-    row = int(rows_of(snapshot.ids, np.array([number], dtype=np.uint64))[0]) if snapshot else -1
-    if row < 0:
-        return None
+def _thumbnail(
+    ledger: Ledger, place: Sequence[Any], item: Filter | None, evidence: dict[str, Any] | None
+) -> str | None:
+    """A data: URI of the image at `place` (tar, offset, size); None where it cannot be read or decoded."""
     try:
-        data = ledger.run.read_bytes(
-            snapshot.tars.words[snapshot.tar[row]], int(snapshot.offset[row]), int(snapshot.size[row])
-        )
-        picture = decode(data, LIMITS)
+        picture = decode(ledger.run.read_bytes(*place), LIMITS)
     except (OSError, Undecodable):
         return None
     small = PILImage.fromarray(picture.view(SIDE))

@@ -44,8 +44,8 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
     shards, base = world
     command = ["--recipe", recipe_file(tmp_path, shards, base), *KINDS]
     assert job.main(command) == 0
-    message = said(capfd)
-    assert "3 of 3 shards to make in cached/vae-" in message and "20 samples in" in message and "(fp32)" in message
+    told = said(capfd)
+    assert "3 of 3 shards to make in cached/vae-" in told and "20 samples in" in told and "(fp32)" in told
     places = sorted((shards / "cached").iterdir())
     assert [place.name.partition("-")[0] for place in places] == ["clip", "vae"]
     for place in places:
@@ -63,8 +63,8 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
     sidecar = shards / "00001.json"
     sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "sha256": "0" * 64}))
     assert job.main(command) == 2
-    message = said(capfd)
-    assert "1 of 3 shards to make" in message and "00001.tar: its sha256 is" in message and "Traceback" not in message
+    told = said(capfd)
+    assert "1 of 3 shards to make" in told and "00001.tar: its sha256 is" in told and "Traceback" not in told
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
 )
 def test_a_mistake_is_one_message_before_any_work(world, tmp_path, capfd, words, changes, code, expected):
     assert job.main(["--recipe", recipe_file(tmp_path, *world, **changes), *words]) == code
-    message = said(capfd)
-    assert expected in message and "Traceback" not in message
+    told = said(capfd)
+    assert expected in told and "Traceback" not in told

@@ -29,7 +29,7 @@ def recipe(tmp_path_factory):
     return folder / "mine.yaml"
 
 
-def plan_json(capsys, *arguments):
+def told(capsys, *arguments):
     assert job.main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -43,18 +43,18 @@ def logged(folder, rates):
 
 
 def test_samples_and_their_bytes_are_read_where_the_shards_are(recipe, capsys):
-    found = plan_json(capsys, "--recipe", str(recipe), *GPU)
+    found = told(capsys, "--recipe", str(recipe), *GPU)
     tars = sorted(recipe.parent.glob("shards/*.tar"))
     assert found["given"]["samples"] == 40
     assert found["given"]["sample_bytes"] == pytest.approx(sum(tar.stat().st_size for tar in tars) / 40)
     assert not {"samples", "sample_bytes"} & set(found["assumed"])
     assert "40 samples" in found["notes"][0] and found["plan"]["epochs"] == pytest.approx(600 * 16 / 40)
-    given = plan_json(capsys, "--recipe", str(recipe), *GPU, "--samples", "80", "--price", "3")
+    given = told(capsys, "--recipe", str(recipe), *GPU, "--samples", "80", "--price", "3")
     assert given["given"]["samples"] == 80 and "price" not in given["assumed"]
 
 
 def test_what_cannot_be_read_is_assumed_and_said(recipe, capsys):
-    found = plan_json(capsys, "--recipe", str(recipe), "--set", "data.shards=nowhere/shards", *GPU)
+    found = told(capsys, "--recipe", str(recipe), "--set", "data.shards=nowhere/shards", *GPU)
     assert found["given"]["samples"] == 4_200_000 and {"samples", "sample_bytes"} <= set(found["assumed"])
     assert "no nowhere/shards here" in found["notes"][0]
 
@@ -73,7 +73,7 @@ def test_the_table_says_everything(recipe, capsys):
 
 def test_a_run_stands_beside_its_prediction(recipe, tmp_path, capsys):
     out = logged(tmp_path / "out", [1.0, 20.0, 22.0, 90.0])
-    found = plan_json(capsys, "--recipe", str(recipe), *GPU, "--measured", str(out), "--cached", "vae")
+    found = told(capsys, "--recipe", str(recipe), *GPU, "--measured", str(out), "--cached", "vae")
     measured, option = found["measured"], found["plan"]["options"][1]
     assert (measured["images_per_second"], measured["lines"], measured["cached"]) == (22.0, 4, "VAE")
     assert measured["utilisation"] == pytest.approx(22 * option["flop"] / 0.2e12)
@@ -117,7 +117,7 @@ def test_a_log_without_training_is_refused(recipe, tmp_path, capsys):
 
 
 def test_ranks_that_training_refuses_are_told(recipe, capsys):
-    notes = plan_json(capsys, "--recipe", str(recipe), "--gpu", "rtx3090", "--gpus", "3")["notes"]
+    notes = told(capsys, "--recipe", str(recipe), "--gpu", "rtx3090", "--gpus", "3")["notes"]
     assert "refuse this recipe on 3 GPUs" in notes[-1] and "lanes" in notes[-1]
 
 

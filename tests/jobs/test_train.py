@@ -106,7 +106,7 @@ def head():
     dashboard = free_port()
     names = ("port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
              "ray-client-server-port")  # fmt: skip
-    with (folder / "head.txt").open("w") as output:
+    with (folder / "head.txt").open("w") as told:
         process = subprocess.Popen(
             [
                 RAY, "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1",
@@ -117,7 +117,7 @@ def head():
             # a busy machine starts its agents more slowly than Ray waits for them
             env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000",
                  "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"},
-            stdout=output, stderr=output, start_new_session=True,
+            stdout=told, stderr=told, start_new_session=True,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + PATIENCE

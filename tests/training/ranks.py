@@ -70,10 +70,10 @@ def run_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> list
         AssertionError: with the trace of a rank that failed.
     """
     ranks, answers = start_ranks(recipe, out, world, hook)
-    answered = [answers.get(timeout=PATIENCE) for _ in ranks]
+    told = [answers.get(timeout=PATIENCE) for _ in ranks]
     for rank in ranks:
         rank.join(timeout=60)
-    problems = [answer for answer in answered if answer]
+    problems = [answer for answer in told if answer]
     assert not problems, problems[0]
     return log_of(out)
 

@@ -171,8 +171,8 @@ def test_a_hundredfold_rate_is_flagged_within_two_hundred_steps(world, tmp_path)
     saving = usual.saving.model_copy(update={"every": 5, "keep": 40})
     with pytest.raises(AssertionError, match="Last checkpoint from before: .*step-0000000"):
         run_ranks(usual.model_copy(update={"optimiser": wild, "saving": saving}), tmp_path)
-    (row,) = log_of(tmp_path, "diverged")
-    assert row["step"] <= 200 and len(row["ids"]) == 32 and row["lowest_loss_at"] < row["step"]
+    (told,) = log_of(tmp_path, "diverged")
+    assert told["step"] <= 200 and len(told["ids"]) == 32 and told["lowest_loss_at"] < told["step"]
 
 
 def test_the_pose_encoder_hands_on_what_it_sees(world):

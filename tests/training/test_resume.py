@@ -119,9 +119,9 @@ def test_a_checkpoint_of_a_recipe_with_the_old_names_is_gone_on_from(shards, bas
 def test_a_manifest_that_is_none_is_named(shards, base, tmp_path):
     run_ranks(recipe_for(shards, base, steps=2), tmp_path)
     (manifest,) = (tmp_path / "checkpoints").glob("step-*/manifest.json")
-    facts = json.loads(manifest.read_text())
-    del facts["read"]
-    manifest.write_text(json.dumps(facts))
+    told = json.loads(manifest.read_text())
+    del told["read"]
+    manifest.write_text(json.dumps(told))
     with pytest.raises(AssertionError, match=f"{manifest.parent}: of an earlier version"):
         run_ranks(recipe_for(shards, base, steps=4), tmp_path)
     manifest.write_bytes(b"")
@@ -229,10 +229,10 @@ def test_skipped_updates_and_the_loss_scale_of_fp16_are_gone_on_with():
     for name, value in {"cur_scale": 1024.0, "cur_iter": 46, "last_overflow_iter": 44, "cur_hysteresis": 1}.items():
         assert hasattr(scaler, name), "DeepSpeed calls it otherwise now"
         setattr(scaler, name, value)
-    counts = json.loads(json.dumps(first.counts()))
-    assert counts["updates"] == 40
+    told = json.loads(json.dumps(first.counts()))
+    assert told["updates"] == 40
     second, restored, _ = engine()
-    second.set_counts(counts)
+    second.set_counts(told)
     assert second.counts() == first.counts()
     for _ in range(4):  # it grows after so many updates in a row
         scaler.update_scale(False)

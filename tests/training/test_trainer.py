@@ -30,7 +30,7 @@ def plain(recipe):
     optimiser = torch.optim.AdamW(
         trainable.values(), lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
     )
-    step_losses = []
+    told = []
     for step in range(recipe.steps):
         micros = [parts.batches[step * parts.batches.accumulation + a] for a in range(parts.batches.accumulation)]
         optimiser.zero_grad()
@@ -46,8 +46,8 @@ def plain(recipe):
         for group in optimiser.param_groups:
             group["lr"] = options.lr_at(step, recipe.steps)
         optimiser.step()
-        step_losses.append(total)
-    return step_losses, {name: parameter.detach() for name, parameter in trainable.items()}
+        told.append(total)
+    return told, {name: parameter.detach() for name, parameter in trainable.items()}
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ def test_a_few_corrupt_samples_are_listed_and_many_stop_the_run(shards, base, tm
         data[offset : offset + size] = bytes(size)
     tar.write_bytes(data)
     sidecar = tar.with_suffix(".json")
-    facts = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps({**facts, "sha256": sha256_of_bytes(data)}))
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**told, "sha256": sha256_of_bytes(data)}))
     out = tmp_path / "tolerant"
     run_ranks(recipe_for(copy, base, data__corrupt_share=0.5, steps=7), out, world=2)
     listed = log_of(out, "corrupt")

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.ledger.cut_tables import VERDICTS, Verdicts
+from curation.ledger.model import Ledger
 from curation.ledger.read import read_ledger
-from curation.ledger.tables import LedgerError, Words, hosts_of
+from curation.ledger.tables import LedgerError, Tables
 from curation.report import main
 from curation.reporting import funnel as report_funnel
 from curation.reporting import measures as report_scores
-from curation.reporting.facts import twins, web
+from curation.reporting.facts import duplicates, web
 from curation.run_directory.run import Run
 from tests.curation import fake_run
 from tests.curation.fake_images import TWINS
@@ -114,10 +114,10 @@ def test_the_funnel_is_exact_when_all_are_audited(whole: Run):
     counts = [stage.count for stage in stages.values()]
     assert counts == [80, 70, 63, 61, 58, 54, 51, 45, 43, 41, 40, 40]
     assert not any(stage.estimated for stage in stages.values())
-    rows, number, sample = report_funnel.alone(read_ledger(whole).verdicts)
+    by_check = report_funnel.rejections(read_ledger(whole))
     # one image fails grayscale and text, one text and anime; an undecided one did not go through every check
-    assert (number, sample) == (57, False)
-    assert [(row.check, row.fails.hits, row.only.hits) for row in rows] == [
+    assert (by_check.images, by_check.sample) == (57, False)
+    assert [(check, fails.hits, only.hits) for check, (fails, only) in by_check.checks.items()] == [
         ("grayscale", 4, 3), ("text", 4, 2), ("faces", 5, 5), ("caption box", 2, 2), ("anime", 3, 2)
     ]  # fmt: skip
 
@@ -126,10 +126,10 @@ def test_the_funnel_is_an_estimate_when_not(tmp_path: Path):
     found = read_ledger(fake_run.build(str(tmp_path), audited=0.5))
     truth = {"grayscale": 54, "text": 51, "faces": 45, "caption box": 43, "anime": 41}
     estimates = {stage.name: stage for stage in report_funnel.funnel(found) if stage.estimated}
-    assert estimates and not report_funnel.is_exact(found.verdicts)
+    assert estimates
     for name, stage in estimates.items():
         assert stage.low <= truth[name] <= stage.high and stage.low <= stage.count <= stage.high
-    assert report_funnel.alone(found.verdicts)[2] is True
+    assert report_funnel.rejections(found).sample is True
     assert next(stage for stage in report_funnel.funnel(found) if stage.name == "kept").count == 40
 
 
@@ -155,12 +155,12 @@ def test_the_web_and_its_healing(whole: Run):
     assert sum(host.images for host in found.hosts) == 70 and sum(host.fetched for host in found.hosts) == 63
 
 
-def test_twins_are_found(whole: Run):
-    bytes_, looks = twins(read_ledger(whole))
-    assert [sorted(group.tolist()) for group in bytes_.groups] == [
+def test_duplicates_are_found(whole: Run):
+    same_bytes, same_look = duplicates(read_ledger(whole))
+    assert [sorted(group) for group in same_bytes.groups] == [
         sorted(int(fake_run.name(number), 16) for number in TWINS)
     ]
-    assert bytes_.surplus == 1 and all(len(group) > 1 for group in looks.groups)
+    assert same_bytes.surplus == 1 and all(len(group) > 1 for group in same_look.groups)
 
 
 def test_scalars_agree_with_verdicts(whole: Run):
@@ -186,29 +186,35 @@ def test_a_sample_of_units_is_labelled(whole: Run):
 
 def test_hosts():
     urls = ["http://A.test:80/x", "https://u:p@b.test?q", "http://[::1]:8/", "nope", None, "http:///x"]
-    assert hosts_of(pa.chunked_array([urls])).to_pylist() == ["a.test", "b.test", "[::1]", "(none)", "(none)", "(none)"]
+    hosts = Tables().rows("SELECT host_of(authority_of(url)) FROM part", part=pa.table({"url": urls}))
+    assert [host for (host,) in hosts] == ["a.test", "b.test", "[::1]", "(none)", "(none)", "(none)"]
 
 
-def test_the_estimate_is_unbiased_though_filters_stop_early():
+def test_the_estimate_is_unbiased_though_filters_stop_early(tmp_path: Path):
     """The face check runs first and stops most images; only the audited say how many of those are grey."""
     rng, rows = np.random.default_rng(3), 20_000
     truth = (rng.random((rows, 5)) > [0.3, 0.1, 0.5, 0.05, 0.02]).astype(np.int8)
     audited, stopped = rng.random(rows) < 0.1, truth[:, 2] == 0
     checks = truth.copy()
     checks[np.ix_(stopped & ~audited, [0, 1, 3, 4])] = -1
-    verdict = np.where(truth.all(axis=1), VERDICTS.index("kept"), VERDICTS.index("rejected"))
-    none = np.full(rows, -1)
-    verdicts = Verdicts(
-        np.arange(rows, dtype=np.uint64), verdict, none, checks, audited, none, Words(), fake_run.CHECKS
-    )
-    stages = report_funnel._checks(verdicts, fake_run.CHECKS, False)
+    made = Ledger(Run(tmp_path), {}, "made", cut_checks=fake_run.CHECKS)
+    for check in fake_run.CHECKS:
+        made.tables.execute(f"ALTER TABLE verdicts ADD COLUMN {check} TINYINT")
+    table = pa.table({
+        "id": np.arange(rows, dtype=np.uint64), "verdict": np.where(truth.all(axis=1), "kept", "rejected"),
+        "audited": audited, **dict(zip(fake_run.CHECKS, checks.T, strict=True)),
+    })  # fmt: skip
+    values = f"id, verdict, NULL, audited, NULL, {', '.join(fake_run.CHECKS)}"
+    made.tables.insert("verdicts", values, table, "made")
+    stages = report_funnel.check_stages(made, False)
     for column, stage in enumerate(stages):
         right = int(truth[:, : column + 1].all(axis=1).sum())
         assert stage.low <= right <= stage.high if stage.estimated else stage.count == right
     assert [stage.estimated for stage in stages] == [True, True, False, False, False]
     assert stages[0].high - stages[0].low < 1000
-    rows_, number, sample = report_funnel.alone(verdicts)
-    assert sample and number == audited.sum()
+    by_check = report_funnel.rejections(made)
+    assert by_check.sample and by_check.images == audited.sum()
     assert all(
-        row.fails.interval[0] < rate < row.fails.interval[1] for row, rate in zip(rows_, [0.3, 0.1, 0.5], strict=False)
+        fails.interval[0] < rate < fails.interval[1]
+        for (fails, _), rate in zip(by_check.checks.values(), [0.3, 0.1, 0.5], strict=False)
     )

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.bucket import s3_bucket
 from tests.training.ranks import recipe_for, start_ranks
 from training.checkpoint import Checkpoints
-from training.monitoring import run_log
+from training.monitoring import run_log as records
 from training.monitoring.run_log import RunLog
 
 
@@ -29,23 +29,23 @@ def lines(place):
 
 def test_a_log_goes_on_where_it_was(tmp_path):
     for step in (1, 2):
-        log = RunLog(str(tmp_path), 0)
-        log.write("train", step, loss=float("nan"), by_timestep=[0.5, 0.25])
-        log.close()
+        told = RunLog(str(tmp_path), 0)
+        told.write("train", step, loss=float("nan"), by_timestep=[0.5, 0.25])
+        told.close()
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2] and rows[0]["loss"] is None
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
 def test_only_rank_0_writes(tmp_path):
-    log = RunLog(str(tmp_path / "run"), 1)
-    log.write("train", 1, loss=0.5)
-    log.close()
-    assert log.folder is None and not (tmp_path / "run").exists()
+    told = RunLog(str(tmp_path / "run"), 1)
+    told.write("train", 1, loss=0.5)
+    told.close()
+    assert told.folder is None and not (tmp_path / "run").exists()
 
 
 def test_in_a_bucket_it_is_uploaded_now_and_then_and_goes_on_after_a_kill(bucket, monkeypatch):
-    monkeypatch.setattr(run_log, "UPLOAD_EVERY", 0.1)
+    monkeypatch.setattr(records, "UPLOAD_EVERY", 0.1)
     killed = RunLog(f"{bucket}/log", 0)
     killed.write("train", 1, loss=0.5)
     killed.picture("panel", 1, Image.new("RGB", (8, 8)))
@@ -66,22 +66,22 @@ def test_in_a_bucket_it_is_uploaded_now_and_then_and_goes_on_after_a_kill(bucket
 
 
 def test_what_may_be_the_last_line_is_uploaded_at_once(bucket, monkeypatch):
-    monkeypatch.setattr(run_log, "UPLOAD_EVERY", 1e6)
-    log = RunLog(f"{bucket}/last", 0)
-    log.write("train", 1, loss=0.5)
-    log.write("diverged", 1, loss="nan", ids=["a"])
+    monkeypatch.setattr(records, "UPLOAD_EVERY", 1e6)
+    told = RunLog(f"{bucket}/last", 0)
+    told.write("train", 1, loss=0.5)
+    told.write("diverged", 1, loss="nan", ids=["a"])
     assert [row["kind"] for row in lines(f"{bucket}/last")] == ["train", "diverged"]
-    log.close()
+    told.close()
 
 
 def test_a_store_that_fails_for_a_moment_does_not_end_the_run(bucket, monkeypatch, caplog):
-    monkeypatch.setattr(run_log, "UPLOAD_EVERY", 1e6)
-    log = RunLog(f"{bucket}/moment", 0)
+    monkeypatch.setattr(records, "UPLOAD_EVERY", 1e6)
+    told = RunLog(f"{bucket}/moment", 0)
     with monkeypatch.context() as broken:
-        broken.setattr(log._uploader.fs, "put_file", lambda *_: (_ for _ in ()).throw(OSError("no route")))
-        log.write("checkpoint", 1)
+        broken.setattr(told._uploader.fs, "put_file", lambda *_: (_ for _ in ()).throw(OSError("no route")))
+        told.write("checkpoint", 1)
     assert "no route" in caplog.text
-    log.close()
+    told.close()
     assert [row["kind"] for row in lines(f"{bucket}/moment")] == ["checkpoint"]
 
 

@@ -1,0 +1,138 @@
+"""Fills the ledger's tables from a run's files, file by file, so that ten million rows need little memory."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+
+from curation.ledger.model import Ledger, Shard
+from curation.ledger.tables import LedgerError
+
+VERDICTS = ("kept", "rejected", "undecided", "undecodable")
+
+
+def load_tables(ledger: Ledger, snapshot_hash: str | None, encoder: str) -> None:
+    """Read everything that the run holds. `snapshot_hash`, `encoder`: those that the cut was made with, if known.
+
+    Raises:
+        curation.ledger.tables.LedgerError: a table that does not follow the layout.
+    """
+    _load(ledger, "candidates", "candidates/*.parquet", ["id", "in_hq"], "id_number(id), in_hq")
+    _load(ledger, "selected", "selected/*.parquet", ["id"], "id_number(id)")
+    _load_attempts(ledger)
+    _load_snapshot(ledger, snapshot_hash)
+    if ledger.snapshot is not None:
+        _load_images(ledger)
+    _load_verdicts(ledger)
+    if ledger.has("verdicts"):
+        _load_annotations(ledger, encoder)
+    _load(ledger, "planned", f"cuts/{ledger.cut}/plan.parquet", ["id", "shard"], "id_number(id), shard")
+    _load_shards(ledger)
+
+
+def _load(ledger: Ledger, table: str, files: str, columns: list[str], values: str) -> None:
+    """Append `columns` of all matching files to a table; `values`: what is kept of a row, in SQL."""
+    for path in ledger.run.glob(files):
+        ledger.tables.insert(table, values, ledger.run.read_table(path, columns), path)
+
+
+def _load_attempts(ledger: Ledger) -> None:
+    columns = ["id", "url", "round", "status", "error"]
+    success = "coalesce(status = 'success', false)"
+    error = f"CASE WHEN NOT {success} THEN coalesce(error, 'other') END"
+    values = f"id_number(id), round, {success}, {error}, authority_of(url)"
+    _load(ledger, "attempts", "fetched/[0-9]*/[0-9]*.parquet", columns, values)
+    ledger.tables.execute("""
+        INSERT INTO rounds SELECT round, count(*), count(*) FILTER (success) FROM attempts GROUP BY round;
+        CREATE TEMP TABLE retried AS SELECT id FROM attempts GROUP BY id HAVING count(*) > 1;
+        INSERT INTO outcomes
+            SELECT id, CASE WHEN success THEN round END, error, error, authority FROM attempts ANTI JOIN retried USING (id);
+        INSERT INTO outcomes
+            SELECT id, min(round) FILTER (success),
+                CASE WHEN NOT bool_or(success) THEN max_by(error, round) END,
+                nullif(min_by(coalesce(error, ''), round), ''), any_value(authority)
+            FROM attempts SEMI JOIN retried USING (id) GROUP BY id;
+        INSERT INTO hosts SELECT host_of(authority), sum(images), sum(fetched)
+            FROM (SELECT authority, count(*) AS images, count(came_in) AS fetched FROM outcomes GROUP BY 1) GROUP BY 1;
+        DROP TABLE retried;
+        TRUNCATE attempts;
+    """)
+
+
+def _load_snapshot(ledger: Ledger, wanted_hash: str | None) -> None:
+    """The snapshot whose hash a cut names, else the newest that is complete (its counts are there)."""
+    run = ledger.run
+    names = [path.removesuffix(".parquet") for path in run.glob("fetched/snapshot*.parquet")]
+    names = sorted((name for name in names if run.exists(f"{name}.json")), key=lambda name: (len(name), name))
+    counts = {name: run.read_json(f"{name}.json") for name in names}
+    if not names:
+        return
+    name = next((name for name in names[::-1] if wanted_hash and counts[name].get("hash") == wanted_hash), names[-1])
+    ledger.snapshot = counts[name]
+    columns = ["id", "unit", "tar", "offset", "size"]
+    _load(ledger, "taken", f"{name}.parquet", columns, 'id_number(id), unit, tar, "offset", size')
+
+
+def _load_images(ledger: Ledger) -> None:
+    """Rows of ids that are not taken (of an older snapshot) are left out; the doubles of a retried unit collapse."""
+    columns = ["id", "status", "width", "height", "sha256", "phash"]
+    numbers = "coalesce(width, 0), coalesce(height, 0), first_64_bits(sha256), first_64_bits(phash)"
+    _load(ledger, "images", "scores/images/*.parquet", columns, f"id_number(id), status, {numbers}")
+    ledger.tables.execute("""
+        CREATE OR REPLACE TABLE images AS SELECT DISTINCT ON (id) * FROM images SEMI JOIN taken USING (id)
+    """)
+
+
+def _load_verdicts(ledger: Ledger) -> None:
+    run, tables, folder = ledger.run, ledger.tables, f"cuts/{ledger.cut}/verdicts"
+    files = run.glob(f"{folder}/*.parquet")
+    if not files:
+        return
+    schema = run.read_table(files[0]).schema
+    checks = [f'"{field.name}"' for field in schema if field.type == pa.int8()]
+    for check in checks:
+        tables.execute(f"ALTER TABLE verdicts ADD COLUMN {check} TINYINT")
+    ledger.cut_checks = tuple(check.strip('"') for check in checks)
+    columns = ["id", "verdict", "reason", "audited", "caption_face", *ledger.cut_checks]
+    values = ", ".join(["id_number(id)", *columns[1:5], *checks])
+    _load(ledger, "verdicts", f"{folder}/*.parquet", columns, values)
+    for (verdict,) in tables.rows("SELECT DISTINCT verdict FROM verdicts ORDER BY 1"):
+        if verdict not in VERDICTS:
+            raise LedgerError(f"{folder}: unknown verdict {verdict!r}")
+    tables.execute("INSERT INTO kept SELECT DISTINCT id FROM verdicts WHERE verdict = 'kept'")
+
+
+def _load_annotations(ledger: Ledger, encoder: str) -> None:
+    """Also takes those out of `kept` whose face has no identity."""
+    run, tables = ledger.run, ledger.tables
+    folders = sorted({path.rsplit("/", 1)[0] for path in run.glob("annotations/*/*.parquet")})
+    folder = next((folder for folder in folders if encoder and folder.endswith(encoder)), None)
+    folder = folder or (folders[0] if len(folders) == 1 else None)
+    if folder is None:
+        return
+    # an image that other cuts keep for another face has several rows, one a face
+    _load(ledger, "annotations", f"{folder}/*.parquet", ["id", "identity"], "id_number(id), identity IS NULL")
+    if "none" in ((ledger.manifest.get("identity") or {}).get("name", "none"), encoder):
+        return  # without an encoder nobody has an identity, and nobody is rejected for it
+    without = "(SELECT id FROM annotations GROUP BY id HAVING bool_and(without_identity))"
+    listed = f"cuts/{ledger.cut}/no_identity.json"
+    if run.exists(listed):  # written with the plan: knows which face this cut chose
+        tables.insert_ids("listed", run.read_json(listed), listed)
+        without = "listed"
+    tables.execute(f"""
+        INSERT INTO no_identity SELECT id FROM kept SEMI JOIN {without} AS without USING (id);
+        DELETE FROM kept WHERE id IN (FROM no_identity);
+    """)
+
+
+def _load_shards(ledger: Ledger) -> None:
+    for path in ledger.run.glob(f"shards/{ledger.cut}/*.json"):
+        if not re.fullmatch(r"\d+\.json", path.rsplit("/", 1)[1]):
+            continue  # sizes.json and such are beside them
+        sidecar = ledger.run.read_json(path)
+        index = [row["id"] for row in sidecar.get("index", [])]
+        ledger.tables.insert_ids("packed", index, path)
+        ledger.shards.append(
+            Shard(sidecar["shard"], sidecar["samples"], sidecar.get("bytes", 0), sidecar.get("revision", 0), len(index))
+        )
