@@ -20,7 +20,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import fsspec
 import torch
@@ -41,13 +41,39 @@ class CheckpointFault(UserError, RuntimeError):
     """A checkpoint that cannot be written or gone on from; the message names the file and the remedy."""
 
 
+class Part(TypedDict):
+    """One rank's file of a checkpoint."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What manifest.json holds. `frozen`: sha256 of the weights of each part that is not trained; `shards`: of their
+    index; `read`: by kind the folder of the encoder cache that the run reads; `updates`, `loss_scale`: `Trained.counts`;
+    `lowest_loss`, `lowest_loss_at`: `LossSpikeGuard.facts`; `corrupt`: samples so far."""
+
+    step: int
+    parts: dict[str, Part]
+    recipe: dict[str, Any]
+    config: dict[str, Any]
+    frozen: dict[str, str]
+    shards: str
+    read: dict[str, str | None]
+    updates: int
+    loss_scale: dict[str, float] | None
+    lowest_loss: float | None
+    lowest_loss_at: int
+    corrupt: int
+
+
 @dataclass(frozen=True)
 class Saved:
     """A whole checkpoint. `step`: finished steps; `manifest`: what its manifest.json holds."""
 
     step: int
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
 
 class Checkpoints:
@@ -113,9 +139,9 @@ class Checkpoints:
             with tempfile.TemporaryDirectory(dir=folder if self.local else None, prefix=".writing-") as scratch:
                 file = Path(scratch) / f"{name}.safetensors"
                 save_file(mine, file)
-                facts_of_part = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+                part: Part = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
                 self._put_file(file, f"{folder}/{name}.safetensors")
-            self._put_text(json.dumps(facts_of_part), f"{folder}/{name}.json")
+            self._put_text(json.dumps(part), f"{folder}/{name}.json")
             if self.rank == 0:
                 self._finish(folder, step, facts)
         except Exception as error:  # noqa: BLE001  handed to the training thread, which raises it
@@ -229,7 +255,7 @@ class Checkpoints:
                     trained.set_full(name, key, place[f"{key}/{name}"].get_tensor(f"{key}/{name}"))
         trained.set_counts(saved.manifest)
 
-    def _open(self, saved: Saved, name: str, facts: dict[str, Any], scratch: str):
+    def _open(self, saved: Saved, name: str, facts: Part, scratch: str):
         path = f"{saved.folder}/{name}"
         if not self.fs.exists(path):
             raise CheckpointFault(f"{path}: missing; remove {saved.folder} to go on from the checkpoint before it")

@@ -1,4 +1,4 @@
-"""What is trained, at the end of a run, in the layouts that others load."""
+"""Exports what a run has trained, in the layouts that other programs load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.recipe import TrainRecipe
 
 
 def export(recipe: TrainRecipe, parts: RunParts, trained: Trained, out: Path | None, step: int) -> None:
-    """OUT/export/{face-makeup.safetensors, diffusers/, pipeline/}, of the EMA where there is one. All ranks call it.
+    """Write OUT/export/{face-makeup.safetensors, diffusers/, pipeline/}, of the EMA where there is one. All ranks call it.
 
     `out` is None on the ranks that only give their share. The weights are fp32: what training holds.
     """

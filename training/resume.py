@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.assembly import RunParts
-from training.checkpoint import CheckpointFault, Checkpoints, Saved
+from training.checkpoint import CheckpointFault, Checkpoints, Manifest, Saved
 from training.collectives import from_rank_0, gather
 from training.engine import Trained
 from training.guards import LossSpikeGuard
@@ -85,7 +85,7 @@ def resume(
     return Start(saved.step, guard, manifest["corrupt"])
 
 
-def _must_be_equal(manifest: dict[str, Any], recipe: TrainRecipe, parts: RunParts) -> list[tuple[str, Any, Any]]:
+def _must_be_equal(manifest: Manifest, recipe: TrainRecipe, parts: RunParts) -> list[tuple[str, Any, Any]]:
     """What makes a run the same run: (what it is called, its value when the run began, its value now)."""
     begun = TrainRecipe.model_validate(with_current_names(manifest["recipe"]))
     rows = [
