@@ -23,7 +23,7 @@ from rich.table import Table
 from common.intervals import Quality, Rate
 from common.settings import RecipeError
 from curation.calibration.labels import VARIANT, Labelled, anime_labels, load_labels, score_photos
-from curation.filters.base import Filter
+from curation.filters.base import Filter, MetadataFilter
 from curation.filters.evidence import PASS
 from curation.filters.registry import Thresholds
 from curation.pipeline import open_curation
@@ -214,7 +214,10 @@ def calibrate_command(options: argparse.Namespace) -> None:
         chosen = fit_reference(options, console)
     else:
         recipe = load(options.recipe or SAMPLE_RECIPE, options.set)
-        filters = recipe.open_filters()
+        opened = recipe.open_filters()
+        filters = {name: item for name, item in opened.items() if not isinstance(item, MetadataFilter)}
+        for name in set(opened) - set(filters):
+            console.print(f"{name}: nothing to choose: it reads metadata, and labelled photos have none")
         labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
         if options.anime:
             more, where = anime_labels(options.anime)

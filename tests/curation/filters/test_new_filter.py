@@ -141,7 +141,7 @@ def command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def run(project, small_world, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("toys") / "run"
-    settings = ["thresholds.captions.min_words=8", "thresholds.dark.min_mean=70", "thresholds.side_face.min_width=60"]
+    settings = ["thresholds.captions.min_words=8", "thresholds.dark.min_mean=70", "thresholds.side_face.min_width=150"]
     changes = [word for text in settings for word in ("--set", text)]
     done = command(
         project, "jobs/curate.py", "--recipe", str(small_world / "recipe.yaml"), "--run", str(root), *changes
@@ -183,7 +183,7 @@ def test_samples_keep_what_they_say(run):
     with tarfile.open(tar) as file:
         records = [json.load(file.extractfile(item)) for item in file if item.name.endswith(".json")]
     assert records and all(record["dark_mean"] >= 70 and record["caption_words"] >= 8 for record in records)
-    assert all(record["side_face_width"] >= 60 for record in records)
+    assert all(record["side_face_width"] >= 150 for record in records)
     assert all(set(TOYS) <= set(json.loads(record["fingerprints"])) for record in records)
 
 
