@@ -7,9 +7,8 @@ the numbers are exact and say so.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.intervals import Rate, wilson
 from curation.filters.base import DerivedCheck
@@ -35,7 +34,10 @@ def rejection_of(reason: str) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """One line of the funnel. `low`, `high`: the 95 % interval of an estimate; `count` None: not yet."""
+    """One line of the funnel. `low`, `high`: the 95 % interval of an estimate; `count` None: not yet.
+
+    `top`, `before`: the counts of the first stage and of the one before.
+    """
 
     name: str
     count: int | None
@@ -43,10 +45,20 @@ class Stage:
     low: int | None = None
     high: int | None = None
     partial: bool = False
+    top: int | None = None
+    before: int | None = None
 
     @property
     def estimated(self) -> bool:
         return self.low is not None
+
+    @property
+    def of_all(self) -> float | None:
+        return None if self.count is None or not self.top else self.count / self.top
+
+    @property
+    def of_before(self) -> float | None:
+        return None if self.count is None or not self.before else min(1.0, self.count / self.before)
 
 
 def funnel(ledger: Ledger) -> list[Stage]:
@@ -71,7 +83,12 @@ def funnel(ledger: Ledger) -> list[Stage]:
     kept = len(ledger.kept) if cut else None
     if not cut or len(ledger.no_identity):
         stages.append(Stage("identity", kept, partial=partial["annotate"]))
-    return [*stages, Stage("kept", kept, partial=partial["cut"])]
+    stages.append(Stage("kept", kept, partial=partial["cut"]))
+    top, before = next((stage.count for stage in stages if stage.count), 0), None
+    for number, stage in enumerate(stages):
+        stages[number] = replace(stage, top=top, before=before)
+        before = before if stage.count is None else stage.count
+    return stages
 
 
 def check_stages(ledger: Ledger, partial: bool) -> list[Stage]:
@@ -82,23 +99,26 @@ def check_stages(ledger: Ledger, partial: bool) -> list[Stage]:
     all_known = " AND ".join(f"{state} != -1" for state in states)
     stages, undecided_before = [], 0
     for check, state in zip(ledger.checks, states, strict=True):
-        counts = Counter()
-        for verdict, value, audited, images in ledger.tables.rows(f"""
+        rows = ledger.tables.rows(f"""
             SELECT verdict, {state}, audited AND {all_known}, count(*)
             FROM verdicts WHERE verdict != 'undecodable' GROUP BY ALL
-        """):
-            counts.update({(verdict, value): images, value: images, (verdict, value, audited): images})
-        passed, unknown, undecided = counts[1], counts["rejected", -1], counts["undecided", -1]
+        """)
+        passed = sum(images for _, value, _, images in rows if value == 1)
+        undecided = sum(images for verdict, value, _, images in rows if (verdict, value) == ("undecided", -1))
+        rejected = [row[1:] for row in rows if row[0] == "rejected"]
+        unknown = sum(images for value, _, images in rejected if value == -1)
         note = f"{undecided - undecided_before:,} undecided" if undecided > undecided_before else ""
         undecided_before = undecided
         if not unknown:
             stages.append(Stage(label_of(check), passed, note, partial=partial))
             continue
         # only the rejected are uncertain: their share among the audited is unbiased, what is known bounds it
-        through, stopped = counts["rejected", 1, True], counts["rejected", 0, True]
-        shares = (*wilson(through, through + stopped), through / (through + stopped) if through + stopped else 0.5)
-        rejected = sum(counts["rejected", value] for value in (1, 0, -1))
-        ends = [passed - counts["rejected", 1] + share * rejected for share in shares]
+        audited = sum(images for _, known, images in rejected if known)
+        through = sum(images for value, known, images in rejected if known and value == 1)
+        certain = passed - sum(images for value, _, images in rejected if value == 1)
+        uncertain = sum(images for _, _, images in rejected)
+        shares = (*wilson(through, audited), through / audited if audited else 0.5)
+        ends = [certain + share * uncertain for share in shares]
         low, high, middle = (round(min(max(end, passed), passed + unknown)) for end in ends)
         stages.append(Stage(label_of(check), middle, note, low, high, partial))
     return stages

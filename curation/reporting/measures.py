@@ -122,18 +122,18 @@ def score_files(ledger: Ledger, check: str) -> dict[str, list[str]]:
 # -- what a threshold does --------------------------------------------------------------------------------------
 
 
-def others(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> np.ndarray:
+def passes_the_rest(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> np.ndarray:
     """int8 (values,): 1 the image passes everything but this measure, 0 it fails something else, -1 not known."""
     if not ledger.has("verdicts"):
         return np.full(len(measure.ids), -1, dtype=np.int8)
     rest = ", ".join(f'"{check}"' for check in ledger.checks if check != measure.check)
     state = f"CASE WHEN 0 IN ({rest}) THEN 0 WHEN id IS NULL OR -1 IN ({rest}) THEN -1 ELSE 1 END"
     (states,) = ledger.tables.look_up(measure.ids, state, "verdicts")
-    gone = ledger.tables.contains("no_identity", measure.ids)
+    rejected = ledger.tables.contains("no_identity", measure.ids)
     for sibling in scores.measures:
         if sibling.check == measure.check and sibling is not measure and sibling.threshold is not None:
-            gone |= np.isin(measure.ids, sibling.ids[~sibling.passes()])
-    return np.where(gone, 0, states).astype(np.int8)
+            rejected |= np.isin(measure.ids, sibling.ids[~sibling.passes()])
+    return np.where(rejected, 0, states).astype(np.int8)
 
 
 def check_passes(measure: MeasuredImages, ledger: Ledger) -> np.ndarray:
@@ -143,7 +143,7 @@ def check_passes(measure: MeasuredImages, ledger: Ledger) -> np.ndarray:
     return ledger.tables.look_up(measure.ids, f'coalesce("{measure.check}" != 0, true)', "verdicts")[0]
 
 
-def nearest(measure: MeasuredImages, number: int = 12) -> tuple[list[int], list[int]]:
+def closest(measure: MeasuredImages, number: int = 12) -> tuple[list[int], list[int]]:
     """Indices of the closest values on the passing and on the failing side, closest first, ties by id."""
     if measure.threshold is None:
         return [], []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from curation.ledger.model import Ledger
 from curation.reporting import figures, thumbnails
 from curation.reporting.facts import Contents, Duplicates, contents, duplicates, web
 from curation.reporting.funnel import NO_IDENTITY, funnel, label_of, published, rejection_of, rejections
-from curation.reporting.measures import MeasuredImages, Scores, check_passes, nearest, others, read_scores
+from curation.reporting.measures import read_scores
+from curation.reporting.panels import panel_of
 from curation.reporting.text import headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
 from curation.run_directory.run import CODE_VERSION
 
 TEMPLATES = Path(__file__).parent / "templates"
-SIDE_BY_SIDE, KEPT = 12, 36
+IN_A_GRID, KEPT = 12, 36  # thumbnails
 
 
 def build(ledger: Ledger) -> bytes:
@@ -39,20 +39,20 @@ def build(ledger: Ledger) -> bytes:
 
 def context(ledger: Ledger) -> dict[str, Any]:
     scores = read_scores(ledger)
-    panels = [_panel(measure, scores, ledger) for measure in scores.measures]
+    panels = [panel_of(measure, scores, ledger) for measure in scores.measures]
     rejects, kept = _rejects(ledger), Grid("At random", _tiles(ledger.kept[:KEPT].tolist()))
-    same, inside, against = duplicates(ledger), contents(ledger), published(ledger, SIDE_BY_SIDE)
-    doubles = _doubles(same)
+    same, inside, comparison = duplicates(ledger), contents(ledger), published(ledger, IN_A_GRID)
+    same_grids = _duplicate_grids(same)
     disagreements = []
-    if against:
-        lost = [Tile(number, label_of(reason)) for number, reason in against.rejected]
-        extra = _tiles(against.extra)
+    if comparison:
+        lost = [Tile(number, label_of(reason)) for number, reason in comparison.rejected]
+        extra = _tiles(comparison.extra)
         disagreements = [
             Grid("Published, rejected here", lost, "rejected"),
             Grid("Kept here, not published", extra, "kept"),
         ]
-    grids = [grid for panel in panels for grid in panel["grids"]]
-    thumbnails.fill(ledger, [*grids, *rejects, kept, *doubles, *disagreements])
+    grids = [grid for panel in panels for grid in panel.grids]
+    thumbnails.fill(ledger, [*grids, *rejects, kept, *same_grids, *disagreements])
     manifest, identity = ledger.manifest, ledger.manifest.get("identity") or {}
     return {
         "ledger": ledger,
@@ -61,7 +61,7 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "code_version": manifest.get("code_version") or CODE_VERSION,
         "verdict": headline(ledger),
         "notices": notices_of(ledger),
-        "stages": _bars(funnel(ledger)),
+        "stages": funnel(ledger),
         "rejections": rejections(ledger) if ledger.has("verdicts") else None,
         "why": {label_of(name): rejection_of(name) for name in (*ledger.checks, NO_IDENTITY)},
         "bar": figures.bar,
@@ -72,88 +72,15 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "kept": kept,
         "web": web(ledger),
         "inside": inside,
-        "inside_figures": _inside(inside) if inside else [],
+        "inside_figures": _contents_figures(inside) if inside else [],
         "duplicates": same,
-        "doubles": doubles,
-        "against": against,
+        "duplicate_grids": same_grids,
+        "comparison": comparison,
         "disagreements": disagreements,
         "identity": [identity[key] for key in ("name", "dimension", "channel_order") if identity.get(key)],
         "thresholds": _flat(ledger.thresholds.model_dump(mode="json")),
         "recipe": yaml.safe_dump(ledger.recipe, sort_keys=False, allow_unicode=True),
     }
-
-
-def _bars(stages: list[Any]) -> list[dict[str, Any]]:
-    top = next((stage.count for stage in stages if stage.count), 0)
-    rows, before = [], None
-    for stage in stages:
-        row = {"stage": stage, "of_all": None, "of_before": None, "bar": ""}
-        if stage.count is not None and top:
-            ends = (stage.low / top, stage.high / top) if stage.estimated else (None, None)
-            kind = "k" if stage.name == "kept" else "o"
-            row |= {"of_all": stage.count / top, "bar": figures.bar(stage.count / top, *ends, kind)}
-            row["of_before"] = min(1.0, stage.count / before) if before else None
-            before = stage.count
-        rows.append(row)
-    return rows
-
-
-# -- filters: a histogram with its threshold, and what stands closest to it ------------------------------------------
-
-
-def _panel(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> dict[str, Any]:
-    panel: dict[str, Any] = {"measure": measure, "figure": "", "slider": None, "grids": []}
-    if not len(measure.values):
-        return panel
-    threshold = measure.threshold
-    # counts are whole: what passes up to 10 and what fails from 11 on are parted at 10.5
-    cut = None if threshold is None else threshold + (0.5 if measure.scale == "count" else 0)
-    cut = None if cut is None else float(np.float32(cut))
-    bins = figures.bins_of(measure.values, measure.scale, threshold, measure.above)
-    place = bins.place(measure.values)
-    at = None if cut is None else int(np.argmin(np.abs(bins.edges - cut)))
-    rest = others(measure, scores, ledger)
-    passes = measure.passes() if threshold is not None else check_passes(measure, ledger)
-    kept = ledger.tables.contains("kept", measure.ids)
-    layers = {
-        "kept": measure.values[kept & passes],
-        "other": measure.values[~kept & passes],
-        "rejected": measure.values[~passes],
-    }
-    label = f"{'min' if measure.above else 'max'} {measure.show(threshold)}" if threshold is not None else ""
-    if measure.exclusive:
-        label = f"rejected from {threshold + 1:.0f}"
-    panel["figure"] = figures.histogram(
-        bins, layers, measure.title, measure.unit, at, label, percent=measure.unit.startswith("share")
-    )
-    if at is not None and measure.decides and ledger.has("verdicts"):
-        panel["slider"] = _slider(measure, bins, place, rest, at)
-    if threshold is not None:
-        good, bad = nearest(measure, SIDE_BY_SIDE)
-        panel["grids"] = [
-            Grid(title, [_tile(measure, index) for index in chosen], side)
-            for title, chosen, side in (("Just rejected", bad, "rejected"), ("Just passed", good, "kept"))
-        ]
-    return panel
-
-
-def _slider(
-    measure: MeasuredImages, bins: figures.Bins, place: np.ndarray, rest: np.ndarray, at: int
-) -> dict[str, Any]:
-    """What a movable threshold needs to know at each edge: how many would be kept, and how many are not known."""
-    bars, found = len(bins.edges) - 1, {}
-    for name, state in (("kept", 1), ("open", -1)):
-        counts = np.append(0, np.cumsum(np.bincount(place[rest == state], minlength=bars)))
-        found[name] = (counts[-1] - counts if measure.above else counts).tolist()
-    edges = np.floor(bins.edges) if measure.scale == "count" else bins.edges
-    found["at"] = [measure.show(max(0, edge + (1 if measure.exclusive else 0))) for edge in edges]
-    found["x"] = [round(bins.x(edge), 1) for edge in range(bars + 1)]
-    return {"first": 0, "last": bars, "at": at, "data": json.dumps(found), "kept": found["kept"][at]}
-
-
-def _tile(measure: MeasuredImages, index: int) -> Tile:
-    value = measure.show(measure.values[index])
-    return Tile(int(measure.ids[index]), value, measure.check, f"image with {measure.unit} {value}")
 
 
 def _tiles(ids: Iterable[int], check: str = "") -> list[Tile]:
@@ -172,11 +99,9 @@ def _rejects(ledger: Ledger) -> list[Grid]:
     )
     for reason in (reason for reason in reasons if reason in counts):
         if reason == NO_IDENTITY:
-            ids = ledger.no_identity[:SIDE_BY_SIDE].tolist()
+            ids = ledger.no_identity[:IN_A_GRID].tolist()
         else:
-            first = (
-                f"SELECT id FROM verdicts WHERE verdict = 'rejected' AND reason = ? ORDER BY id LIMIT {SIDE_BY_SIDE}"
-            )
+            first = f"SELECT id FROM verdicts WHERE verdict = 'rejected' AND reason = ? ORDER BY id LIMIT {IN_A_GRID}"
             ids = [number for (number,) in ledger.tables.rows(first, reason)]
         check = check_class(reason)
         drawn = check.drawn if check and check.drawn else reason
@@ -185,7 +110,7 @@ def _rejects(ledger: Ledger) -> list[Grid]:
     return grids
 
 
-def _doubles(same: tuple[Duplicates, Duplicates] | None) -> list[Grid]:
+def _duplicate_grids(same: tuple[Duplicates, Duplicates] | None) -> list[Grid]:
     if same is None:
         return []
     same_bytes, same_look = (group.groups[:6] for group in same)
@@ -212,7 +137,7 @@ def _sizes(ledger: Ledger) -> Markup | str:
     return figures.histogram(figures.bins_of(shorter, "log"), layers, "Image size", "shorter side, pixels")
 
 
-def _inside(inside: Contents) -> list[tuple[str, Markup]]:
+def _contents_figures(inside: Contents) -> list[tuple[str, Markup]]:
     found = [
         ("Resolution", inside.short_sides.astype(float), "shorter side, pixels", "log"),
         ("Caption length", inside.words, "words", "count"),

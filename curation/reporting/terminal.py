@@ -58,18 +58,15 @@ def _funnel_table(ledger: Ledger) -> Table:
     estimated = any(stage.estimated for stage in stages)
     columns = [("step", "left"), ("", "left"), ("images", "right"), ("of before", "right"), ("of all", "right")]
     table = _table([*columns, *([("estimate, 95 %", "right")] if estimated else [])])
-    top, before = next((stage.count for stage in stages if stage.count), 0), None
     for stage in stages:
         if stage.count is None:
             table.add_row(stage.name, "", "[dim]not yet[/]")
             continue
-        share = stage.count / top if top else 0.0
-        bar = f"[green]{'█' * round(BAR * share) or '▏'}[/]"
+        bar = f"[green]{'█' * round(BAR * (stage.of_all or 0)) or '▏'}[/]"
         number = f"{'≈ ' if stage.estimated else ''}{stage.count:,}{' partial' if stage.partial else ''}"
-        of_before = percent(min(1, stage.count / before)) if before else ""
         interval = f"{stage.low:,} to {stage.high:,}" if stage.estimated else ""
-        table.add_row(stage.name, bar, number, of_before, percent(share), *([interval] if estimated else []))
-        before = stage.count
+        shares = percent(stage.of_before), percent(stage.of_all)
+        table.add_row(stage.name, bar, number, *shares, *([interval] if estimated else []))
     return table
 
 

@@ -173,7 +173,7 @@ def test_scalars_agree_with_verdicts(whole: Run):
     assert set(scores["std"].ids[~scores["std"].passes()].tolist()) == {
         int(fake_run.name(n), 16) for n in fake_run.FAILS["grayscale"]
     }
-    passing, failing = report_scores.nearest(scores["area"])
+    passing, failing = report_scores.closest(scores["area"])
     area = scores["area"]
     assert len(failing) == 4 and (area.values[failing] > 0.05).all() and (area.values[passing] <= 0.05).all()
     assert (np.diff(area.values[failing]) >= 0).all() and (np.diff(area.values[passing]) <= 0).all()
