@@ -66,16 +66,18 @@ def _thresholds(run: Run, ledger: Ledger) -> Thresholds:
 
 def _detector(ledger: Ledger) -> str:
     """The manifest speaks of the latest start; what the evidence was made with stands beside it."""
-    made = _json(ledger.run, f"scores/faces-{ledger.fingerprints.get('faces')}/filter.json")
+    described = _json(ledger.run, f"scores/faces-{ledger.fingerprints.get('faces')}/filter.json")
     settings = (ledger.recipe.get("filters") or {}).get("faces") or {}
-    found = (made.get("settings") or {}).get("detector") or ledger.manifest.get("detector") or settings.get("model")
-    return found or "yolov5-face"
+    detector = (
+        (described.get("settings") or {}).get("detector") or ledger.manifest.get("detector") or settings.get("model")
+    )
+    return detector or "yolov5-face"
 
 
 def _only_folders(run: Run) -> dict[str, str]:
     """Fingerprints from the folders themselves, for a run without a manifest."""
-    found: dict[str, list[str]] = {}
+    fingerprints: dict[str, list[str]] = {}
     for folder in sorted({path.split("/")[1] for path in run.glob("scores/*-*/*")}):
         name, _, fingerprint = folder.rpartition("-")
-        found.setdefault(name, []).append(fingerprint)
-    return {name: prints[0] for name, prints in found.items() if len(prints) == 1}
+        fingerprints.setdefault(name, []).append(fingerprint)
+    return {name: several[0] for name, several in fingerprints.items() if len(several) == 1}

@@ -141,12 +141,12 @@ def ids_of(table: pa.Table, where: str) -> np.ndarray:
         LedgerError: a null, or another length.
     """
     try:
-        found = np.frombuffer(bytes.fromhex("".join(table["id"].to_pylist())), ">u8").astype(np.uint64)
+        ids = np.frombuffer(bytes.fromhex("".join(table["id"].to_pylist())), ">u8").astype(np.uint64)
     except (TypeError, ValueError) as error:
         raise LedgerError(f"{where}: an id is not 16 hex digits ({error})") from error
-    if len(found) != table.num_rows:
+    if len(ids) != table.num_rows:
         raise LedgerError(f"{where}: an id is not 16 hex digits")
-    return found
+    return ids
 
 
 def name_of(number: int | np.uint64) -> str:

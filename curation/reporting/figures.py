@@ -29,8 +29,8 @@ class Bins:
 
     def place(self, values: np.ndarray) -> np.ndarray:
         """The bar of each value."""
-        found = np.digitize(values, self.edges, right=not self.inclusive) - 1
-        return np.clip(found, 0, len(self.edges) - 2)
+        bars = np.digitize(values, self.edges, right=not self.inclusive) - 1
+        return np.clip(bars, 0, len(self.edges) - 2)
 
     def x(self, edge: int) -> float:
         """Pixel of an edge: bars are equally wide on any scale."""
@@ -41,33 +41,42 @@ class Bins:
 
 
 def bins_of(values: np.ndarray, scale: str, threshold: float | None = None, above: bool = True, bars: int = 36) -> Bins:
-    """Bars for these values; the threshold, where there is one, is an edge."""
+    """Bars for these values; the threshold, where there is one, is an edge. `scale`: "log", "linear" or "count"."""
     values = values[np.isfinite(values)]
-    top = float(values.max()) if len(values) else 1.0
     if scale == "count":
-        reach = max(float(np.quantile(values, 0.995)) if len(values) else 1, (threshold or 0) + 2, 4)
-        last = min(ceil(reach), floor((threshold or 0) * 3 + 40))
-        return Bins(np.arange(0, last + 2) - 0.5, scale, False, top > last, above)
-    positive = values[values > 0]
-    if scale == "log" and len(positive) and (threshold is None or threshold > 0):
-        low, high = float(positive.min()), float(positive.max())
-        low, high = max(low, high / 2e4), high
-        if threshold is not None:
-            low, high = min(low, threshold / 2), max(high, threshold * 2)
-        high = max(high, low * 1.5)
-        anchor, ratio = threshold or low, (high / low) ** (1 / bars)
-        first = floor(log(low / anchor) / log(ratio) + 1e-9)
-        last = ceil(log(high / anchor) / log(ratio) - 1e-9) + (0 if threshold else 1)
-        edges = anchor * ratio ** np.arange(first, last + 1)
-        rest = bool(len(values) > len(positive) or (values < edges[0]).any())
-        return Bins(np.append(0, edges) if rest else edges, scale, rest, False, above)
-    low, high = (float(values.min()), top) if len(values) else (0.0, 1.0)
+        return _count_bins(values, threshold or 0, above)
+    if scale == "log" and (values > 0).any() and (threshold is None or threshold > 0):
+        return _log_bins(values, threshold, above, bars)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if threshold is not None:
         low, high = min(low, threshold), max(high, threshold)
     step = (high - low or 1.0) / bars
     anchor = low if threshold is None else threshold
     edges = anchor + step * np.arange(floor((low - anchor) / step + 1e-9), ceil((high - anchor) / step + 1e-9) + 1)
     return Bins(edges, "linear", False, False, above)
+
+
+def _count_bins(values: np.ndarray, threshold: float, above: bool) -> Bins:
+    """A bar for each number, up to one that holds all above it."""
+    largest, most = (float(values.max()), float(np.quantile(values, 0.995))) if len(values) else (1.0, 1.0)
+    last = min(ceil(max(most, threshold + 2, 4)), floor(threshold * 3 + 40))
+    return Bins(np.arange(0, last + 2) - 0.5, "count", False, largest > last, above)
+
+
+def _log_bins(values: np.ndarray, threshold: float | None, above: bool, bars: int) -> Bins:
+    """Bars over at most four decades, and one for all below them where there is anything."""
+    positive = values[values > 0]
+    high = float(positive.max())
+    low = max(float(positive.min()), high / 2e4)
+    if threshold is not None:
+        low, high = min(low, threshold / 2), max(high, threshold * 2)
+    high = max(high, low * 1.5)
+    anchor, ratio = threshold or low, (high / low) ** (1 / bars)
+    first = floor(log(low / anchor) / log(ratio) + 1e-9)
+    last = ceil(log(high / anchor) / log(ratio) - 1e-9) + (0 if threshold else 1)
+    edges = anchor * ratio ** np.arange(first, last + 1)
+    rest = bool(len(values) > len(positive) or (values < edges[0]).any())
+    return Bins(np.append(0, edges) if rest else edges, "log", rest, False, above)
 
 
 def histogram(
@@ -79,7 +88,10 @@ def histogram(
     line_label: str = "",
     percent: bool = False,
 ) -> Markup:
-    """Stacked bars. `layers`: {css class: values}, bottom first; `line_at`: the edge that is the threshold."""
+    """Stacked bars. `layers`: {css class: values}, bottom first; `line_at`: the edge that is the threshold.
+
+    `percent`: values are shares, shown as percentages.
+    """
     bars = len(bins.edges) - 1
     counts = {name: np.bincount(bins.place(values), minlength=bars) for name, values in layers.items()}
     total = sum(counts.values(), np.zeros(bars, dtype=np.int64))
@@ -136,38 +148,43 @@ def _interval(bins: Bins, bar: int, percent: bool) -> str:
 
 
 def _ticks(bins: Bins, percent: bool) -> list[str]:
-    edges, y = bins.edges, HEIGHT - BOTTOM + 14
-    found: list[tuple[float, str]] = []
-    if bins.scale == "count":
-        every = ceil((len(edges) - 1) / 11)
-        for bar in range(0, len(edges) - 1, every):
-            more = "+" if bins.last_is_rest and bar == len(edges) - 2 else ""
-            found.append(((bins.x(bar) + bins.x(bar + 1)) / 2, f"{bar}{more}"))
-    else:
-        start = 1 if bins.first_is_rest else 0
-        positions = np.array([bins.x(edge) for edge in range(start, len(edges))])
-        low, high = edges[start], edges[-1]
-        if bins.first_is_rest:
-            found.append(((bins.x(0) + bins.x(1) - ZERO_GAP) / 2, "0"))
-        if bins.scale == "log":
-            steps = range(1, 10) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
-            marks = [s * 10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1) for s in steps]
-            found += [(float(np.interp(log(m), np.log(edges[start:]), positions)), _number(m, percent))
-                      for m in marks if low <= m <= high]  # fmt: skip
-        else:
-            step = _nice((high - low) / 6)
-            marks = step * np.arange(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)
-            found += [(float(np.interp(mark, edges, positions)), _number(mark, percent)) for mark in marks]
-    parts, last = [], -99.0
-    for x, word in found:
-        if x - last >= 9 + 6 * len(word):
-            inside = min(max(x, LEFT + 3 * len(word)), WIDTH - RIGHT - 3 * len(word))
-            parts.append(f'<text class="tick" x="{inside:.1f}" y="{y}" text-anchor="middle">{escape(word)}</text>')
+    """Numbers below the axis; those that would overlap are left out."""
+    y, parts, last = HEIGHT - BOTTOM + 14, [], -99.0
+    for x, text in _tick_places(bins, percent):
+        if x - last >= 9 + 6 * len(text):
+            inside = min(max(x, LEFT + 3 * len(text)), WIDTH - RIGHT - 3 * len(text))
+            parts.append(f'<text class="tick" x="{inside:.1f}" y="{y}" text-anchor="middle">{escape(text)}</text>')
             last = x
     return parts
 
 
+def _tick_places(bins: Bins, percent: bool) -> list[tuple[float, str]]:
+    """(pixel, text), ascending."""
+    edges = bins.edges
+    if bins.scale == "count":
+        last = len(edges) - 2
+        return [
+            ((bins.x(bar) + bins.x(bar + 1)) / 2, f"{bar}{'+' if bins.last_is_rest and bar == last else ''}")
+            for bar in range(0, len(edges) - 1, ceil((len(edges) - 1) / 11))
+        ]
+    start = 1 if bins.first_is_rest else 0
+    pixels = np.array([bins.x(edge) for edge in range(start, len(edges))])
+    low, high = edges[start], edges[-1]
+    if bins.scale == "log":
+        steps = range(1, 10) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
+        decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+        marks = [mark for power in decades for step in steps if low <= (mark := step * 10.0**power) <= high]
+        places = np.interp(np.log(marks), np.log(edges[start:]), pixels)
+    else:
+        step = _nice((high - low) / 6)
+        marks = step * np.arange(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)
+        places = np.interp(marks, edges, pixels)
+    zero = [((bins.x(0) + bins.x(1) - ZERO_GAP) / 2, "0")] if bins.first_is_rest else []
+    return zero + [(float(x), _number(mark, percent)) for x, mark in zip(places, marks, strict=True)]
+
+
 def _nice(step: float) -> float:
+    """1, 2 or 5 times a power of ten, not below `step`."""
     power = 10.0 ** floor(log10(step)) if step > 0 else 1.0
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * 0.999)
 

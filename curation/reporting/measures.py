@@ -112,11 +112,12 @@ def _units(ledger: Ledger, limit: int) -> tuple[set[str], int]:
 def score_files(ledger: Ledger, check: str) -> dict[str, list[str]]:
     """{unit: its files} of one filter's evidence under this cut's fingerprint."""
     fingerprint = ledger.fingerprints.get(check)
-    found: dict[str, list[str]] = defaultdict(list)
+    files: dict[str, list[str]] = defaultdict(list)
     if fingerprint:
         for path in ledger.run.glob(f"scores/{check}-{fingerprint}/*.parquet"):
-            found["-".join(path.rsplit("/", 1)[1].removesuffix(".parquet").split("-")[:2])].append(path)
-    return found
+            unit = "-".join(path.rsplit("/", 1)[1].removesuffix(".parquet").split("-")[:2])
+            files[unit].append(path)
+    return files
 
 
 # -- what a threshold does --------------------------------------------------------------------------------------

@@ -138,12 +138,12 @@ def _sizes(ledger: Ledger) -> Markup | str:
 
 
 def _contents_figures(inside: Contents) -> list[tuple[str, Markup]]:
-    found = [
+    histograms = [
         ("Resolution", inside.short_sides.astype(float), "shorter side, pixels", "log"),
         ("Caption length", inside.words, "words", "count"),
         ("Captioned faces an image", inside.boxes, "faces", "count"),
     ]
-    return [(title, _plain(values, title, unit, scale)) for title, values, unit, scale in found if len(values)]
+    return [(title, _plain(values, title, unit, scale)) for title, values, unit, scale in histograms if len(values)]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -71,10 +71,10 @@ def _funnel_table(ledger: Ledger) -> Table:
 
 
 def _rejections_table(ledger: Ledger) -> Table:
-    found = rejections(ledger)
+    rejected = rejections(ledger)
     columns = [("check", "left"), ("rejects", "right"), ("", "right"), ("only it", "right"), ("", "right")]
-    table = _table(columns, f"of {found.images:,} {'audited ' if found.sample else ''}images through every check")
-    for check, shares in found.checks.items():
+    table = _table(columns, f"of {rejected.images:,} {'audited ' if rejected.sample else ''}images through every check")
+    for check, shares in rejected.checks.items():
         table.add_row(check, *(text for share in shares for text in (f"{share.hits:,}", percent(share.value))))
     return table
 
