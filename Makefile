@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights paddle-env tiny-base drill plan-train cache
+.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights tiny-base drill plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -58,7 +58,6 @@ $(READY): requirements/lock.txt requirements/overrides.txt pyproject.toml
 	    $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend=$(TORCH_BACKEND)) || \
 	  $(BIN)/uv pip install -q --python $(BIN)/python torch==$(TORCH) -r requirements/lock.txt \
 	    --override requirements/overrides.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 # gradio and the browser's driver: what the page and the tests need, and training does without
@@ -125,7 +124,7 @@ test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
 
 lint: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
 
 drill: $(READY)
 	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from common.version import VERSION
 from common.weights import resolve, sha256_of_weights
 from generation.provenance import Provenance, Saved, save
 from model.build import base_parts, load_pipeline, pretrained_pipeline, random_pipeline
@@ -44,7 +44,7 @@ class Artist:
         """A drawn picture into a file, marked and with its record. The prompt is written only if it is given."""
         record = Provenance(
             software="facemakeup",
-            version=importlib.metadata.version("facemakeup"),
+            version=VERSION,
             drawn_at=datetime.now(UTC),
             pipeline=type(self.pipeline).__name__,
             base_model=self.base,

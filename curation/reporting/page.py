@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from rich.filesize import decimal
 
+from common.version import VERSION
 from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
 from curation.reporting import figures, thumbnails
@@ -21,7 +22,6 @@ from curation.reporting.measures import read_scores
 from curation.reporting.panels import panel_of
 from curation.reporting.text import headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
-from curation.run_directory.run import CODE_VERSION
 
 TEMPLATES = Path(__file__).parent / "templates"
 IN_A_GRID, KEPT = 12, 36  # thumbnails
@@ -58,7 +58,7 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "ledger": ledger,
         "title": ledger.run.root.rstrip("/").rsplit("/", 1)[-1],
         "created": time_text(str(manifest.get("created") or "")),
-        "code_version": manifest.get("code_version") or CODE_VERSION,
+        "code_version": manifest.get("code_version") or VERSION,
         "verdict": headline(ledger),
         "notices": notices_of(ledger),
         "stages": funnel(ledger),

@@ -20,8 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.storage import Storage
-
-CODE_VERSION = "0.1.0"
+from common.version import VERSION
 
 
 class Run(Storage):
@@ -34,6 +33,6 @@ class Run(Storage):
 
     def update_manifest(self, **entries: Any) -> dict[str, Any]:
         """Add entries; those that are there already are replaced."""
-        manifest = {**self.manifest(), **entries, "code_version": CODE_VERSION}
+        manifest = {**self.manifest(), **entries, "code_version": VERSION}
         self.write_json("manifest.json", manifest)
         return manifest
