@@ -23,7 +23,7 @@ from rich.markup import escape
 from common.errors import UserError
 from curation.ledger.read import read_ledger
 from curation.ledger.tables import LedgerError
-from curation.reporting.page import build
+from curation.reporting.page import render_page
 from curation.reporting.terminal import print_summary
 from curation.run_directory.run import Run
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except LedgerError as error:
         print(f"does not reconcile: {error}", file=sys.stderr)
         return 1
-    page = None if options.no_html else build(ledger)
+    page = None if options.no_html else render_page(ledger)
     print_summary(ledger, console)
     if page is not None:
         run.write_bytes(PAGE, page)

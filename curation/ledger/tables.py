@@ -13,8 +13,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-# `outcomes`: what came of an image in all rounds: `error` of the last failure, `came_in` the first round that fetched it
-# `kept`: by the cut, but for those in `no_identity`; `listed`: the latter as pack wrote them down
 SCHEMA = r"""
     CREATE MACRO id_number(digits) AS
         CASE WHEN regexp_full_match(digits, '[0-9a-fA-F]{16}') THEN ('0x' || digits)::UBIGINT END;
@@ -27,14 +25,18 @@ SCHEMA = r"""
     CREATE TABLE selected (id UBIGINT NOT NULL);
     CREATE TABLE attempts (id UBIGINT NOT NULL, round INT, success BOOLEAN, error VARCHAR, authority VARCHAR);
     CREATE TABLE rounds (round INT, attempts BIGINT, success BIGINT);
+    -- what came of an image in all rounds: the first round that fetched it, else the error of its last failure
     CREATE TABLE outcomes (id UBIGINT, came_in INT, error VARCHAR, first_error VARCHAR, authority VARCHAR);
     CREATE TABLE hosts (host VARCHAR, images BIGINT, fetched BIGINT);
+    -- the snapshot: where each image lies
     CREATE TABLE taken (id UBIGINT NOT NULL, unit VARCHAR, tar VARCHAR, start BIGINT, size BIGINT);
     CREATE TABLE images (id UBIGINT NOT NULL, status VARCHAR, width INT, height INT, sha256 UBIGINT, phash UBIGINT);
     CREATE TABLE verdicts (id UBIGINT NOT NULL, verdict VARCHAR, reason VARCHAR, audited BOOLEAN, caption_face INT);
     CREATE TABLE annotations (id UBIGINT NOT NULL, without_identity BOOLEAN);
+    -- without an identity, as pack wrote them down
     CREATE TABLE listed (id UBIGINT NOT NULL);
     CREATE TABLE no_identity (id UBIGINT);
+    -- by the cut, but for those in no_identity
     CREATE TABLE kept (id UBIGINT);
     CREATE TABLE planned (id UBIGINT NOT NULL, shard INT);
     CREATE TABLE packed (id UBIGINT NOT NULL);

@@ -27,17 +27,17 @@ TEMPLATES = Path(__file__).parent / "templates"
 IN_A_GRID, KEPT = 12, 36  # thumbnails
 
 
-def build(ledger: Ledger) -> bytes:
+def render_page(ledger: Ledger) -> bytes:
     """The whole page, UTF-8."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(n=lambda value: f"{value:,}", pct=percent, size=lambda value: decimal(round(value)))
-    return environment.get_template("report.html").render(**context(ledger)).encode()
+    return environment.get_template("report.html").render(**_context(ledger)).encode()
 
 
-def context(ledger: Ledger) -> dict[str, Any]:
+def _context(ledger: Ledger) -> dict[str, Any]:
     scores = read_scores(ledger)
     panels = [panel_of(measure, scores, ledger) for measure in scores.measures]
     rejects, kept = _rejects(ledger), Grid("At random", _tiles(ledger.kept[:KEPT].tolist()))

@@ -33,11 +33,11 @@ def copy(whole: Run, tmp_path: Path) -> Run:
 
 
 def test_every_equation_holds(whole: Run):
-    found = read_ledger(whole)
-    assert [equation.name for equation in found.equations if equation.holds is not True] == []
-    assert set(fake_run.BREAKS) <= {equation.name for equation in found.equations}
-    assert len(found.kept) == 40 and found.no_identity.tolist() == [int(fake_run.name(24), 16)]
-    assert found.rejected == {"faces": 5, "grayscale": 4, "text": 3, "anime": 2, "caption_box": 2, "no_identity": 1}
+    ledger = read_ledger(whole)
+    assert [equation.name for equation in ledger.equations if equation.holds is not True] == []
+    assert set(fake_run.BREAKS) <= {equation.name for equation in ledger.equations}
+    assert len(ledger.kept) == 40 and ledger.no_identity.tolist() == [int(fake_run.name(24), 16)]
+    assert ledger.rejected == {"faces": 5, "grayscale": 4, "text": 3, "anime": 2, "caption_box": 2, "no_identity": 1}
 
 
 @pytest.mark.parametrize("name", fake_run.BREAKS)
@@ -55,8 +55,8 @@ def test_unfinished_is_no_contradiction(copy: Run, capsys):
         target = Path(copy.path(path))
         shutil.rmtree(target) if target.is_dir() else target.unlink()
         assert main([copy.root]) == 0, path
-        found = read_ledger(copy)
-        assert any(step.state != "done" for step in found.steps), path
+        ledger = read_ledger(copy)
+        assert any(step.state != "done" for step in ledger.steps), path
         out = capsys.readouterr().out
         assert "partial" in out or "not yet" in out
         page = copy.read_bytes("report.html").decode()
@@ -123,14 +123,14 @@ def test_the_funnel_is_exact_when_all_are_audited(whole: Run):
 
 
 def test_the_funnel_is_an_estimate_when_not(tmp_path: Path):
-    found = read_ledger(fake_run.build(str(tmp_path), audited=0.5))
+    ledger = read_ledger(fake_run.build(str(tmp_path), audited=0.5))
     truth = {"grayscale": 54, "text": 51, "faces": 45, "caption box": 43, "anime": 41}
-    estimates = {stage.name: stage for stage in report_funnel.funnel(found) if stage.estimated}
+    estimates = {stage.name: stage for stage in report_funnel.funnel(ledger) if stage.estimated}
     assert estimates
     for name, stage in estimates.items():
         assert stage.low <= truth[name] <= stage.high and stage.low <= stage.count <= stage.high
-    assert report_funnel.rejections(found).sample is True
-    assert next(stage for stage in report_funnel.funnel(found) if stage.name == "kept").count == 40
+    assert report_funnel.rejections(ledger).sample is True
+    assert next(stage for stage in report_funnel.funnel(ledger) if stage.name == "kept").count == 40
 
 
 def test_published_set(whole: Run):
@@ -148,11 +148,11 @@ def test_published_set(whole: Run):
 
 
 def test_the_web_and_its_healing(whole: Run):
-    found = web(read_ledger(whole))
-    assert found.healed == {"http_503": 1, "timeout": 1}
-    assert found.classes["http_404"] == 2 and found.classes["timeout"] == 1 and "http_503" not in found.classes
-    assert [(row.attempts, row.success) for row in found.rounds] == [(70, 61), (4, 2)]
-    assert sum(host.images for host in found.hosts) == 70 and sum(host.fetched for host in found.hosts) == 63
+    fetching = web(read_ledger(whole))
+    assert fetching.healed == {"http_503": 1, "timeout": 1}
+    assert fetching.classes["http_404"] == 2 and fetching.classes["timeout"] == 1 and "http_503" not in fetching.classes
+    assert [(row.attempts, row.success) for row in fetching.rounds] == [(70, 61), (4, 2)]
+    assert sum(host.images for host in fetching.hosts) == 70 and sum(host.fetched for host in fetching.hosts) == 63
 
 
 def test_duplicates_are_found(whole: Run):
@@ -165,8 +165,8 @@ def test_duplicates_are_found(whole: Run):
 
 def test_scalars_agree_with_verdicts(whole: Run):
     """What a panel calls passing is what the cut passed: the same evidence, the same thresholds."""
-    found = read_ledger(whole)
-    scores = report_scores.read_scores(found)
+    ledger = read_ledger(whole)
+    scores = report_scores.read_scores(ledger)
     number = scores["prominent"]
     crowd = {int(fake_run.name(n), 16) for n in fake_run.FAILS["faces"]}
     assert set(number.ids[number.values == 2].tolist()) == crowd

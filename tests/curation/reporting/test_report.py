@@ -16,7 +16,7 @@ from PIL import Image
 from curation.ledger.read import read_ledger
 from curation.report import main
 from curation.reporting import figures
-from curation.reporting.page import build
+from curation.reporting.page import render_page
 from curation.run_directory.run import Run
 from tests.bucket import s3_bucket
 from tests.curation import fake_run
@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def page(run: Run) -> str:
-    return build(read_ledger(run)).decode()
+    return render_page(read_ledger(run)).decode()
 
 
 def text_of(page: str) -> str:
@@ -82,13 +82,13 @@ def test_pictures_are_pictures_of_what_they_say(run: Run, page: str):
 
 def test_a_stand_in_is_only_named_where_there_is_one(tmp_path: Path):
     run = fake_run.build(str(tmp_path), stand_in=False, hq=False)
-    text = text_of(build(read_ledger(run)).decode())
+    text = text_of(render_page(read_ledger(run)).decode())
     assert "stand-in" not in text and "Jaccard" not in text
 
 
 def test_an_estimate_is_called_one(tmp_path: Path, page: str, capsys):
     run = fake_run.build(str(tmp_path), audited=0.5)
-    text = text_of(build(read_ledger(run)).decode())
+    text = text_of(render_page(read_ledger(run)).decode())
     assert "Estimate. Filters stop at the first failure" in text and re.search(r"≈ \d+ \d+–\d+, estimate", text)
     assert "the audited ones" in text and "Exact, in the paper's order" not in text
     assert "estimate" not in text_of(page).lower()
