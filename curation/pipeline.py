@@ -101,10 +101,10 @@ class Curation:
         if self.encoder:
             hashes = self.encoder.describe()["weights"]
             used += [(hashes[role], path, "identity") for role, path in self.encoder.weights.items()]
-        found = []
+        listed = []
         for digest, path, use in used:
             known = resolve(by_hash[digest], self.recipe.weights) if digest in by_hash else None
-            found.append(
+            listed.append(
                 {
                     "name": known.name if known else path.name,
                     "file": path.name,
@@ -114,15 +114,15 @@ class Curation:
                     "used_for": use,
                 }
             )
-        return found
+        return listed
 
     # -- the steps ----------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[pa.Table, dict[str, Any]]:
-        found = latest_snapshot(self.run)
-        if found is None:
+        latest = latest_snapshot(self.run)
+        if latest is None:
             raise RecipeError(f"{self.run.root}: nothing was fetched yet: `python -m curation fetch` comes first")
-        return found
+        return latest
 
     def content_hash(self) -> str:
         """Of the content recipe; binds the cut's name to it."""

@@ -77,18 +77,18 @@ class Annotator:
         known = UnitScores(self.run, unit, {"faces": self.filters["faces"]})
         faces = known.evidence["faces"].table["boxes"].to_pylist()
         verdict = self.run.read_table(f"cuts/{self.name}/verdicts/{unit.name}.parquet").to_pylist()
-        have = annotations(self.run, self.fingerprint, unit.name)
+        known_faces = annotations(self.run, self.fingerprint, unit.name)
         place = {text: row for row, text in enumerate(known.ids)}
         kept = [item for item in verdict if item["verdict"] == "kept"]
         rows = []
         for item in kept:
             face = faces[place[item["id"]]][item["face"]]
-            if key_of(item["id"], face["box"]) not in have:
+            if key_of(item["id"], face["box"]) not in known_faces:
                 rows.append(self._annotate(item["id"], face, unit, place[item["id"]]))
         if rows:
             path = score_file(self.run, folder(self.fingerprint), unit.name)
             self.run.write_table(path, pa.Table.from_pylist(rows, schema=ANNOTATION))
-        return {"kept": len(kept), "made": len(rows)}
+        return {"kept": len(kept), "new": len(rows)}
 
     def _annotate(self, candidate_id: str, face: dict[str, Any], unit: Unit, row: int) -> dict[str, Any]:
         vector = None
@@ -118,13 +118,13 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     encoder = build_encoder(recipe)
     if encoder and not run.exists(f"{folder(fingerprint)}/encoder.json"):
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
-    total = {"kept": 0, "made": 0}
+    total = {"kept": 0, "new": 0}
     if work:
         with ProgressBar("annotate", sum(kept_of.values())) as progress:
             for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters, fingerprint)(unit)):
                 total["kept"] += row["kept"]
-                total["made"] += row["made"]
+                total["new"] += row["new"]
                 progress.advance(row["kept"])
     what = encoder.name if encoder else "no identity"
-    say("annotate", f"{total['made']:,} faces ({what}), {total['kept'] - total['made']:,} not done again")
+    say("annotate", f"{total['new']:,} faces ({what}), {total['kept'] - total['new']:,} not done again")
     return total

@@ -65,19 +65,19 @@ def choose(
     item: Filter, evidence: pa.Table, truth: np.ndarray, counts: np.ndarray, thresholds: Thresholds
 ) -> list[tuple[dict[str, Any], Thresholds, Quality]]:
     """All settings with their quality on the rows that count: fewest mistakes first, then fewest photos lost."""
-    found = []
+    results = []
     for setting, changed in candidates(item, thresholds):
-        found.append((setting, changed, Quality.of(rejects(item, evidence, changed), truth, counts)))
-    return sorted(found, key=lambda entry: (entry[2].mistakes, entry[2].loss.hits))
+        results.append((setting, changed, Quality.of(rejects(item, evidence, changed), truth, counts)))
+    return sorted(results, key=lambda entry: (entry[2].mistakes, entry[2].loss.hits))
 
 
-def middle_of_best(found: list[tuple[dict[str, Any], Thresholds, Quality]]) -> tuple[dict[str, Any], Thresholds]:
+def middle_of_best(results: list[tuple[dict[str, Any], Thresholds, Quality]]) -> tuple[dict[str, Any], Thresholds]:
     """Of the settings that are as good as the best, within one standard error, the one in the middle.
 
     A few photos cannot tell those apart; in the middle, its neighbours are as good as it is.
     """
-    fewest = found[0][2].mistakes
-    best = [entry for entry in found if entry[2].mistakes <= fewest + math.sqrt(fewest)]
+    fewest = results[0][2].mistakes
+    best = [entry for entry in results if entry[2].mistakes <= fewest + math.sqrt(fewest)]
     centre = {key: float(np.median([entry[0][key] for entry in best])) for key in best[0][0]}
     scale = {key: max(abs(value), 1e-9) for key, value in centre.items()}
     nearest = min(best, key=lambda e: sum(abs(e[0][k] - centre[k]) / scale[k] for k in centre))
@@ -97,8 +97,8 @@ def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds,
         if not item.grid or not (counts & choosing).any():
             console.print(f"{name}: nothing to choose: it has no grid of thresholds, or no label speaks of it")
             continue
-        found = choose(item, evidence, truth, counts & choosing, thresholds)
-        setting, chosen = middle_of_best(found)
+        results = choose(item, evidence, truth, counts & choosing, thresholds)
+        setting, chosen = middle_of_best(results)
         console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
         thresholds = chosen
     cartoons = np.array([label["drawing"] == "cartoon" for label in labelled.labels])

@@ -75,8 +75,8 @@ def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[s
         return known.name
 
     # closures carry the filters' settings, not their models: `verdict` loads none
-    made = list(tasks(units, judge_unit))
-    assert len(made) == len(units)
+    judged = list(tasks(units, judge_unit))
+    assert len(judged) == len(units)
     funnel = summarise(verdicts(run, name), check_names(filters))
     run.write_json(f"cuts/{name}/funnel.json", funnel)
     say(

@@ -105,11 +105,11 @@ class Anime(Filter):
     def _in_faces(self, pictures: Sequence[Picture], faces: pa.Table) -> list[list[dict[str, Any]] | None]:
         unknown = missing(faces, "boxes")
         rows, boxes, scores = flattened(faces, "boxes", "box", "score")
-        found: list[list[dict[str, Any]] | None] = [None if gone else [] for gone in unknown]
+        hits: list[list[dict[str, Any]] | None] = [None if gone else [] for gone in unknown]
         for row, box in zip(rows[scores >= FACE_SCORE], boxes[scores >= FACE_SCORE], strict=True):
             for crop, corner, scale in self._crop(pictures[row], box):
-                found[row] += self._detect(crop, corner, scale)
-        return found
+                hits[row] += self._detect(crop, corner, scale)
+        return hits
 
     def _crop(self, picture: Picture, box: np.ndarray) -> Iterator[tuple[np.ndarray, tuple, tuple]]:
         """The enlarged face at `side`, its corner and scale in full-size pixels; nothing for a face of no size."""
@@ -131,11 +131,11 @@ class Anime(Filter):
         """Hits in a view, in full-size pixels, most neighbours first."""
         grey = cv2.equalizeHist(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         smallest = max(1, round(self.settings.min_size * min(grey.shape)))
-        found, neighbors = self.cascade.detectMultiScale2(
+        boxes, neighbors = self.cascade.detectMultiScale2(
             grey, scaleFactor=self.settings.scale_factor, minNeighbors=FLOOR, minSize=(smallest, smallest)
         )
         hits = []
-        for (x, y, width, height), count in zip(found, neighbors, strict=True):
+        for (x, y, width, height), count in zip(boxes, neighbors, strict=True):
             box = np.array([x, y, x + width, y + height]) * (*scale, *scale) + (*corner, *corner)
             hits.append({"box": box.astype(np.float32).tolist(), "neighbors": int(count)})
         return sorted(hits, key=lambda hit: (-hit["neighbors"], hit["box"]))

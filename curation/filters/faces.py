@@ -98,13 +98,13 @@ class Faces(Filter):
         return open_detector(self.detector, self.weights["detector"], self.settings.input_side, self.run_on)
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
-        found = detect_faces(self.model, pictures, self.settings.nms_iou) if pictures else []
+        detections = detect_faces(self.model, pictures, self.settings.nms_iou) if pictures else []
         rows = [
             [
                 {"box": box.tolist(), "score": float(score), "landmarks": landmarks.tolist()}
                 for box, score, landmarks in zip(*faces, strict=True)
             ]
-            for faces in found
+            for faces in detections
         ]
         return pa.table({"boxes": pa.array(rows, pa.list_(FACE))})
 

@@ -70,7 +70,7 @@ class Text(Filter):
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         views = [picture.view(self.settings.max_side) for picture in pictures]
-        rows = [_evidence(found, view) for found, view in zip(self.engine(views), views, strict=True)]
+        rows = [_evidence(boxes, view) for boxes, view in zip(self.engine(views), views, strict=True)]
         return pa.table({"boxes": pa.array(rows, pa.list_(BOX))})
 
     def verdict(self, evidence: pa.Table, thresholds: TextThresholds) -> np.ndarray:
@@ -83,8 +83,8 @@ class Text(Filter):
         # a union is no larger than the sum of its parts and no smaller than the largest: few rows need the union
         too_much = (number > thresholds.max_boxes) | (largest > thresholds.max_area)
         open_rows = ~too_much & (total > thresholds.max_area)
-        asked = open_rows[rows]
-        too_much |= open_rows & (union_area(rows[asked], corners[asked], len(evidence)) > thresholds.max_area)
+        of_open = open_rows[rows]
+        too_much |= open_rows & (union_area(rows[of_open], corners[of_open], len(evidence)) > thresholds.max_area)
         return passed(~too_much, missing(evidence, "boxes"))
 
     def measures(self, thresholds: TextThresholds) -> list[Measure]:
@@ -117,9 +117,9 @@ class Text(Filter):
         return label["text"] == "much"
 
 
-def _evidence(found: TextBoxes, view: np.ndarray) -> list[dict[str, Any]]:
+def _evidence(boxes: TextBoxes, view: np.ndarray) -> list[dict[str, Any]]:
     """Best score first; corners as shares of width and height, within the image."""
-    quads, scores = found
+    quads, scores = boxes
     if not len(scores):
         return []
     shares = np.clip(quads.astype(np.float64) / (view.shape[1], view.shape[0]), 0, 1).astype(np.float32).reshape(-1, 8)

@@ -69,10 +69,12 @@ def _without_identity(run: Run, recipe: Recipe, name: str, units: list[Unit], fi
     def of_unit(unit: Unit) -> list[str]:
         known = UnitScores(run, unit, {"faces": filters["faces"]})
         chosen = chosen_faces(run, name, known)
-        have = annotations(run, fingerprint, unit.name)
-        return [text for text, (face, _) in chosen.items() if have[key_of(text, face["box"])]["identity"] is None]
+        known_faces = annotations(run, fingerprint, unit.name)
+        return [
+            text for text, (face, _) in chosen.items() if known_faces[key_of(text, face["box"])]["identity"] is None
+        ]
 
-    return [text for found in tasks(units, of_unit) for text in found]
+    return [text for ids in tasks(units, of_unit) for text in ids]
 
 
 # -- a shard ---------------------------------------------------------------------------------------------------

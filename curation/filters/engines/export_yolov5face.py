@@ -87,11 +87,11 @@ def _network(checkpoint: Path, folder: Path) -> Any:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
         if not isinstance(stored, dict) or not (stored.get("ema") or stored.get("model")):
             raise ExportError(f"{checkpoint} is not a yolov5-face checkpoint: it holds neither `ema` nor `model`")
-        made = torch.hub.load(str(folder), "custom", source="local", path_or_model=stored)
+        loaded = torch.hub.load(str(folder), "custom", source="local", path_or_model=stored)
     finally:
         sys.path.remove(str(folder))
     # some versions wrap the network into one that reads image files
-    return (made.model if type(made).__name__.lower() == "autoshape" else made).float().eval()
+    return (loaded.model if type(loaded).__name__.lower() == "autoshape" else loaded).float().eval()
 
 
 def _check(out: Path, image: Any, expected: Any) -> None:
@@ -107,11 +107,11 @@ def _check(out: Path, image: Any, expected: Any) -> None:
 
 def make_environment(folder: Path, python: str) -> Path:
     """The Python of an environment with what the project needs; made once."""
-    made = folder / "bin" / "python"
-    if not made.exists():
+    interpreter = folder / "bin" / "python"
+    if not interpreter.exists():
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(made), "-m", "pip", "install", "-q", *PINS], check=True)
-    return made
+        subprocess.run([str(interpreter), "-m", "pip", "install", "-q", *PINS], check=True)
+    return interpreter
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -126,37 +126,39 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=640, help="input side, a multiple of 32; filters.faces.input_side")
     parser.add_argument("--env", type=Path, help="where the environment is or shall be; default: in the cache")
     parser.add_argument("--here", action="store_true", help="in the Python that runs this, which must have it all")
-    asked = parser.parse_args(arguments)
-    if not asked.checkpoint.is_file():
-        parser.error(f"{asked.checkpoint}: no such file; get it from the links in the README of {PROJECT}")
-    found = hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest()
-    if found != asked.sha256 and (asked.sha256 or found not in KNOWN):
+    options = parser.parse_args(arguments)
+    if not options.checkpoint.is_file():
+        parser.error(f"{options.checkpoint}: no such file; get it from the links in the README of {PROJECT}")
+    digest = hashlib.sha256(options.checkpoint.read_bytes()).hexdigest()
+    if digest != options.sha256 and (options.sha256 or digest not in KNOWN):
         parser.error(
-            f"{asked.checkpoint} has sha256 {found}, which is {'not the one given' if asked.sha256 else 'not known here'}. "
+            f"{options.checkpoint} has sha256 {digest}, which is {'not the one given' if options.sha256 else 'not known here'}. "
             "Loading it executes what is in it: compare it with its authors' file, then give --sha256"
         )
-    if asked.repo and not (asked.repo / "hubconf.py").is_file():
-        parser.error(f"{asked.repo}: not a checkout of {PROJECT}: it has no hubconf.py")
-    if asked.side % 32 or asked.side <= 0:
-        parser.error(f"--side {asked.side}: must be a multiple of 32")
-    return asked
+    if options.repo and not (options.repo / "hubconf.py").is_file():
+        parser.error(f"{options.repo}: not a checkout of {PROJECT}: it has no hubconf.py")
+    if options.side % 32 or options.side <= 0:
+        parser.error(f"--side {options.side}: must be a multiple of 32")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    asked = parse(arguments)
-    if not asked.here:
+    options = parse(arguments)
+    if not options.here:
         from common.packages import cache_dir
 
-        python = make_environment(asked.env or cache_dir() / "yolov5face-env", sys.executable)
+        python = make_environment(options.env or cache_dir() / "yolov5face-env", sys.executable)
         again = sys.argv[1:] if arguments is None else arguments
         # -P: the modules beside this file are not to be found in place of the project's
         return subprocess.run([str(python), "-P", __file__, "--here", *again], check=False).returncode
     try:
-        digest = export(asked.checkpoint, asked.out, asked.repo and asked.repo.resolve(), asked.ref, asked.side)
+        digest = export(
+            options.checkpoint, options.out, options.repo and options.repo.resolve(), options.ref, options.side
+        )
     except ExportError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"wrote {asked.out}, sha256 {digest}\nin the recipe: filters: {{faces: {{file: {asked.out}}}}}")
+    print(f"wrote {options.out}, sha256 {digest}\nin the recipe: filters: {{faces: {{file: {options.out}}}}}")
     return 0
 
 

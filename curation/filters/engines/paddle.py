@@ -71,15 +71,15 @@ class PaddleEngine:
         self._answer()
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        found = []
+        boxes = []
         for image in images:
             try:
                 send(self.process.stdin, b"A", packed(np.ascontiguousarray(image[:, :, ::-1])))
             except BrokenPipeError:
                 raise self._failure("it ended") from None
             answer = self._answer()
-            found.append((answer[:, :8].reshape(-1, 4, 2), answer[:, 8]))
-        return found
+            boxes.append((answer[:, :8].reshape(-1, 4, 2), answer[:, 8]))
+        return boxes
 
     def _answer(self) -> np.ndarray:
         message = receive(self.process.stdout)
@@ -118,9 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m curation.filters.engines.paddle", description=make.__doc__)
     parser.add_argument("--folder", type=Path, default=folder(), help=f"default: {ENVIRONMENT}, or in the cache")
     parser.add_argument("--python", default=sys.executable, help="3.10 to 3.12; default: this one")
-    asked = parser.parse_args(arguments)
-    make(asked.folder, asked.python)
-    print(f"made {asked.folder}")
+    options = parser.parse_args(arguments)
+    make(options.folder, options.python)
+    print(f"made {options.folder}")
     return 0
 
 

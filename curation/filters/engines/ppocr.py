@@ -60,13 +60,13 @@ class OnnxEngine:
         groups: dict[Any, list[int]] = {}
         for index, array in enumerate(inputs):
             groups.setdefault(array.shape if self.batched else index, []).append(index)
-        found: list[TextBoxes] = [(np.zeros((0, 4, 2)), np.zeros(0))] * len(images)
+        boxes: list[TextBoxes] = [(np.zeros((0, 4, 2)), np.zeros(0))] * len(images)
         for indices in groups.values():
             (maps,) = self.session.run(None, {self.input: np.stack([inputs[index] for index in indices])})
             for index, probabilities in zip(indices, maps, strict=True):
                 quads, scores = self.boxes(probabilities[None], images[index].shape[:2])
-                found[index] = np.asarray(quads).reshape(-1, 4, 2), np.asarray(scores, dtype=np.float64)
-        return found
+                boxes[index] = np.asarray(quads).reshape(-1, 4, 2), np.asarray(scores, dtype=np.float64)
+        return boxes
 
 
 def network_input(rgb: np.ndarray) -> np.ndarray:
