@@ -1,9 +1,8 @@
-"""The Ray that a step runs on: one that is there already, or a local one made for the occasion."""
+"""Connects a command to Ray, a running cluster or a local one, and runs its work there: actors or tasks."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -13,7 +12,9 @@ from typing import Any
 
 import ray
 
-QUIET = {
+from common.ray_jobs import forwarded_environment, job_environment
+
+QUIET_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -21,48 +22,31 @@ QUIET = {
     "WANDB_MODE": "disabled",
 }
 # one thread a model and a core an actor: threads inside threads only slow a full machine down
-SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SINGLE_THREAD_SETTINGS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-# for a Ray of our own, on loopback, gone with this process
-PRIVATE = {
+# for a local Ray, which ends with this process
+LOCAL_RAY_SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
     # workers of one step serve the next: starting one costs seconds of imports
     "RAY_idle_worker_killing_time_threshold_ms": "300000",
     # its core prints, for every actor pool of Ray Data, that the pool's arguments live in the object store
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-# of the driver's environment, what workers elsewhere need to find the same files
-PASSED_ON = (
-    "FACEMAKEUP_WEIGHTS",
-    "FACEMAKEUP_CACHE",
-    "AWS_ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_DEFAULT_REGION",
-)
-
-
-INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the entrypoint of a job
-
-
-def passed_on() -> dict[str, str]:
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
 @contextlib.contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
-    """Ray for the time of a `with`: joins the cluster of `RAY_ADDRESS` or of the running job, else starts one."""
+    """Ray inside a `with`: the cluster of `RAY_ADDRESS` or of the running job, else a local Ray with `cpus` CPUs."""
     if ray.is_initialized():
-        _settle()
+        _configure_ray_data()
         yield
         return
     joining = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
-    # a Ray of our own hands its environment down to its workers; one that we join must be told
-    for name, value in {**QUIET, **SINGLE_THREAD}.items():
+    # a local Ray hands its environment down to its workers; on a cluster they get it through the runtime_env
+    for name, value in {**QUIET_SETTINGS, **SINGLE_THREAD_SETTINGS}.items():
         os.environ.setdefault(name, value)
     if not joining:
-        for name, value in PRIVATE.items():
+        for name, value in LOCAL_RAY_SETTINGS.items():
             os.environ.setdefault(name, value)
 
     def start() -> None:
@@ -72,36 +56,36 @@ def connected(cpus: int | None = None) -> Iterator[None]:
             include_dashboard=None if joining else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": _for_workers()} if joining else None,
+            runtime_env={"env_vars": _worker_environment()} if joining else None,
         )
 
     try:
         with contextlib.ExitStack() as stack:
             if not joining:
-                stack.enter_context(_hushed())
+                stack.enter_context(_silent_stderr())
             start()
     except Exception as error:  # noqa: BLE001  Ray raises a bare Exception when its node is not up in 30 s
         logging.getLogger(__name__).warning("Ray did not start (%s); once more", str(error).splitlines()[0])
         ray.shutdown()
         start()
-    _settle()
+    _configure_ray_data()
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _for_workers() -> dict[str, str]:
-    """What workers of a cluster that is joined must be told; inside a job without what the job tells them already,
-    since Ray refuses a name that is given twice."""
-    job = json.loads(os.environ.get(INSIDE_A_JOB) or "{}")
-    told = (job.get("runtime_env") or {}).get("env_vars") or {}
-    return {name: value for name, value in {**QUIET, **SINGLE_THREAD, **passed_on()}.items() if name not in told}
+def _worker_environment() -> dict[str, str]:
+    """The environment variables of workers on a cluster. Ray refuses a name that is given twice, so what the job
+    around this process sets already is left out."""
+    set_by_job = job_environment()
+    wanted = {**QUIET_SETTINGS, **SINGLE_THREAD_SETTINGS, **forwarded_environment()}
+    return {name: value for name, value in wanted.items() if name not in set_by_job}
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Without the lines that Ray's core writes to standard error while it starts: what goes wrong is also raised."""
+def _silent_stderr() -> Iterator[None]:
+    """Drop what Ray's core writes to stderr while it starts: errors are also raised."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -113,8 +97,8 @@ def _hushed() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _settle() -> None:
-    """Ray Data without bars and chatter of its own: the steps show progress in images."""
+def _configure_ray_data() -> None:
+    """Switch off Ray Data's own bars and log lines (the steps show progress in images) and its splitting of blocks."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -125,21 +109,26 @@ def _settle() -> None:
     context.max_errored_blocks = 0
 
 
-def stage(
-    dataset: ray.data.Dataset, kind: type, arguments: dict[str, Any], workers: int, gpu: bool = False, share: int = 1
+def map_with_actors(
+    dataset: ray.data.Dataset,
+    operator: type,
+    arguments: dict[str, Any],
+    workers: int,
+    gpu: bool = False,
+    share: int = 1,
 ) -> ray.data.Dataset:
-    """`dataset` mapped, row by row, by `workers` actors of the callable class `kind`.
+    """`dataset` mapped row by row by `workers` actors of the callable class `operator`.
 
-    `share`: how many such stages share the machine. An actor takes a little less than its part of the CPUs, so that
-    reading never waits for a core that an actor holds. A file that kills a native decoder is tried three times, not
-    for ever.
+    `share`: how many such operators share the machine. An actor takes a little less than its part of the CPUs, so
+    that reading never waits for a core that an actor holds. A file that kills a native decoder is tried three times,
+    not for ever.
     """
     cpus = ray.cluster_resources().get("CPU", 1)
     with warnings.catch_warnings():
         # Ray 2.60 announces the end of this argument and has no other for the retries of an actor's tasks
         warnings.simplefilter("ignore")
         return dataset.map(
-            kind,
+            operator,
             fn_constructor_kwargs=arguments,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.9 * min(1.0, cpus / (workers * share)),
@@ -148,10 +137,10 @@ def stage(
         )
 
 
-def tasks(rows: Iterable[dict[str, Any]], function: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
+def map_with_tasks(rows: Iterable[dict[str, Any]], function: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
     """`function(row)` for each row, a Ray task each; results as they come. At most a few more than there are CPUs wait.
 
-    For what is one small job a unit: Ray Data's operators (`stage`) are for what streams and holds models.
+    For small independent work; `map_with_actors` is for what streams data and holds models.
     """
     remote = ray.remote(num_cpus=0.9, max_retries=2)(lambda row: function(row))
     room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
@@ -167,7 +156,7 @@ def tasks(rows: Iterable[dict[str, Any]], function: Callable[[dict[str, Any]], A
 
 
 def worker_count(asked: int | None, units: int, gpu: bool = False, share: int = 1) -> int:
-    """Actors of a stage: as many as asked for, or one a free CPU (or GPU); never more than there is work."""
+    """The number of actors of an operator: `asked`, or one for each CPU (or GPU), but at most `units`."""
     have = ray.cluster_resources()
     free = have.get("GPU", 1) if gpu else have.get("CPU", 1) // share
     return int(max(1, min(asked or free, units)))

@@ -42,20 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     """0: everything is there; 1: the cluster or the job failed; 2: it was not begun, or a shard stopped it, and why."""
     asked = parser().parse_args(arguments)
     from common.command_line import exit_code_of
-    from common.ray_jobs import NoCluster
 
-    try:
-        return exit_code_of(lambda: _cache(asked))
-    except NoCluster as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_code_of(lambda: _cache(asked))
 
 
-def _cache(asked: argparse.Namespace) -> None:
-    from common.ray_jobs import client_of
+def _cache(asked: argparse.Namespace) -> int:
+    from common.ray_jobs import ClusterError, submit_script
     from jobs.tiny_base import sample_photos
     from training.encoder_cache.on_ray import kinds_of, require_shared_shards, write_encoder_cache
-    from training.launch.submission import submit, submitted_recipe
+    from training.launch.submission import submitted_recipe
     from training.recipe import load_recipe
     from training.tiny_base.provide import with_base
 
@@ -63,12 +58,16 @@ def _cache(asked: argparse.Namespace) -> None:
     recipe = submitted_recipe() or load_recipe(asked.recipe, asked.set)
     if not asked.cluster:
         write_encoder_cache(with_base(recipe, sample_photos), kinds, asked.dtype, asked.workers)
-        return
+        return 0
     require_shared_shards(recipe)
     command = ["python", "jobs/cache.py", "--recipe", asked.recipe, "--what", asked.what]
     command += ["--dtype", asked.dtype] if asked.dtype else []
     command += ["--workers", str(asked.workers)] if asked.workers else []
-    submit(client_of(asked.cluster), asked.cluster, command, recipe)
+    try:
+        return 1 if submit_script(asked.cluster, command, recipe.model_dump_json()) else 0
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

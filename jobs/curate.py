@@ -9,7 +9,6 @@ ray job submit --working-dir . -- python jobs/curate.py ...      the same, by Ra
 from __future__ import annotations
 
 import argparse
-import base64
 import os
 import sys
 import time
@@ -17,8 +16,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-
-RECIPE_IN_ENVIRONMENT = "FACEMAKEUP_RECIPE_BASE64"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -38,7 +35,8 @@ def curate(options: argparse.Namespace) -> int:
     """Run all steps here; inside a Ray job, on that job's cluster. Returns the exit code."""
     from common.command_line import exit_code_of
     from common.progress import say
-    from common.ray_runtime import INSIDE_A_JOB, connected
+    from common.ray_jobs import inside_job, submitted_recipe
+    from common.ray_runtime import connected
     from curation import report
     from curation.pipeline import Curation, open_curation
     from curation.recipe.recipe import load
@@ -47,13 +45,12 @@ def curate(options: argparse.Namespace) -> int:
     started = time.monotonic()
 
     def work() -> None:
-        if INSIDE_A_JOB in os.environ:
+        if inside_job():
             _require_shared(options.run)
         if options.recut:
             curation = open_curation(options.run, None, options.name, options.set)
         else:
-            text = base64.b64decode(os.environ.get(RECIPE_IN_ENVIRONMENT, "")).decode()
-            recipe = load(options.recipe, options.set, text or None)
+            recipe = load(options.recipe, options.set, submitted_recipe())
             curation = Curation(Run(options.run), recipe, options.name)
         if options.again:
             curation.require_new_name()
@@ -76,30 +73,18 @@ def curate(options: argparse.Namespace) -> int:
 def submit(options: argparse.Namespace) -> int:
     """Send this command to a cluster as a Ray job, show its log, return its exit code."""
     from common.command_line import exit_code_of
-    from common.ray_jobs import NoCluster, client_of, follow
-    from common.ray_runtime import passed_on
-    from curation.recipe.recipe import RecipeError, variables_of
+    from common.ray_jobs import submit_script
+    from curation.recipe.recipe import variables_of
 
-    def work() -> None:
-        try:
-            client = client_of(options.cluster)
-        except NoCluster as error:
-            raise RecipeError(str(error)) from None
+    def work() -> int:
         _check_before_sending(options)
         command = ["python", "jobs/curate.py", "--recipe", Path(options.recipe).name, "--run", options.run]
         command += ["--name", options.name] if options.name else []
         command += [word for text in options.set for word in ("--set", text)]
         command += [flag for flag in ("--recut", "--again") if getattr(options, flag.strip("-"))]
-        environment = passed_on()
-        if not options.recut:
-            text = Path(options.recipe).read_text()
-            # in base64, since Ray would put values in the place of the ${NAMES} that are for us
-            environment[RECIPE_IN_ENVIRONMENT] = base64.b64encode(text.encode()).decode()
-            environment |= {name: os.environ[name] for name in variables_of(text) if name in os.environ}
-        try:
-            follow(client, options.cluster, command, environment)
-        except NoCluster as error:
-            raise RecipeError(str(error)) from None
+        recipe = None if options.recut else Path(options.recipe).read_text()
+        environment = {name: os.environ[name] for name in variables_of(recipe or "") if name in os.environ}
+        return submit_script(options.cluster, command, recipe, environment)
 
     return exit_code_of(work)
 

@@ -16,10 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common.ray_runtime import PRIVATE  # noqa: E402
 
 for name, value in {
-    **PRIVATE,
+    **LOCAL_RAY_SETTINGS,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # at Ray's 15 its workers starve beside the tests of another process
@@ -77,7 +76,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 
     import ray
 
-    from common.ray_runtime import _settle
+    from common.ray_runtime import _configure_ray_data
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -97,7 +96,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    _settle()
+    _configure_ray_data()
     address = context.address_info["gcs_address"]
     yield {"address": address, "dashboard": f"http://{context.dashboard_url}", "takes_jobs": takes_jobs}
     ray.shutdown()

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from common.decode import decode
 from common.progress import ProgressBar, say
-from common.ray_runtime import tasks
+from common.ray_runtime import map_with_tasks
 from curation.annotation.encoder import build_encoder
 from curation.cutting.cut import verdicts
 from curation.filters.base import Filter, FilterBroken
@@ -121,7 +121,7 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
     total = {"kept": 0, "new": 0}
     if work:
         with ProgressBar("annotate", sum(kept_of.values())) as progress:
-            for row in tasks(work, lambda unit: Annotator(run, recipe, name, filters, fingerprint)(unit)):
+            for row in map_with_tasks(work, lambda unit: Annotator(run, recipe, name, filters, fingerprint)(unit)):
                 total["kept"] += row["kept"]
                 total["new"] += row["new"]
                 progress.advance(row["kept"])

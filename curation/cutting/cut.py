@@ -15,7 +15,7 @@ import yaml
 
 from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
-from common.ray_runtime import tasks
+from common.ray_runtime import map_with_tasks
 from common.settings import RecipeError
 from curation.cutting.audit import audit_limit, audited
 from curation.cutting.judge import judge, verdict_schema, verdict_table
@@ -75,7 +75,7 @@ def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[s
         return known.name
 
     # closures carry the filters' settings, not their models: `verdict` loads none
-    judged = list(tasks(units, judge_unit))
+    judged = list(map_with_tasks(units, judge_unit))
     assert len(judged) == len(units)
     funnel = summarise(verdicts(run, name), check_names(filters))
     run.write_json(f"cuts/{name}/funnel.json", funnel)

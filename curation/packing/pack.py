@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from common.hashing import sha256_of_bytes, sha256_of_file
 from common.progress import ProgressBar, say
-from common.ray_runtime import tasks
+from common.ray_runtime import map_with_tasks
 from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
 from curation.cutting.cut import verdicts
 from curation.filters.base import Filter
@@ -74,7 +74,7 @@ def _without_identity(run: Run, recipe: Recipe, name: str, units: list[Unit], fi
             text for text, (face, _) in chosen.items() if known_faces[key_of(text, face["box"])]["identity"] is None
         ]
 
-    return [text for ids in tasks(units, of_unit) for text in ids]
+    return [text for ids in map_with_tasks(units, of_unit) for text in ids]
 
 
 # -- a shard ---------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def pack(
     if todo:
         write = partial(write_shard, run, recipe, name, filters, content_hash)
         with ProgressBar("pack", sum(len(row["ids"]) for row in todo), "samples") as progress:
-            for row in tasks(todo, write):
+            for row in map_with_tasks(todo, write):
                 progress.advance(row["samples"])
     shards = -(-len(rows) // recipe.pack.samples_per_shard)
     sizes = {f"{number:05d}.tar": min(recipe.pack.samples_per_shard, len(rows) - number * recipe.pack.samples_per_shard)

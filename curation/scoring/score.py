@@ -15,7 +15,7 @@ import ray
 
 from common.onnx_sessions import can_use_gpus
 from common.progress import ProgressBar, say
-from common.ray_runtime import stage, tasks, worker_count
+from common.ray_runtime import map_with_actors, map_with_tasks, worker_count
 from curation.cutting.audit import audit_limit, audited
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
@@ -74,7 +74,7 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
         }  # fmt: skip
         gpu, share = device == "gpu", len(groups)
         workers = worker_count(recipe.score.workers, len(todo), gpu, share)
-        dataset = stage(dataset, ScoringOperator, arguments, workers, gpu, share)
+        dataset = map_with_actors(dataset, ScoringOperator, arguments, workers, gpu, share)
     with ProgressBar("score", images) as progress:
         for row in dataset.iter_rows():
             calls.update(json.loads(row["calls"]))
@@ -99,7 +99,7 @@ def _with_work(
         audit_lane = audited(known.ids, recipe.seed, audit)
         return known.name, int(unresolved(known, filters, list(filters), recipe.thresholds, audit_lane).sum())
 
-    open_images = dict(tasks(units, count))
+    open_images = dict(map_with_tasks(units, count))
     return [unit for unit in units if open_images[unit.name]], sum(open_images.values())
 
 

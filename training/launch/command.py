@@ -82,24 +82,16 @@ def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], Trai
 
 
 def _submit(options: TrainOptions, recipe: TrainRecipe) -> int:
-    from common.ray_jobs import NoCluster, client_of
-    from training.launch.submission import submit
+    from common.ray_jobs import submit_script
 
     resolved_out(options.out, on_cluster=True)
     try:
-        client = client_of(options.cluster)
-    except NoCluster as error:
-        raise RecipeError(str(error)) from None
-    try:
-        submit(client, options.cluster, options.command(), recipe)
-    except NoCluster as error:
-        print(error, file=sys.stderr)
-        return error.code
+        return submit_script(options.cluster, options.command(), recipe.model_dump_json())
     except KeyboardInterrupt:
         print(
             f"no longer shown; the job goes on. `ray job stop` ends it, or a file {options.out}/stop", file=sys.stderr
         )
-    return 0
+        return 0
 
 
 def _say_how_it_ended(options: TrainOptions, recipe: TrainRecipe, step: int) -> None:

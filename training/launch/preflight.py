@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from common.ray_runtime import INSIDE_A_JOB
+from common.ray_jobs import inside_job
 from training.data.index import read_index
 from training.recipe import RecipeError, TrainRecipe
 
@@ -31,7 +30,7 @@ def resolved_out(out: str, on_cluster: bool = False) -> str:
     """
     if "://" in out:
         return out
-    if (on_cluster or INSIDE_A_JOB in os.environ) and not Path(out).is_absolute():
+    if (on_cluster or inside_job()) and not Path(out).is_absolute():
         raise RecipeError(
             f"--out {out}: on a cluster it must mean the same on every node: an absolute path on shared storage, or "
             "s3://bucket/..."

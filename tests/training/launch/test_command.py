@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 
+from common.ray_jobs import RECIPE_VARIABLE
 from training.launch.command import TrainOptions, _say_how_it_ended
-from training.launch.submission import RECIPE_IN_ENVIRONMENT, submitted_recipe
+from training.launch.submission import submitted_recipe
 from training.recipe import load_recipe
 
 
@@ -29,5 +30,5 @@ def test_a_run_that_was_stopped_says_how_to_go_on(capsys):
 def test_a_job_trains_the_recipe_that_came_with_it(monkeypatch):
     assert submitted_recipe() is None
     recipe = load_recipe("tiny", ["seed=7", "engine.zero=1"])
-    monkeypatch.setenv(RECIPE_IN_ENVIRONMENT, base64.b64encode(recipe.model_dump_json().encode()).decode())
+    monkeypatch.setenv(RECIPE_VARIABLE, base64.b64encode(recipe.model_dump_json().encode()).decode())
     assert submitted_recipe() == recipe

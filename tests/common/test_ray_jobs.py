@@ -1,0 +1,48 @@
+"""A script as a Ray job: its log and exit code arrive, and so does its recipe."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from common.ray_jobs import (
+    JOB_CONFIG_VARIABLE,
+    RECIPE_VARIABLE,
+    ClusterError,
+    inside_job,
+    job_environment,
+    submit_script,
+    submitted_recipe,
+)
+
+SCRIPT = """
+import sys, time
+from common.ray_jobs import inside_job, submitted_recipe
+for number in range(3):
+    print("line", number, flush=True)
+    time.sleep(1)
+print(inside_job(), submitted_recipe())
+sys.exit(3)
+"""
+
+
+def test_log_and_exit_code_of_a_job(ray_cluster, capfd):
+    if not ray_cluster["takes_jobs"]:
+        pytest.skip("another Ray on this machine holds the port of the job agent")
+    assert submit_script(ray_cluster["dashboard"], ["python", "-c", SCRIPT], "a: ${NOT_SET}\nb: é") == 3
+    said = capfd.readouterr().err
+    assert "line 0\nline 1\nline 2\nTrue a: ${NOT_SET}\nb: é\n" in said
+    assert said.count("line 0") == 1 and "ended as FAILED" in said
+
+
+def test_a_dashboard_that_does_not_answer():
+    with pytest.raises(ClusterError, match="CLUSTER=http://127.0.0.1:9: no Ray cluster answers there"):
+        submit_script("http://127.0.0.1:9", ["python", "-c", ""], None)
+
+
+def test_what_a_job_knows_of_itself(monkeypatch):
+    assert not inside_job() and job_environment() == {} and submitted_recipe() is None
+    monkeypatch.setenv(JOB_CONFIG_VARIABLE, '{"runtime_env": {"env_vars": {"A": "1"}}}')
+    monkeypatch.setenv(RECIPE_VARIABLE, base64.b64encode(b"a: 1").decode())
+    assert inside_job() and job_environment() == {"A": "1"} and submitted_recipe() == "a: 1"
