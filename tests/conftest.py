@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from common.ray_runtime import LOCAL_RAY_SETTINGS  # noqa: E402
 
 for name, value in {
     **LOCAL_RAY_SETTINGS,
