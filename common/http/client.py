@@ -1,40 +1,37 @@
-"""Downloading from anyone's server, safely: an opener for `urllib.request.install_opener`.
+"""A safe HTTP client for downloads from unknown servers: an opener for `urllib.request.install_opener`.
 
 img2dataset downloads through `urllib.request.urlopen`, which reads file:///, follows a redirect into a private
 network, waits for ever on a server that drips, and reads as much as it is sent. This opener does none of that, and
 keeps a record of each request. A record is found again by the fragment of the URL (`#ID`), which is never sent.
 
-It is not made of urllib's handlers: there is no handler for proxies, cookies, ftp, file or data to be forgotten.
+It uses none of urllib's handlers, so none for proxies, cookies, ftp, file or data can be left on by mistake.
 """
 
 from __future__ import annotations
 
 import errno
 import http.client
-import re
-import socket
 import ssl
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from common.decode import sniff
 from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook, FetchFailure
+from common.http.connection import Clock, Connection, TLSConnection, tls_context
+from common.http.urls import request_url
 
 REDIRECTS = (301, 302, 303, 307, 308)
 BLOCK = 1 << 16  # bytes asked for at a time
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
-NOT_SENDABLE = re.compile(r"[^!#-;=?-_a-z|~]")  # controls, space, quotes, angle brackets, braces, non-ASCII
 
 
 @dataclass
 class Attempt:
-    """What became of one request. Without an `error` and with a `sha256` it is a success."""
+    """The result of one request. It succeeded if `error` is None and `sha256` is not."""
 
     final_url: str | None = None
     http_status: int | None = None  # of the last hop, if that answered
@@ -45,129 +42,10 @@ class Attempt:
     detail: str | None = None
 
 
-def request_url(url: str) -> str:
-    """The URL as it is sent: no fragment, IDN host in punycode, what cannot be sent percent-encoded as UTF-8.
-
-    What is already encoded, and every other character of path and query, stays byte for byte.
-
-    Raises:
-        FetchFailure: `bad_url`, or `refused_scheme` for anything but http and https.
-    """
-    url = re.sub(r"[\t\r\n]", "", url.strip())
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        host = unquote(parts.hostname or "", errors="strict")
-        host = host if host.isascii() else host.encode("idna").decode()
-    except ValueError as error:  # UnicodeError is one
-        raise FetchFailure("bad_url", f"{url[:200]}: {error}") from error
-    if parts.scheme not in ("http", "https"):
-        raise FetchFailure("refused_scheme" if parts.scheme else "bad_url", url[:200])
-    if not host or port == 0 or "@" in parts.netloc or NOT_SENDABLE.search(host) or re.search(r"[/?#\\]", host):
-        raise FetchFailure("bad_url", url[:200])
-    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
-    path = parts.path or "/"
-    return f"{parts.scheme}://{netloc}{_encoded(path)}" + (f"?{_encoded(parts.query)}" if parts.query else "")
-
-
-def _encoded(text: str) -> str:
-    try:
-        return NOT_SENDABLE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
-    except UnicodeEncodeError as error:
-        raise FetchFailure("bad_url", str(error)) from error
-
-
-# -- time: every read of every byte, of headers and body alike, goes through recv_into --------------------------------
-
-
-class Clock:
-    """The time that one image has: `idle` seconds without a byte, `total` seconds with redirects."""
-
-    def __init__(self, idle: float, total: float):
-        self.idle, self.total = idle, total
-        self.started = time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        return time.monotonic() - self.started
-
-    def wait(self) -> float:
-        """Seconds that the next wait on the network may take. Raises `deadline` when there are none left."""
-        left = self.total - self.spent
-        if left <= 0:
-            raise FetchFailure("deadline", f"not done after {self.total:g} s")
-        return min(self.idle, left)
-
-
-class _Timed:
-    clock: Clock
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        self.settimeout(self.clock.wait())
-        return super().recv_into(*arguments, **options)
-
-
-class TimedSocket(_Timed, socket.socket):
-    pass
-
-
-class TimedTLSSocket(_Timed, ssl.SSLSocket):
-    pass
-
-
-def tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, host: str, port: int, book: AddressBook, clock: Clock):
-        super().__init__(host, port)
-        self.book, self.clock = book, clock
-
-    def connect(self) -> None:
-        refused: OSError | None = None
-        for family, address in self.book.endpoints(self.host, self.port):
-            self.sock = TimedSocket(family, socket.SOCK_STREAM)
-            self.sock.clock = self.clock
-            try:
-                self.sock.settimeout(self.clock.wait())
-                self.sock.connect(address)
-                return
-            except OSError as error:  # the next address may answer
-                self.sock.close()
-                refused = error
-        raise refused
-
-
-class _TLSConnection(_Connection):
-    default_port = 443
-
-    def __init__(self, host: str, port: int, book: AddressBook, clock: Clock, context: ssl.SSLContext):
-        super().__init__(host, port, book, clock)
-        self.context = context
-        context.sslsocket_class = TimedTLSSocket
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(self.clock.wait())
-        try:
-            self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
-        except ssl.SSLEOFError as error:
-            raise ConnectionResetError(str(error)) from error
-        except ssl.SSLError as error:
-            raise FetchFailure("tls", str(error)) from error
-        self.sock.clock = self.clock
-
-
-# -- the opener -------------------------------------------------------------------------------------------------------
-
-
 class SafeResponse:
     """What `urlopen` returns: `headers`, and `read()` for the whole body, once."""
 
-    def __init__(self, response: http.client.HTTPResponse, connection: _Connection, attempt: Attempt, max_bytes: int):
+    def __init__(self, response: http.client.HTTPResponse, connection: Connection, attempt: Attempt, max_bytes: int):
         self.headers, self.status = response.headers, response.status
         self.max_bytes = max_bytes
         self._response, self._connection, self._attempt = response, connection, attempt
@@ -251,9 +129,9 @@ class SafeOpener(urllib.request.OpenerDirector):
             attempt.http_status = None
             parts = urlsplit(url)
             if parts.scheme == "https":
-                connection = _TLSConnection(parts.hostname, parts.port or 443, self.book, clock, self.context)
+                connection = TLSConnection(parts.hostname, parts.port or 443, self.book, clock, self.context)
             else:
-                connection = _Connection(parts.hostname, parts.port or 80, self.book, clock)
+                connection = Connection(parts.hostname, parts.port or 80, self.book, clock)
             try:
                 selector = parts.path + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", selector, headers={**headers, "Connection": "close"})
@@ -284,7 +162,7 @@ def _recorded(error: Exception, attempt: Attempt, clock: Clock) -> FetchFailure:
 
 
 def classify(error: Exception, clock: Clock) -> FetchFailure:
-    """The class of docs/run-directory.md that an exception belongs to."""
+    """The failure, as docs/run-directory.md names it, that an exception means."""
     if isinstance(error, FetchFailure):
         return error
     detail = f"{type(error).__name__}: {error}"[:300]

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook, FetchFailure
-from common.http.client import Attempt, SafeOpener, installed, request_url
+from common.http.client import Attempt, SafeOpener, installed
+from common.http.urls import request_url
 from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import LOST, part_name, unit_name
 from curation.run_directory.run import Run

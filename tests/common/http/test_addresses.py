@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from common.http.addresses import AddressBook, FetchFailure, refusal
-from common.http.client import SafeOpener, request_url
+from common.http.client import SafeOpener
+from common.http.urls import request_url
 from tests.loopback_web import JPEG, LOOPBACK, answers, get, opener_for, serving
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook
-from common.http.client import SafeOpener, installed, tls_context
+from common.http.client import SafeOpener, installed
+from common.http.connection import tls_context
 from tests.loopback_web import JPEG, LOOPBACK, get, opener_for, serving
 
 
