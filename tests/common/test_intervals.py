@@ -1,25 +1,18 @@
-"""Shares with their uncertainty, and how thresholds are chosen with them."""
+"""Shares with their uncertainty."""
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-import pyarrow as pa
 import pytest
-from rich.console import Console
 
 from common.intervals import Quality, Rate, wilson
-from curation.calibration.calibrate import calibrate, choose, middle_of_best
-from curation.calibration.labels import Labelled
-from curation.filters.registry import Thresholds
-from curation.recipe import recipe as recipes
 
 
 def test_wilson():
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
     assert wilson(0, 0) == (0, 1)
+    assert wilson(3, 107) == pytest.approx((0.009580293418, 0.079209475045), abs=1e-12)
     assert str(Rate(9, 10)) == "0.900 [0.60-0.98] 9/10"
 
 
@@ -30,39 +23,3 @@ def test_quality_counts_only_what_counts():
     assert (quality.precision, quality.recall, quality.loss) == (Rate(1, 2), Rate(1, 2), Rate(1, 2))
     assert quality.mistakes == 2
     assert quality.f1 == 0.5
-
-
-@pytest.fixture(scope="module")
-def grayscale():
-    return recipes.load("curation/recipe/sample.yaml").open_filters()["grayscale"]
-
-
-def test_a_threshold_is_put_between_the_two_kinds(grayscale):
-    stds = np.array([0.0, 0.2, 0.4, 9.0, 14.0, 20.0, 30.0])
-    evidence = pa.table({"std": pa.array(stds, pa.float32())})
-    found = choose(grayscale, evidence, stds < 5, np.ones(7, bool), Thresholds())
-    setting, thresholds = middle_of_best(found)
-    assert found[0][2].mistakes == 0
-    # every threshold from 1 to 8 is perfect: the middle one is taken, not the first or the last
-    assert setting == {"min_std": thresholds.grayscale.min_std}
-    assert 3 <= setting["min_std"] <= 5
-
-
-def test_the_halves_are_disjoint_and_edits_of_a_photo_do_not_vote():
-    recipe = recipes.load("curation/recipe/sample.yaml")
-    filters = recipe.open_filters()
-    base = {"colour": "colour", "text": "none", "faces": "1", "drawing": "photo", "keep": "1", "note": ""}
-    labels = [{**base, "sha256": f"{row:016x}"} for row in range(40)]
-    for label in labels[:10]:
-        label["note"] = "variant of source.jpg"
-    face = {"box": [0.0, 0.0, 50.0, 50.0], "score": 0.9, "landmarks": [0.0] * 10}
-    rows = {"grayscale": {"std": 30.0}, "text": {"boxes": []}, "faces": {"boxes": [face]}, "anime": {"hits": []}}
-    evidence = {
-        name: pa.Table.from_pylist([{"id": "", **row, "error": None}] * 40, schema=filters[name].schema)
-        for name, row in rows.items()
-    }
-    printed = io.StringIO()
-    chosen = calibrate(Labelled(labels, evidence), filters, recipe.thresholds, Console(file=printed, width=160))
-    assert "40 photos, 30 of them no edit of another; chosen on 15, reported on 15" in printed.getvalue()
-    assert "precision 1.000 [0.80-1.00] 15/15, recall 1.000 [0.80-1.00] 15/15" in printed.getvalue()
-    assert isinstance(chosen, Thresholds)
