@@ -1,9 +1,9 @@
-"""Bytes -> one safe decode -> views at the sizes that filters ask for.
+"""Decodes untrusted images safely, once, and gives views of them at the sizes that filters ask for.
 
-Every image is hostile. `decode` never raises anything but `Undecodable`, whose `reason` becomes the image's
-status; it looks at the header before it allocates a pixel. The decode scale is chosen from the header and the
-recipe alone, so a score does not depend on which filters are left (design: a score is a function of bytes and
-fingerprint). All coordinates that leave this module are in the upright frame (EXIF orientation applied).
+Every image is hostile: `decode` raises only `Undecodable`, whose `reason` becomes the image's status, and checks the
+header before it allocates a pixel. The decode scale is chosen from the header and the recipe alone, since a score must
+depend only on the bytes and the filter's fingerprint, never on which other filters run. All coordinates that leave this
+module are in the upright frame (EXIF orientation applied).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Reason = Literal[
 
 
 class ImageLimits(BaseModel):
-    """What is decoded at all, and how large. Part of every fingerprint."""
+    """Limits on the images that are decoded, and the scale of decoding. Part of every fingerprint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class ImageLimits(BaseModel):
 
 
 class Undecodable(Exception):
-    """An image that ends as a row with a reason."""
+    """An image that cannot or must not be decoded; `reason` says why."""
 
     def __init__(self, reason: Reason, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -110,7 +110,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), full_size: bool = False) -> Picture:
-    """Decode once, safely. With `full_size` the JPEG is not scaled down while decoding.
+    """Decode image bytes to upright RGB. With `full_size` a JPEG is not scaled down while decoding.
 
     Raises:
         Undecodable: with the reason; never anything else, whatever the bytes are.
@@ -119,14 +119,14 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), full_size: bool = F
         raise Undecodable("empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and palettes: not our user's concern
+            warnings.simplefilter("ignore")  # Pillow's about odd EXIF and palettes; a user can do nothing about them
             return _decode(data, limits, full_size)
     except Undecodable:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
         raise Undecodable(reason, str(error)) from error
-    except Exception as error:  # a parser confused by its input: the image's fault, said in its row
+    except Exception as error:  # a parser that fails on its input: the image's fault, recorded in its row
         raise Undecodable("corrupt", f"{type(error).__name__}: {error}") from error
 
 
@@ -134,10 +134,10 @@ def _decode(data: bytes, limits: ImageLimits, full_size: bool) -> Picture:
     try:
         image = PILImage.open(io.BytesIO(data), formats=KNOWN_FORMATS)
     except PILImage.UnidentifiedImageError as error:
-        announced = sniff(data)
-        if announced in DECODED_FORMATS.values():
+        format_name = sniff(data)
+        if format_name in DECODED_FORMATS.values():
             raise Undecodable("truncated" if len(data) < 1024 else "corrupt", str(error)) from error
-        raise Undecodable("unsupported_format" if announced else "not_an_image") from error
+        raise Undecodable("unsupported_format" if format_name else "not_an_image") from error
     if image.format not in DECODED_FORMATS:
         raise Undecodable("unsupported_format", str(image.format))
     width, height = image.size

