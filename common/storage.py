@@ -6,13 +6,16 @@ never needs a lock, and "is it done?" is always "does this file exist?".
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -22,6 +25,21 @@ import pyarrow.parquet as pq
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
     """Whether a filesystem is a disk of this machine (or one that is mounted on it)."""
     return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+
+
+@contextlib.contextmanager
+def _new_file(final: Path) -> Iterator[BinaryIO]:
+    """A local file to write, which gets its final name, whole and on the disk, when the block ends without an error."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Storage:
@@ -102,17 +120,8 @@ class Storage:
         if not self.is_local:
             self.fs.pipe_file(target, data)
             return
-        final = Path(target)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, final)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _new_file(Path(target)) as file:
+            file.write(data)
 
     def write_json(self, relative: str, value: Any) -> None:
         self.write_bytes(relative, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
@@ -128,19 +137,9 @@ class Storage:
             self.fs.put_file(os.fspath(local), self.path(relative))
             Path(local).unlink()
             return
-        final = Path(self.path(relative))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            # shutil.move would copy under the final name when the folders are on two file systems
-            with open(local, "rb") as source, open(temporary, "wb") as file:
-                while block := source.read(1 << 24):
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, final)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # shutil.move would copy under the final name when the folders are on two file systems
+        with open(local, "rb") as source, _new_file(Path(self.path(relative))) as file:
+            shutil.copyfileobj(source, file, 1 << 24)
         Path(local).unlink()
 
     def sweep(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which address a host name may be connected to: the resolve map, the look-up, and the check of what came back.
+"""Decides which addresses may be connected to: resolves a host name and refuses addresses that are not public.
 
 The check is made on the very addresses that are then connected to, so a name that answers differently the second
 time (DNS rebinding) gains nothing.
@@ -17,7 +17,7 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class FetchFailure(Exception):
-    """Why one image could not be had: `error` is a class of docs/run-directory.md, `detail` is for people."""
+    """Why one image was not downloaded: `error` is a class of docs/run-directory.md, `detail` is for people."""
 
     def __init__(self, error: str, detail: str = ""):
         super().__init__(f"{error}: {detail}" if detail else error)
@@ -25,13 +25,13 @@ class FetchFailure(Exception):
 
 
 class AddressBook:
-    """Host and port -> socket addresses that may be connected to.
+    """Gives the socket addresses of a host and port that may be connected to.
 
     Args:
         resolve: as `curl --resolve`: {"host:port": "address:port"}. "*.test:80" is every host under .test; the
             more specific entry wins. Its targets are checked like any other address.
         allow_networks: CIDR blocks that may be reached though they are not public.
-        lookup: stands in for `socket.getaddrinfo`.
+        lookup: used instead of `socket.getaddrinfo`.
 
     Raises:
         ValueError: an entry that cannot be read; the message shows it.
@@ -61,7 +61,7 @@ class AddressBook:
         self.suffixes.sort(key=lambda entry: -len(entry[0]))
 
     def target(self, host: str, port: int) -> tuple[str, int]:
-        """Where to really look for `host:port`: the resolve map's answer, or the pair itself."""
+        """The host and port to connect to for `host:port`: those of the resolve map, or the pair itself."""
         host = host.lower().rstrip(".")
         if (host, port) in self.exact:
             return self.exact[host, port]
@@ -75,7 +75,7 @@ class AddressBook:
 
         Raises:
             FetchFailure: `dns`, `bad_url` (not a host name at all), or `refused_address`: one refused address
-                refuses the host, for a name that points both outside and inside is a trap.
+                refuses the host, since a name that points both outside and inside is an attack.
         """
         name, port = self.target(host, port)
         try:
