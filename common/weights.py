@@ -28,6 +28,7 @@ from common.weight_table import DEFAULT, WEIGHTS, Weight
 
 CONNECT_SECONDS = 5  # an offline machine should hear so at once
 ENVIRONMENT = "FACEMAKEUP_WEIGHTS"
+USER_FOLDER = "your folder"  # how `source` begins for a folder that the user names
 
 
 class WeightError(UserError, RuntimeError):
@@ -58,15 +59,14 @@ def resolve(name: str, folder: str | None = None, download: bool = True) -> Reso
     """
     weight = WEIGHTS[name]
     tried: list[str] = []
-    for path, source in _local_copies(weight, folder):
-        found = _verified(weight, path, source, tried, strict=source.startswith("your folder"))
-        if found:
-            return found
-    if download:
-        for path, source in _fetched_copies(weight, tried):
-            found = _verified(weight, path, source, tried, strict=False)
-            if found:
-                return found
+    for path, source in _copies(weight, folder, download, tried):
+        digest = sha256_of_weights(path)
+        if weight.sha256 in (None, digest):
+            return Resolved(name, path, digest, weight.licence, source)
+        problem = f"{path} is refused: its sha256 is {digest}, the one that belongs there is {weight.sha256}"
+        if source.startswith(USER_FOLDER):
+            raise RefusedError(f"{problem}\n  remedy: put the right {weight.file} there, or take this one away")
+        tried.append(problem)
     raise WeightError(_missing(weight, folder, tried))
 
 
@@ -93,25 +93,21 @@ def _sha256_of_version(path: str, size: int, modified: int) -> str:
     return sha256_of_file(path)
 
 
-def _verified(weight: Weight, path: Path, source: str, tried: list[str], strict: bool) -> Resolved | None:
-    digest = sha256_of_weights(path)
-    if weight.sha256 in (None, digest):
-        return Resolved(weight.name, path, digest, weight.licence, source)
-    complaint = f"{path} is refused: its sha256 is {digest}, the one that belongs there is {weight.sha256}"
-    if strict:
-        raise RefusedError(f"{complaint}\n  remedy: put the right {weight.file} there, or take this one away")
-    tried.append(complaint)
-    return None
-
-
 # -- the four places -------------------------------------------------------------------------------------------
+
+
+def _copies(weight: Weight, folder: str | None, download: bool, tried: list[str]) -> Iterator[tuple[Path, str]]:
+    """Copies of the file and where each was found, in the order above; nothing is fetched before it is asked for."""
+    yield from _local_copies(weight, folder)
+    if download:
+        yield from _fetched_copies(weight, tried)
 
 
 def _local_copies(weight: Weight, folder: str | None) -> Iterator[tuple[Path, str]]:
     """Copies on this machine and where they were found; the user's folders come first."""
     for named in (folder, os.environ.get(ENVIRONMENT)):
         if named and (file := Path(named).expanduser() / weight.file).is_file():
-            yield file, f"your folder {named}"
+            yield file, f"{USER_FOLDER} {named}"
     if (file := cache_dir() / "weights" / weight.file).is_file():
         yield file, "earlier download"
     if weight.package and weight.member:
