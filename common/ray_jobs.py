@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import shlex
 import sys
@@ -20,7 +21,7 @@ from common.errors import UserError
 from common.progress import console, say
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+    from ray.job_submission import JobStatus, JobSubmissionClient
 
 # of this process's environment, what workers elsewhere need to find the same files
 FORWARDED = (
@@ -108,10 +109,11 @@ def _client_of(cluster: str) -> JobSubmissionClient:
     return client
 
 
-async def _show_log(client: JobSubmissionClient, job: str):
-    """Write the job's log to stderr as it grows. Returns the JobStatus that the job ended with."""
+async def _show_log(client: JobSubmissionClient, job: str) -> JobStatus:
+    """Write the job's log to stderr as it grows. Returns the status that it ended with."""
     from aiohttp import ClientError
 
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it reports each closed connection
     shown = 0
     while True:
         position = 0  # a new connection sends the log from its beginning
