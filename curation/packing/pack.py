@@ -7,21 +7,17 @@ bytes. Its sidecar is written last: readers trust only shards that have one.
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 import tempfile
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.hashing import sha256_of_bytes, sha256_of_file
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
+from common.shard_format import ids_hash, publish_shard, write_tar
 from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
 from curation.cutting.cut import verdicts
 from curation.filters.base import Filter
@@ -80,29 +76,10 @@ def _without_identity(run: Run, recipe: Recipe, name: str, units: list[Unit], fi
 # -- a shard ---------------------------------------------------------------------------------------------------
 
 
-def write_tar(file: BinaryIO, samples: Iterable[tuple[str, list[tuple[str, bytes]]]]) -> list[dict[str, Any]]:
-    """A tar with nothing in it that changes from one run to the next. Holds one sample in memory at a time.
-
-    Returns:
-        For each sample {"id", "members": {extension: [offset, size]}}: where its bytes stand in the tar.
-    """
-    index = []
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample_id, members in samples:
-            places = {}
-            for extension, data in members:
-                info = tarfile.TarInfo(f"{sample_id}.{extension}")
-                info.size, info.mode = len(data), 0o644
-                places[extension] = [file.tell() + tarfile.BLOCKSIZE, len(data)]
-                tar.addfile(info, io.BytesIO(data))
-            index.append({"id": sample_id, "members": places})
-    return index
-
-
 def write_shard(
     run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], content_hash: str, row: dict[str, Any]
 ) -> dict[str, Any]:
-    """One shard and, last, its sidecar. `row`: `shard`, `plan`, and the aligned `ids` and `units_of_ids`; `units`."""
+    """One shard and, last, its sidecar. `row`: `shard`, the aligned `ids` and `units_of_ids`, and `units`."""
     stem = f"shards/{name}/{row['shard']:05d}"
     units = {unit.name: UnitSamples(run, recipe, name, unit, filters, content_hash) for unit in row["units"]}
     samples = (
@@ -113,21 +90,7 @@ def write_shard(
         path = Path(scratch) / "shard.tar"
         with open(path, "wb") as file:
             index = write_tar(file, samples)
-        digest, size = sha256_of_file(path), path.stat().st_size
-        run.put_file(path, f"{stem}.tar")
-    sidecar = {
-        "format": SHARD_FORMAT,
-        "shard": row["shard"],
-        "samples": len(index),
-        "bytes": size,
-        "sha256": digest,
-        "revision": 0,
-        "content_hash": content_hash,
-        "plan": row["plan"],
-        "index": index,
-    }
-    # not canonical: members are listed in the order in which they stand
-    run.write_bytes(f"{stem}.json", json.dumps(sidecar, separators=(",", ":")).encode())
+        publish_shard(run, stem, path, index, shard=row["shard"], content_hash=content_hash, format=SHARD_FORMAT)
     return {"shard": row["shard"], "samples": len(index)}
 
 
@@ -144,13 +107,13 @@ def pack(
     for number, start in enumerate(range(0, len(rows), size)):
         part = rows[start : start + size]
         ids = [row["id"] for row in part]
-        key = sha256_of_bytes("\n".join(ids).encode())[:16]
+        key = ids_hash(ids)
         if _stands(run, f"shards/{name}/{number:05d}", key, content_hash):
             done += 1
         else:
             names = [row["unit"] for row in part]
             needed = [by_name[unit] for unit in sorted(set(names))]
-            todo.append({"shard": number, "ids": ids, "units_of_ids": names, "units": needed, "plan": key})
+            todo.append({"shard": number, "ids": ids, "units_of_ids": names, "units": needed})
     if todo:
         write = partial(write_shard, run, recipe, name, filters, content_hash)
         with ProgressBar("pack", sum(len(row["ids"]) for row in todo), "samples") as progress:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from common.decode import Picture, Undecodable, decode
+from common.shard_format import write_tar
 from curation.calibration.calibrate import ROOT
-from curation.packing.pack import write_tar
 from curation.recipe import recipe as recipes
 from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run

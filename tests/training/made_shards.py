@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import cv2
 import numpy as np
 
 from common.hashing import sha256_of_bytes
+from common.shard_format import publish_shard, write_tar
+from common.storage import Storage
 
 ENCODER = "dlib-0123456789ab"
 CONTENT_HASH = "0123456789abcdef"
@@ -100,35 +101,13 @@ def sample(
     return sample_id, members
 
 
-def write_shard(
-    folder: Path, number: int, samples: Iterable[tuple[str, list[tuple[str, bytes]]]], **changes: Any
-) -> None:
-    """NNNNN.tar and NNNNN.json; `changes`: other fields of the sidecar than the true ones."""
+def write_shard(folder: Path, number: int, samples: Iterable[tuple[str, list[tuple[str, bytes]]]]) -> None:
+    """NNNNN.tar and NNNNN.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    index = []
-    with tarfile.open(folder / f"{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample_id, members in samples:
-            places = {}
-            for extension, content in members:
-                info = tarfile.TarInfo(f"{sample_id}.{extension}")
-                info.size = len(content)
-                places[extension] = [tar.offset + tarfile.BLOCKSIZE, len(content)]
-                tar.addfile(info, io.BytesIO(content))
-            index.append({"id": sample_id, "members": places})
-    data = (folder / f"{number:05d}.tar").read_bytes()
-    ids = [entry["id"] for entry in index]
-    sidecar = {
-        "shard": number,
-        "samples": len(index),
-        "bytes": len(data),
-        "sha256": sha256_of_bytes(data),
-        "revision": 0,
-        "content_hash": CONTENT_HASH,
-        "plan": sha256_of_bytes("\n".join(ids).encode())[:16],
-        "index": index,
-        **changes,
-    }
-    (folder / f"{number:05d}.json").write_text(json.dumps(sidecar, separators=(",", ":")))
+    tar = folder / f"{number:05d}.partial"
+    with open(tar, "wb") as file:
+        index = write_tar(file, samples)
+    publish_shard(Storage(folder), f"{number:05d}", tar, index, shard=number, content_hash=CONTENT_HASH)
 
 
 def make_shards(folder: Path, counts: Sequence[int], **how: Any) -> Path:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import ValidationError
 
 from common.hashing import sha256_of_bytes
+from common.shard_format import Sidecar, ids_hash
 from training.data.folder import Folder, Listed, ShardError, locked, retrying
 
 FORMAT = 2  # of what is kept in the cache; another one is read afresh
@@ -24,28 +25,6 @@ Member = dict[str, tuple[int, int]]
 # as webdataset splits a name: what stands before the first dot of the file's name is the key
 KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 META = re.compile(r"__[^/]*__($|/)")
-
-
-class Entry(BaseModel):
-    """One sample. A hole, left by taking the sample out, has no members."""
-
-    id: str = Field(pattern=r"^[^./\x00]+$")
-    members: dict[str, tuple[NonNegativeInt, NonNegativeInt]]
-
-
-class Sidecar(BaseModel):
-    """NNNNN.json, written after NNNNN.tar. `source`: of what was computed from another shard (training/encoder_cache/reading.py)."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    samples: NonNegativeInt
-    bytes: NonNegativeInt
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    revision: NonNegativeInt
-    content_hash: str
-    plan: str
-    source: str = ""
-    index: list[Entry]
 
 
 @dataclass
@@ -140,7 +119,7 @@ def _of_sidecar(folder: Folder, name: str, text: bytes, tar_bytes: int | None) -
             " it was not brought whole, or is being written; bring it again"
         )
     ids = [entry.id for entry in sidecar.index]
-    if sidecar.revision == 0 and sha256_of_bytes("\n".join(ids).encode())[:16] != sidecar.plan:
+    if sidecar.revision == 0 and ids_hash(ids) != sidecar.plan:
         raise ShardError(f"{where}: its samples are not those of its plan ({sidecar.plan}); pack it again")
     return make_part(
         where,

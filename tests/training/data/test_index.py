@@ -48,17 +48,6 @@ def test_the_made_shards_have_the_keys_of_the_real_ones():
     assert sorted(json.loads(dict(sample(0)[1])["json"])) == sorted(fields)
 
 
-def test_the_made_shards_are_packed_as_the_real_ones(tmp_path):
-    from curation.packing.pack import write_tar
-
-    samples = [sample(number, side=32) for number in range(3)]
-    write_shard(tmp_path, 0, samples)
-    file = io.BytesIO()
-    index = write_tar(file, samples)
-    assert file.getvalue() == (tmp_path / "00000.tar").read_bytes()
-    assert json.loads((tmp_path / "00000.json").read_text())["index"] == index
-
-
 def test_every_sample_where_it_stands(shards, tmp_path):
     index = read_index(shards, tmp_path)
     assert index.names == ["00000.tar", "00001.tar", "00002.tar"] and len(index) == 3
