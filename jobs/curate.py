@@ -9,9 +9,7 @@ ray job submit --working-dir . -- python jobs/curate.py ...      the same, by Ra
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,86 +29,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def curate(options: argparse.Namespace) -> int:
-    """Run all steps here; inside a Ray job, on that job's cluster. Returns the exit code."""
-    from common.command_line import exit_code_of
-    from common.progress import say
-    from common.ray_jobs import inside_job, submitted_recipe
-    from common.ray_runtime import connected
-    from curation import report
-    from curation.pipeline import Curation, open_curation
-    from curation.recipe.recipe import load
-    from curation.run_directory.run import Run
-
-    started = time.monotonic()
-
-    def work() -> None:
-        if inside_job():
-            _require_shared(options.run)
-        if options.recut:
-            curation = open_curation(options.run, None, options.name, options.set)
-        else:
-            recipe = load(options.recipe, options.set, submitted_recipe())
-            curation = Curation(Run(options.run), recipe, options.name)
-        if options.again:
-            curation.require_new_name()
-        with connected(options.cpus):
-            if options.recut:
-                curation.recut()
-            else:
-                if options.again:
-                    curation.do("fetch", again=True)
-                curation.curate()
-
-    code = exit_code_of(work)
-    if code:
-        return code
-    code = report.main([options.run, *(["--name", options.name] if options.name else [])])
-    say("done", f"{time.monotonic() - started:.0f} s; the report: {Run(options.run).url('report.html')}")
-    return code
-
-
-def submit(options: argparse.Namespace) -> int:
-    """Send this command to a cluster as a Ray job, show its log, return its exit code."""
-    from common.command_line import exit_code_of
-    from common.ray_jobs import submit_script
-    from curation.recipe.recipe import variables_of
-
-    def work() -> int:
-        _check_before_sending(options)
-        command = ["python", "jobs/curate.py", "--recipe", Path(options.recipe).name, "--run", options.run]
-        command += ["--name", options.name] if options.name else []
-        command += [word for text in options.set for word in ("--set", text)]
-        command += [flag for flag in ("--recut", "--again") if getattr(options, flag.strip("-"))]
-        recipe = None if options.recut else Path(options.recipe).read_text()
-        environment = {name: os.environ[name] for name in variables_of(recipe or "") if name in os.environ}
-        return submit_script(options.cluster, command, recipe, environment)
-
-    return exit_code_of(work)
-
-
-def _check_before_sending(options: argparse.Namespace) -> None:
-    from curation.recipe.recipe import load
-
-    if not options.recut:
-        load(options.recipe, options.set)  # a mistake in it is said here, not by a worker far away
-    _require_shared(options.run)
-
-
-def _require_shared(run: str) -> None:
-    """A relative path would be one inside the job's own copy of the code, and go with it."""
-    from common.settings import RecipeError
-
-    if "://" not in run and not Path(run).is_absolute():
-        raise RecipeError(
-            f"RUN={run}: on a cluster the run directory must mean the same on every node: an absolute path on "
-            "shared storage, or s3://bucket/..."
-        )
-
-
 def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
-    return submit(options) if options.cluster else curate(options)
+    """The exit code: 0: done, and the numbers agree; 1: they do not; 2: something has to be changed first, and what."""
+    asked = parse(arguments)
+    from common.command_line import exit_code_of
+    from curation.command import CurateOptions, curate, submit
+
+    options = CurateOptions(asked.recipe, asked.run, asked.name, asked.set, asked.recut, asked.again)
+    return exit_code_of(lambda: submit(options, asked.cluster) if asked.cluster else curate(options, asked.cpus))
 
 
 if __name__ == "__main__":
