@@ -21,7 +21,7 @@ from curation.recipe.recipe import Recipe, load, parse
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import latest_snapshot
 from curation.scoring.score import score
-from curation.sources.candidates import check_sources
+from curation.sources.join import check_sources
 from curation.sources.top_k import select
 from curation.versions import RUN_FORMAT, require_current
 

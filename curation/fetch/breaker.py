@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Any
 
+from common.errors import UserError
 from curation.fetch.part import LOCAL
 from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import LOST
@@ -29,7 +30,7 @@ CAUSES = {
 }
 
 
-class FetchStopped(RuntimeError):
+class FetchStopped(UserError, RuntimeError):
     """Too many failures with a local cause. `seen`: what there was, as JSON; nothing that was fetched is lost."""
 
     def __init__(self, message: str, seen: dict[str, Any]):

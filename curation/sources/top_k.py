@@ -18,7 +18,9 @@ from common.progress import say
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
-from curation.sources.candidates import STAGE, build_candidates
+from curation.run_directory.schemas import SELECTED, SelectedCounts
+from curation.sources.join import build_candidates
+from curation.sources.row_groups import WORK
 
 DONE = "selected/counts.json"
 
@@ -67,8 +69,8 @@ def wanted_and_selected(recipe: Recipe, pool: int, sized: int) -> tuple[int, int
     return wanted, min(sized, math.ceil(round(wanted * spare, 6)))
 
 
-def select(run: Run, recipe: Recipe) -> dict[str, Any]:
-    """Sources -> candidates/ with ranks and selected/ in id order. Returns the counts.
+def select(run: Run, recipe: Recipe) -> SelectedCounts:
+    """The select step: sources -> candidates/ with ranks, and selected/ in id order. Returns the counts.
 
     Needs a running Ray. Done before: nothing is read again.
     """
@@ -76,7 +78,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         counts = run.read_json(DONE)
         say("select", f"done before: {counts['selected']:,} of {counts['candidates']:,} candidates; not done again")
         return counts
-    for folder in (STAGE, "candidates", "selected"):  # of a selection that was killed: perhaps of other files
+    for folder in (WORK, "candidates", "selected"):  # of a selection that was killed: perhaps of other files
         if run.exists(folder):
             run.fs.rm(run.path(folder), recursive=True)
     built = build_candidates(run, recipe)
@@ -85,7 +87,7 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         f"{built['rows']:,} source rows: {built['merged']:,} faces of {built['candidates']:,} candidates, "
         f"{sum(built['dropped'].values()):,} dropped",
     )
-    files = run.glob(f"{STAGE}/merged/*.parquet")
+    files = run.glob(f"{WORK}/merged/*.parquet")
 
     def keys_of(row: dict[str, Any]) -> dict[str, Any]:
         table = run.read_table(row["item"])
@@ -94,14 +96,14 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
 
     if not files:
         raise RecipeError(f"sources.facecaption: no usable row among {built['rows']:,}; dropped: {built['dropped']}")
-    found = ray.data.from_items(files, override_num_blocks=len(files)).map(keys_of).take_all()
-    found.sort(key=lambda row: row["file"])
-    ids = np.concatenate([row["ids"] for row in found])
-    keys = np.concatenate([row["keys"] for row in found])
+    tables = ray.data.from_items(files, override_num_blocks=len(files)).map(keys_of).take_all()
+    tables.sort(key=lambda row: row["file"])
+    ids = np.concatenate([row["ids"] for row in tables])
+    keys = np.concatenate([row["keys"] for row in tables])
     place = ranks(ids, keys)
     wanted, count = wanted_and_selected(recipe, len(ids), int(np.isfinite(keys).sum()))
     place_ref = ray.put(place)
-    starts = np.concatenate([[0], np.cumsum([len(row["ids"]) for row in found])])
+    starts = np.concatenate([[0], np.cumsum([len(row["ids"]) for row in tables])])
 
     def write(row: dict[str, Any]) -> dict[str, int]:
         table = run.read_table(row["file"])
@@ -109,19 +111,19 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         ranked = table.append_column("rank", pa.array(mine, pa.int64()))
         bucket = row["file"].rsplit("/", 1)[1]
         run.write_table(f"candidates/{bucket}", ranked)
-        chosen = ranked.filter(pa.array(mine < count)).select(["id", "url", "rank"])
+        chosen = ranked.filter(pa.array(mine < count)).select(SELECTED.names)
         run.write_table(f"selected/{bucket}", chosen)
         # what the sources say of these images goes into their samples: it is part of the content recipe
         facts = canonical_json(table.filter(pa.array(mine < count)).to_pylist())
         return {"bucket": bucket, "selected": chosen.num_rows, "digest": sha256_of_bytes(facts.encode())}
 
-    items = [{"file": row["file"], "start": int(start)} for row, start in zip(found, starts, strict=False)]
+    items = [{"file": row["file"], "start": int(start)} for row, start in zip(tables, starts, strict=False)]
     written = ray.data.from_items(items, override_num_blocks=len(items)).map(write).take_all()
     assert sum(row["selected"] for row in written) == count
     cutoff = float(keys[place == count - 1][0])
     run.write_json("candidates/counts.json", {**built, "candidates": len(ids)})
     digests = "".join(row["digest"] for row in sorted(written, key=lambda row: row["bucket"]))
-    counts = {
+    counts: SelectedCounts = {
         "digest": sha256_of_bytes(digests.encode())[:16],
         "candidates": len(ids),
         "wanted": wanted,
@@ -131,7 +133,6 @@ def select(run: Run, recipe: Recipe) -> dict[str, Any]:
         "cutoff": cutoff,
     }
     run.write_json(DONE, counts)
-    if run.fs.exists(run.path("work/sources")):
-        run.fs.rm(run.path("work/sources"), recursive=True)
+    run.fs.rm(run.path(WORK), recursive=True)
     say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}")
     return counts

@@ -131,7 +131,7 @@ def test_the_sample_is_counted_to_the_row(sample, ray_cluster, tmp_path):
 
 
 def test_which_part_of_laion_a_file_is():
-    from curation.sources.candidates import part_number
+    from curation.sources.laion_face import part_number
 
     assert part_number("file:///a/part-00017-5b54c5d5-c000.snappy.parquet") == 17
     assert part_number("s3://b/laion_face_part_00003.parquet") == 3

@@ -1,0 +1,68 @@
+"""FaceCaption-15M: one row a face, with its box, its caption and the URL of the image."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from curation.run_directory.run import Run
+from curation.sources.row_groups import WORK, RowGroup, expand_paths, require_columns, write_to_buckets
+from curation.sources.urls import database
+
+FIELD = "sources.facecaption"
+COLUMNS = ["_id", "caption", "url", "laion_caption", "box"]
+FACES_SQL = """
+    WITH rows AS (
+        SELECT row_number() OVER () AS row, CAST(_id AS VARCHAR) AS source_id, {caption} AS caption,
+               {laion_caption} AS laion_caption, split_part(url, ', ', 1) AS url, CAST({box} AS VARCHAR) AS box_text
+        FROM source
+    ), parsed AS (
+        SELECT *, url_id(url) AS id, TRY_CAST(TRY_CAST(box_text AS JSON) AS DOUBLE[]) AS box FROM rows
+    )
+    SELECT row, source_id, caption, laion_caption, url, id,
+           CASE WHEN len(box) = 4 THEN list_transform(box, lambda x: TRY_CAST(round(x) AS INTEGER)) END AS box,
+           CASE WHEN url IS NULL OR url = '' OR url = 'UNKNOWN' THEN 'url_unknown'
+                WHEN id IS NULL OR lower(url[:4]) <> 'http' THEN 'url_malformed'
+                WHEN box IS NULL OR len(box) <> 4
+                     OR list_contains([coalesce(isfinite(x) AND abs(x) < 1e6, false) FOR x IN box], false)
+                     THEN 'box_malformed'
+                WHEN box[1] >= box[3] OR box[2] >= box[4] OR box[3] <= 0 OR box[4] <= 0 THEN 'box_empty'
+                WHEN caption IS NULL OR trim(caption) = '' THEN 'caption_missing'
+           END AS dropped
+    FROM parsed ORDER BY row
+"""
+
+
+def check(patterns: list[str]) -> None:
+    """Raises RecipeError where the files are missing or lack a column."""
+    require_columns(expand_paths(patterns, FIELD), set(COLUMNS), FIELD)
+
+
+def write_faces(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
+    """Write a row group's usable faces to their buckets. Returns `rows`, and `dropped.REASON` for the others."""
+    source = group.read().select(COLUMNS)
+    connection = database()
+    connection.register("source", source)
+    # v2 wraps each text in a list of one; tables derived from it hold plain strings
+    first = {
+        name: f"{name}[1]" if pa.types.is_list(source.schema.field(name).type) else name
+        for name in ("caption", "laion_caption", "box")
+    }
+    rows = connection.execute(FACES_SQL.format(**first)).to_arrow_table()
+    good = rows.filter(rows["dropped"].is_null()).drop_columns(["dropped"])
+    places = [f"{group.name}-{row:08d}" for row in good["row"].to_pylist()]
+    good = good.append_column("place", pa.array(places, pa.string()))
+    write_to_buckets(run, good.drop_columns(["row"]), "faces", group.name, buckets)
+    dropped = Counter(reason for reason in rows["dropped"].to_pylist() if reason)
+    return {"rows": rows.num_rows, **{f"dropped.{reason}": count for reason, count in sorted(dropped.items())}}
+
+
+def known_ids(run: Run) -> np.ndarray:
+    """uint64, sorted: the ids that FaceCaption has. 8 bytes each, so 15M fit a broadcast of 120 MB."""
+    ids = [
+        np.array([int(text, 16) for text in run.read_table(path, ["id"])["id"].to_pylist()], dtype=np.uint64)
+        for path in run.glob(f"{WORK}/faces/*/*.parquet")
+    ]
+    return np.unique(np.concatenate(ids)) if ids else np.zeros(0, np.uint64)

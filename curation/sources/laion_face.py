@@ -1,0 +1,115 @@
+"""LAION-Face: sizes, licence and other facts of the images that FaceCaption has. Of its rows only the matches are written."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import ray
+
+from common.settings import RecipeError
+from curation.recipe.recipe import LaionFace
+from curation.run_directory.run import Run
+from curation.sources.row_groups import RowGroup, expand_paths, require_columns, write_to_buckets
+from curation.sources.urls import database
+
+FIELD = "sources.laion_face"
+# optional in the source's files, whose spelling of the names differs in upper and lower case
+OPTIONAL = {"height": "INTEGER", "width": "INTEGER", "similarity": "FLOAT", "license": "VARCHAR", "nsfw": "VARCHAR"}
+ROWS = pa.schema(
+    {
+        "id": pa.string(),
+        "url": pa.string(),
+        "sample_id": pa.int64(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "similarity": pa.float32(),
+        "license": pa.string(),
+        "nsfw": pa.string(),
+    }
+)
+
+
+def paths_of(source: LaionFace) -> list[str]:
+    return expand_paths(source.parts, f"{FIELD}.parts")
+
+
+def check(source: LaionFace) -> None:
+    """Raises RecipeError where files are missing, lack a column, or do not say which part they are."""
+    paths = paths_of(source)
+    require_columns(paths, {"SAMPLE_ID", "URL"}, f"{FIELD}.parts")
+    if source.ids:
+        expand_paths([source.ids], f"{FIELD}.ids")
+        for path in paths:
+            part_number(path)
+
+
+def write_matches(
+    group: RowGroup, run: Run, buckets: int, known: ray.ObjectRef, allowed: dict[int, ray.ObjectRef] | None
+) -> dict[str, int]:
+    """Write the rows of a row group whose URL FaceCaption has to their buckets. Returns `rows` and `matched`.
+
+    Args:
+        known: FaceCaption's ids, sorted (uint64).
+        allowed: by file, the SAMPLE_IDs that are LAION-Face (int64); None where all are.
+    """
+    source = group.read()
+    have = {name.upper(): name for name in source.column_names}
+    fields = ", ".join(
+        f"TRY_CAST({have[name.upper()]} AS {kind}) AS {name}" if name.upper() in have else f"NULL::{kind} AS {name}"
+        for name, kind in OPTIONAL.items()
+    )
+    connection = database()
+    connection.register("source", source)
+    rows = connection.execute(
+        f"SELECT url_id(URL) AS id, URL AS url, TRY_CAST(SAMPLE_ID AS BIGINT) AS sample_id, {fields} FROM source"
+    ).to_arrow_table()
+    keep = np.asarray(rows["id"].is_valid())
+    if allowed is not None:
+        sample_ids = rows["sample_id"].to_numpy(zero_copy_only=False)
+        keep &= np.isin(sample_ids, ray.get(allowed[group.file_number]))
+    rows = rows.filter(pa.array(keep))
+    ids = np.array([int(text, 16) for text in rows["id"].to_pylist()], dtype=np.uint64)
+    sorted_ids = ray.get(known)
+    # np.isin would sort all of FaceCaption's ids again for each row group
+    place = np.minimum(np.searchsorted(sorted_ids, ids), max(len(sorted_ids) - 1, 0))
+    match = sorted_ids[place] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
+    write_to_buckets(run, rows.filter(pa.array(match)), "laion", group.name, buckets)
+    return {"rows": source.num_rows, "matched": int(match.sum())}
+
+
+def part_number(path: str) -> int:
+    """Which of LAION's 32 parts a file is, by its name: part-00017-..., laion_face_part_00017.parquet.
+
+    Raises:
+        RecipeError: the name does not say.
+    """
+    match = re.search(r"part[-_]?(\d+)", path.rsplit("/", 1)[-1])
+    if not match:
+        raise RecipeError(
+            f"sources.laion_face.ids is a list by part, and the name of {path} does not say which part it is: name it "
+            "part-000NN.parquet"
+        )
+    return int(match[1])
+
+
+def allowed_ids(path: str | None, parts: list[str]) -> dict[int, ray.ObjectRef] | None:
+    """SAMPLE_IDs of LAION-Face for each file of `parts`, in the object store; None where there is no such list."""
+    if path is None:
+        return None
+    import torch
+
+    with fsspec.open(path, "rb") as file:
+        lists = torch.load(io.BytesIO(file.read()), weights_only=True)
+    numbers = [part_number(part) for part in parts]
+    if max(numbers) >= len(lists):
+        raise RecipeError(
+            f"sources.laion_face.ids: {path} lists {len(lists)} parts, the recipe names part {max(numbers)}"
+        )
+    return {
+        place: ray.put(np.unique(np.asarray(list(lists[number]), dtype=np.int64)))
+        for place, number in enumerate(numbers)
+    }
