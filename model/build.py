@@ -1,6 +1,6 @@
-"""A pipeline out of its parts: random ones, pretrained ones with a checkpoint, or a folder that was exported.
+"""Builds the pipeline: with random weights, from pretrained parts and a checkpoint, or from an exported folder.
 
-Nothing here runs code out of a folder: the classes are this package's.
+No code of a folder is run: the classes are this package's.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler
@@ -32,7 +32,7 @@ from model.tokenizer import clip_tokenizer
 
 
 def random_pipeline(config: ModelConfig, vocabulary: Path, seed: int = 0) -> FaceMakeUpPipeline:
-    """Random weights, the same for the same seed. What it draws is noise: for tests and for trying the program.
+    """A pipeline with random weights, the same for the same seed; it draws noise. For tests and for trying the program.
 
     `vocabulary`: CLIP's bpe_simple_vocab_16e6.txt.gz.
     """
@@ -44,7 +44,7 @@ def random_pipeline(config: ModelConfig, vocabulary: Path, seed: int = 0) -> Fac
             "text_encoder": CLIPTextModel(CLIPTextConfig(**config.text_encoder)),
             "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder)),
         }
-        trained = FaceMakeUp.around(
+        trained = FaceMakeUp.from_unet(
             unet, config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank, config.shortcut,
             config.pose_channels,
         )  # fmt: skip
@@ -66,66 +66,76 @@ def pretrained_pipeline(
     dtype: torch.dtype = torch.float32,
     keep_dtypes: bool = False,
 ) -> FaceMakeUpPipeline:
-    """Stable Diffusion, a CLIP image encoder and a VAE from folders or hub names, with a checkpoint's adapter on them.
+    """A pipeline of Stable Diffusion, a CLIP image encoder and a VAE, with a checkpoint's adapter.
 
     Args:
-        base: has unet, text_encoder, tokenizer, scheduler; and vae and image_encoder where they are not named.
+        base: a folder or hub name with unet, text_encoder, tokenizer, scheduler; and with vae and image_encoder where
+            those are None.
+        image_encoder, vae: folders or hub names.
         checkpoint: None for an untrained adapter of `identity_dim`, `rank`, `shortcut` and `pose_channels`.
-        keep_dtypes: each tensor of the checkpoint keeps its own instead of `dtype`: for writing it elsewhere. The
-            authors' is of two, and a model of two dtypes cannot be drawn with.
+        keep_dtypes: each tensor of the checkpoint keeps its own dtype: for writing it elsewhere. The authors' has two,
+            and a model of two dtypes cannot draw.
 
     Raises:
-        OSError: a part that is not there, in diffusers' and transformers' words.
-        ValueError: the checkpoint does not fit the base, with the keys; or no image encoder is named.
+        OSError: a part is not there; the message is diffusers' or transformers'.
+        ValueError: the checkpoint does not fit the base, with the keys; or there is no image encoder.
     """
     if image_encoder is None and Path(base).is_dir() and not (Path(base) / "image_encoder").is_dir():
         raise ValueError(
-            f"{base}: the CLIP image encoder is no part of Stable Diffusion: give its folder or hub name as "
+            f"{base}: Stable Diffusion has no CLIP image encoder: give its folder or hub name as "
             "image_encoder, the paper's is laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
         )
     unet = FaceUNet.from_pretrained(base, subfolder="unet", torch_dtype=dtype, adapter=False)
-    eyes = CLIPVisionModelWithProjection.from_pretrained(**_place(image_encoder, base, "image_encoder"), dtype=dtype)
+    clip = CLIPVisionModelWithProjection.from_pretrained(**_source(image_encoder, base, "image_encoder"), dtype=dtype)
     if checkpoint is not None:
         dimensions = checkpoint.dimensions()
         identity_dim, rank = dimensions.identity, dimensions.rank
         if checkpoint.controlnet is not None:
             pose_channels = pose_channels_of(checkpoint.controlnet)
-    trained = FaceMakeUp.around(unet, identity_dim, eyes.config.hidden_size, rank, shortcut, pose_channels)
+    trained = FaceMakeUp.from_unet(unet, identity_dim, clip.config.hidden_size, rank, shortcut, pose_channels)
     if checkpoint is not None:
         trained.load(checkpoint, assign=keep_dtypes)
     return _pipeline(
         conditions,
         trained,
-        vae=AutoencoderKL.from_pretrained(**_place(vae, base, "vae"), torch_dtype=dtype),
+        vae=AutoencoderKL.from_pretrained(**_source(vae, base, "vae"), torch_dtype=dtype),
         text_encoder=CLIPTextModel.from_pretrained(base, subfolder="text_encoder", dtype=dtype),
         tokenizer=CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
         scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler", clip_sample=False, set_alpha_to_one=False),
-        image_encoder=eyes,
+        image_encoder=clip,
     )
 
 
 def pretrained_encoders(
     base: str | Path, image_encoder: str | Path | None = None, vae: str | Path | None = None
 ) -> tuple[AutoencoderKL, CLIPVisionModelWithProjection, CLIPTokenizer, CLIPImageProcessor]:
-    """What looks at pictures, and what prepares for it, in fp32, without the rest of the pipeline: for caching."""
-    eyes = CLIPVisionModelWithProjection.from_pretrained(
-        **_place(image_encoder, base, "image_encoder"), dtype=torch.float32
+    """VAE, CLIP image encoder, tokenizer and image processor, in fp32, without the rest of the pipeline: for caching."""
+    clip = CLIPVisionModelWithProjection.from_pretrained(
+        **_source(image_encoder, base, "image_encoder"), dtype=torch.float32
     )
     return (
-        AutoencoderKL.from_pretrained(**_place(vae, base, "vae"), torch_dtype=torch.float32).eval(),
-        eyes.eval(),
+        AutoencoderKL.from_pretrained(**_source(vae, base, "vae"), torch_dtype=torch.float32).eval(),
+        clip.eval(),
         CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
-        _image_processor(eyes),
+        _image_processor(clip),
     )
+
+
+class BaseParts(TypedDict):
+    """Folders or hub names, as `pretrained_pipeline` takes them; None: the base has it."""
+
+    base: str
+    image_encoder: str | None
+    vae: str | None
 
 
 def base_parts(
     config: ModelConfig, base: str | None, image_encoder: str | None = None, vae: str | None = None
-) -> dict[str, str | None]:
-    """Where base, image encoder and VAE come from: what is named here, a local base's own, what the configuration names.
+) -> BaseParts:
+    """Where base, image encoder and VAE come from: an argument first, then a local base's own, then the configuration.
 
     Raises:
-        ValueError: there is no base.
+        ValueError: neither argument nor configuration names a base.
     """
     named = config.pretrained
     base = base or (named and named.base)
@@ -139,7 +149,7 @@ def base_parts(
 
 
 def load_pipeline(folder: str | Path, dtype: torch.dtype = torch.float32) -> FaceMakeUpPipeline:
-    """An exported folder, with this package's classes; the code inside the folder is not run.
+    """The pipeline of an exported folder, with this package's classes; the code in the folder is not run.
 
     Raises:
         ValueError: no such folder, or it is not an exported Face-MakeUp pipeline.
@@ -164,7 +174,7 @@ def load_pipeline(folder: str | Path, dtype: torch.dtype = torch.float32) -> Fac
 
 
 def trained_parts(pipeline: FaceMakeUpPipeline) -> FaceMakeUp:
-    """The pipeline's trainable parts as one module; it shares them."""
+    """The pipeline's trainable parts as one module, which shares their tensors."""
     return FaceMakeUp(pipeline.unet, pipeline.controlnet, pipeline.projector)
 
 
@@ -186,7 +196,7 @@ def _image_processor(encoder: CLIPVisionModelWithProjection) -> CLIPImageProcess
     return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
-def _place(named: str | Path | None, base: str | Path, part: str) -> dict[str, Any]:
-    if named is None:
+def _source(name: str | Path | None, base: str | Path, part: str) -> dict[str, Any]:
+    if name is None:
         return {"pretrained_model_name_or_path": base, "subfolder": part}
-    return {"pretrained_model_name_or_path": named}
+    return {"pretrained_model_name_or_path": name}

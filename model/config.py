@@ -1,6 +1,6 @@
-"""The model's configuration: architecture of every part, what is trained, how a face becomes conditions. YAML in.
+"""The model's configuration from YAML: the architecture of every part, what is trained, how a face is prepared.
 
-`sd15` is the paper's; `tiny` is the same code at a size for two CPU cores and has random weights.
+`sd15` is the paper's model; `tiny` is the same code at a size for two CPU cores, with random weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Strict(BaseModel):
 
 
 class Conditions(Strict):
-    """How a photo's face becomes what the model sees. Must be the same in training and in drawing."""
+    """How a photo's face becomes the model's inputs. Must be the same in training and in drawing."""
 
     crop: Literal["clip", "pad", "shift", "whole"] = Field(
         "shift", description="the square of 1.5 face boxes near a border: cut (the authors), padded, moved; or no crop"
@@ -44,12 +44,12 @@ class Conditions(Strict):
     legacy_pose_map: bool = Field(False, description="strokes in pixels of the source photo, as the authors drew them")
     identity_encoder: Literal["arcface", "dlib"] = "arcface"
     channel_order: Literal["rgb", "bgr"] = Field(
-        "bgr", description="what the identity network is fed; bgr is right for ArcFace, the authors' scripts swapped it"
+        "bgr", description="of the identity network's input; bgr is right for ArcFace, the authors' scripts swapped it"
     )
 
 
 class Sources(Strict):
-    """Where pretrained parts come from: a diffusers folder or hub name each; None where `base` has it."""
+    """Where pretrained parts come from: a diffusers folder or a hub name each; None where `base` has the part."""
 
     base: str = Field(description="folder or hub name with unet, vae, text_encoder, tokenizer, scheduler")
     vae: str | None = None
@@ -71,7 +71,7 @@ class ModelConfig(Strict):
     text_encoder: dict[str, Any]
     image_encoder: dict[str, Any]
     scheduler: dict[str, Any]
-    pretrained: Sources | None = Field(None, description="none: random weights, for tests and demonstrations only")
+    pretrained: Sources | None = Field(None, description="None: random weights, for tests and demonstrations only")
 
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
@@ -96,10 +96,10 @@ class ModelConfig(Strict):
 
 
 def load_config(name: str | Path) -> ModelConfig:
-    """`sd15`, `tiny` or a YAML file.
+    """The configuration `sd15` or `tiny`, or that of a YAML file.
 
     Raises:
-        ConfigError: no such file, or a field that is wrong, with its name.
+        ConfigError: no such file, or a wrong field, with its name.
     """
     file = CONFIGS / f"{name}.yaml" if (CONFIGS / f"{name}.yaml").is_file() else Path(name)
     if not file.is_file():

@@ -2,7 +2,7 @@
 
 A stock UNet2DConditionModel whose cross-attentions have diffusers' image-prompt processors (their own K and V for the
 face tokens, same query, outputs added) and whose every attention carries a LoRA of peft. Saved as a stock UNet folder
-with `adapter.safetensors` beside it. It imports nothing of this project: exported folders carry it as it stands.
+with `adapter.safetensors` beside it. It imports nothing of this project: exported folders carry this file as it is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ class FaceUNet(UNet2DConditionModel):
                 processor.scale = [scale]
 
     def set_attention_slice(self, slice_size: Any) -> None:
-        """Refused: slicing, like xFormers below, would put processors in the place of the face's.
+        """Not supported: slicing, like xFormers below, would replace the processors of the face tokens.
 
         Raises:
             NotImplementedError: always.
@@ -81,7 +81,7 @@ class FaceUNet(UNet2DConditionModel):
             )
 
     def adapter_parameters(self) -> Iterator[torch.nn.Parameter]:
-        """What is trained of this UNet: LoRA and image-prompt K/V."""
+        """The trainable parameters of this UNet: LoRA and image-prompt K/V."""
         return (parameter for _, parameter in self._adapter_items())
 
     def ip_adapter_state(self) -> dict[str, torch.Tensor]:
@@ -129,10 +129,10 @@ class FaceUNet(UNet2DConditionModel):
         if not self.adapted:
             return
         for index, (name, attention) in enumerate(self.attentions()):
-            for theirs, ours in PROJECTIONS.items():
-                layer = attention.get_submodule(ours)
-                yield f"{index}.{theirs}_lora.down.weight", layer.lora_A[LORA].weight
-                yield f"{index}.{theirs}_lora.up.weight", layer.lora_B[LORA].weight
+            for name_in_file, path in PROJECTIONS.items():
+                layer = attention.get_submodule(path)
+                yield f"{index}.{name_in_file}_lora.down.weight", layer.lora_A[LORA].weight
+                yield f"{index}.{name_in_file}_lora.up.weight", layer.lora_B[LORA].weight
             if name.endswith("attn2"):
                 yield f"{index}.to_k_ip.weight", attention.processor.to_k_ip[0].weight
                 yield f"{index}.to_v_ip.weight", attention.processor.to_v_ip[0].weight
@@ -160,7 +160,7 @@ class FaceUNet(UNet2DConditionModel):
         return unet
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
-        """The stock UNet, loadable by anybody, and the adapter in a file of its own."""
+        """Write the stock UNet, which stock diffusers loads, and the adapter in a file of its own."""
         with init_empty_weights():
             stock = UNet2DConditionModel.from_config(self.config)
         stock.load_state_dict(self.base_state(), strict=True, assign=True)

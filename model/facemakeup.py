@@ -1,10 +1,10 @@
-"""Face-MakeUp: what is trained, as one module around the frozen UNet of Stable Diffusion 1.5.
+"""Face-MakeUp: the trainable parts as one module around the frozen UNet of Stable Diffusion 1.5.
 
     identity, CLIP features --projector--> four face tokens --+--> ControlNet (sees the pose map, not the text)
                                                               +--> UNet: image attention beside the text attention
 
 The arrangement is that of the paper (arXiv 2501.02523) and of InstantID's IdentityNet; every part is diffusers' or
-peft's. Encoders (VAE, text, CLIP, identity) are not in here: they are frozen and belong outside a training engine.
+peft's. Encoders (VAE, text, CLIP, identity) are not in this module: they are frozen and stay outside the training engine.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class FaceMakeUp(nn.Module):
         shortcut: bool = True,
         pose_channels: Sequence[int] = POSE_CHANNELS,
     ) -> FaceMakeUp:
-        """New trainable parts around a stock `unet`: the ControlNet starts as its copy, with zero outputs, and with a pose
-        encoder whose convolutions keep the variance.
+        """Untrained parts around a stock `unet`. The ControlNet starts as its copy with zero outputs, and with the
+        pose encoder of `init_pose_encoder`.
 
         `identity_dim`: length of the identity vector; `clip_dim`: width of the CLIP hidden states; `rank`: of the LoRA;
         `shortcut`: see `FaceProjector`; `pose_channels`: of the pose encoder's four sizes.
         """
         # before the adapter, whose keys it could not load
         controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(pose_channels))
-        keep_pose_variance(controlnet)
+        init_pose_encoder(controlnet)
         unet.attach(rank)
         projector = FaceProjector(identity_dim, clip_dim, unet.config.cross_attention_dim, shortcut)
         for part in (controlnet, projector):
@@ -71,7 +71,7 @@ class FaceMakeUp(nn.Module):
         clip_features: torch.Tensor,
         pose_map: torch.Tensor,
     ) -> torch.Tensor:
-        """One training step's prediction, as all scales are 1.
+        """The prediction of one training step; all scales are 1.
 
         Args:
             noisy_latents: (B, 4, H/8, W/8).
@@ -98,14 +98,14 @@ class FaceMakeUp(nn.Module):
         )[0]
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """(name, parameter) of what is trained, named as in this module."""
+        """(name, parameter) of each trainable parameter, named as in this module."""
         adapter = {id(parameter) for parameter in self.unet.adapter_parameters()}
         for name, parameter in self.named_parameters():
             if not name.startswith("unet.") or id(parameter) in adapter:
                 yield name, parameter
 
     def checkpoint(self, **metadata: str) -> Checkpoint:
-        """What is trained, under the authors' names; the tensors are this module's own, not copies."""
+        """The trainable parts under the authors' names; the tensors are this module's own, not copies."""
         shortcut = str(self.projector.config.shortcut).lower()
         return Checkpoint(
             self.projector.image_proj_state(),
@@ -115,7 +115,7 @@ class FaceMakeUp(nn.Module):
         )
 
     def load(self, checkpoint: Checkpoint, assign: bool = False) -> None:
-        """Take a checkpoint's weights; without a ControlNet in it, this one's stays. `assign`: and their dtypes.
+        """Load a checkpoint's weights; if it has no ControlNet, this one's stays. `assign`: keep the checkpoint's dtypes.
 
         Raises:
             ValueError, RuntimeError: keys or shapes differ, with their names.
@@ -131,7 +131,7 @@ class FaceMakeUp(nn.Module):
 SILU_GAIN = 1.676  # of a layer after SiLU: E[silu(x)^2] = 0.356 for a standard normal x
 
 
-def keep_pose_variance(controlnet: ControlNetModel) -> None:
+def init_pose_encoder(controlnet: ControlNetModel) -> None:
     """Start the pose encoder's convolutions as He et al. do (arXiv 1502.01852), for SiLU; the last one stays zero.
 
     torch's default shrinks the signal in every layer: of 64 different poses the encoder's last layer was given features

@@ -1,7 +1,7 @@
 """FaceMakeUpPipeline: photo and prompt in, pictures of that face out.
 
 A diffusers pipeline on top of Stable Diffusion's (prompt, latents, decoding, offload are inherited). Exported folders
-carry this file, conditions.py and features.py as they stand, so it imports only third parties and those two.
+carry this file (folder.py), so of this project it imports only modules that they carry too.
 """
 
 import threading
@@ -20,26 +20,35 @@ from diffusers.utils import BaseOutput
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from .conditioning.faces import Face, choose_face
-from .conditioning.features import FaceConditions, conditions_of, mixed, spread, zero_image_features
+from .conditioning.features import (
+    FaceConditions,
+    encode_conditions,
+    mix_conditions,
+    repeat_for_prompts,
+    zero_image_features,
+)
 from .conditioning.views import Photo, face_views, upright
 from .folder import carry_code
 from .presets import Scales, scales_of
 
-_DRAWING: "WeakKeyDictionary[torch.nn.Module, threading.Lock]" = WeakKeyDictionary()
+_LOCKS: "WeakKeyDictionary[torch.nn.Module, threading.Lock]" = WeakKeyDictionary()
 
 
 @dataclass
 class FaceMakeUpOutput(BaseOutput):
-    """`images`: as `output_type` says; `conditions`: the faces as they were found, cut and drawn."""
+    """`images`: as `output_type` says; `conditions`: the faces and the pictures of them that the model was conditioned on."""
 
     images: Any
     conditions: FaceConditions
 
 
 class FaceMakeUpPipeline(StableDiffusionPipeline):
-    """See `__call__`. For photos set `face_finder`: (uint8 RGB) -> [Face], and its `embed(rgb, Face) -> Face`."""
+    """Draws pictures of a person: see `__call__`.
 
-    Face = Face  # what `encode_faces` takes, for whoever has the folder alone
+    To give it photos, set `face_finder`: a callable (uint8 RGB) -> [Face] with a method `embed(rgb, Face) -> Face`.
+    """
+
+    Face = Face  # what `encode_faces` takes; a user of an exported folder has no other way to it
     model_cpu_offload_seq = "text_encoder->image_encoder->projector->unet->vae"
     _optional_components = ["safety_checker"]
 
@@ -92,9 +101,9 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         Args:
             photo: one or several; or give `face`, made by `encode_faces` (mixing, several faces, own landmarks).
             policy, box: which of several faces, as in `encode_faces`.
-            preset: where the scales start (presets.py); each `*_scale` that is given overrides its own.
-            guidance_scale: unconditional is identity 0, the CLIP features of an all-zero image, `negative_prompt`;
-                the pose map stays. The same as in training.
+            preset: the scales (presets.py); each `*_scale` that is not None overrides its own.
+            guidance_scale: the unconditional side has identity 0, the CLIP features of an all-zero image and
+                `negative_prompt`; its pose map is the same. As in training.
             seed: of the first picture; each next one takes the next number, so a picture does not depend on its batch.
             callback_on_step_end: called as diffusers does, (pipeline, index, timestep, {"latents": ...}) -> dict.
 
@@ -106,7 +115,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
             preset, ip=ip_scale, controlnet=controlnet_scale, guidance=guidance_scale, shortcut=shortcut_scale
         )
         if (photo is None) == (face is None):
-            raise ValueError("give photo=..., or face=... made by encode_faces: one of the two")
+            raise ValueError("give either photo=..., or face=... made by encode_faces")
         if min(num_inference_steps, num_images_per_prompt) < 1:
             raise ValueError("num_inference_steps and num_images_per_prompt: give 1 or more of each")
         face = face or self.encode_faces(photo, policy=policy, box=box)
@@ -117,8 +126,8 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         negatives = [negative_prompt] * count if isinstance(negative_prompt, str) else list(negative_prompt)
         callback = callback_on_step_end or (lambda pipeline, index, timestep, tensors: tensors)
         options = (num_inference_steps, num_images_per_prompt, seed, output_type, callback)
-        # scales and the scheduler's position are state of the modules: whoever draws holds them until it is done
-        with _DRAWING.setdefault(self.unet, threading.Lock()):
+        # scales and the scheduler's position are state of the modules: one drawing at a time
+        with _LOCKS.setdefault(self.unet, threading.Lock()):
             try:
                 images = self._draw(prompts * (count // len(prompts)), negatives, face, scales, *options)
             finally:
@@ -140,12 +149,16 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         self._guidance_scale, self._interrupt, self._cross_attention_kwargs = scales.guidance, False, None
         self.unet.set_ip_scale(scales.ip)
         device, guided = self._execution_device, scales.guidance > 1
-        text, no_text = self.encode_prompt(prompts, device, each, guided, negatives)
+        text, negative_text = self.encode_prompt(prompts, device, each, guided, negatives)
         times = (len(prompts) // len(face.faces), each)
-        tokens, no_tokens = (spread(part, *times) for part in self._tokens(face, scales.shortcut))
-        poses = spread(face.pose_map.to(device, self.controlnet.dtype), *times)
+        tokens, no_face_tokens = (repeat_for_prompts(part, *times) for part in self._tokens(face, scales.shortcut))
+        poses = repeat_for_prompts(face.pose_map.to(device, self.controlnet.dtype), *times)
         if guided:
-            text, tokens, poses = torch.cat([no_text, text]), torch.cat([no_tokens, tokens]), torch.cat([poses, poses])
+            text, tokens, poses = (
+                torch.cat([negative_text, text]),
+                torch.cat([no_face_tokens, tokens]),
+                torch.cat([poses, poses]),
+            )
 
         self.scheduler.set_timesteps(steps, device=device)  # first: the strength of the noise may depend on it
         total = len(prompts) * each
@@ -180,49 +193,53 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         alpha: float = 0.5,
         renormalise: bool = False,
     ) -> FaceConditions:
-        """Photos -> what the model sees of one face each.
+        """Photos -> the model's inputs for one face of each.
 
         Args:
-            faces: known faces, one a photo, with identity; otherwise `face_finder` is asked.
+            faces: one a photo, with identity; None: `face_finder` finds and embeds them.
             policy: which of several faces: only (refuses several), largest, highest_score, match_box (with `box`).
             mix_with: a second photo whose identity and CLIP features are mixed in by `alpha`; the pose is the first's.
         """
         pictures = [upright(photo) for photo in (photos if isinstance(photos, list | tuple) else [photos])]
         if faces is None:
             places = [f"photo {i + 1}" for i in range(len(pictures))] if len(pictures) > 1 else ["the photo"]
-            faces = [self._found(rgb, policy, box, place) for rgb, place in zip(pictures, places, strict=True)]
+            faces = [self._find_face(rgb, policy, box, place) for rgb, place in zip(pictures, places, strict=True)]
         size = self.unet.config.sample_size * self.vae_scale_factor
         views = [
             face_views(rgb, self._checked(face), self.config.conditions, size)
             for rgb, face in zip(pictures, faces, strict=True)
         ]
-        seen = conditions_of(self.image_encoder, self.feature_extractor, faces, views)
+        conditions = encode_conditions(self.image_encoder, self.feature_extractor, faces, views)
         if mix_with is None:
-            return seen
+            return conditions
         others = "only" if policy == "match_box" else policy  # the box is the first photo's
-        second = self._found(upright(mix_with), others, None, "the photo to mix in")
-        return mixed(seen, self.encode_faces(mix_with, [second]), alpha, renormalise)
+        second = self._find_face(upright(mix_with), others, None, "the photo to mix in")
+        return mix_conditions(conditions, self.encode_faces(mix_with, [second]), alpha, renormalise)
 
-    def _found(self, rgb: np.ndarray, policy: str, box: Sequence[float] | None, where: str) -> Face:
+    def _find_face(self, rgb: np.ndarray, policy: str, box: Sequence[float] | None, where: str) -> Face:
         if self.face_finder is None:
-            raise ValueError(f"{where}: nothing finds its face: set pipeline.face_finder, or give encode_faces faces")
+            raise ValueError(
+                f"{where}: its face cannot be found: set pipeline.face_finder, or give encode_faces the faces"
+            )
         face = choose_face(self.face_finder(rgb), policy, box, where)
         return face if face.identity is not None else self.face_finder.embed(rgb, face)
 
     def _checked(self, face: Face) -> Face:
-        wanted = self.projector.config.identity_dim
-        if face.identity is None or len(face.identity) != wanted:
+        expected = self.projector.config.identity_dim
+        if face.identity is None or len(face.identity) != expected:
             has = "none" if face.identity is None else len(face.identity)
-            raise ValueError(f"identity: this model takes {wanted} numbers, the face has {has}; use the right encoder")
+            raise ValueError(
+                f"identity: this model takes {expected} numbers, the face has {has}; use the right encoder"
+            )
         return face
 
     def _tokens(self, face: FaceConditions, shortcut_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Face tokens of the faces and of nobody, each (B, 4, d); computed once a drawing."""
+        """Face tokens, conditional and unconditional, each (B, 4, d); computed once a drawing."""
         device, dtype = self._execution_device, self.projector.dtype
         identity, features = face.identity.to(device, dtype), face.clip_features.to(device, dtype)
-        nothing = zero_image_features(self.image_encoder).to(device, dtype).expand_as(features)
+        no_features = zero_image_features(self.image_encoder).to(device, dtype).expand_as(features)
         tokens = self.projector(
-            torch.cat([identity, torch.zeros_like(identity)]), torch.cat([features, nothing]), shortcut_scale
+            torch.cat([identity, torch.zeros_like(identity)]), torch.cat([features, no_features]), shortcut_scale
         )
         return tokens.chunk(2)
 
@@ -243,6 +260,6 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         return self.image_processor.postprocess(pixels.detach(), output_type=output_type, do_denormalize=clear)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
-        """One folder that loads anywhere, with its own code (see folder.py)."""
+        """Write a folder that loads where this project is not installed: with its own code (see folder.py)."""
         super().save_pretrained(folder, **options)
         carry_code(self, Path(folder))

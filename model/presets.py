@@ -1,11 +1,14 @@
-"""The scales that a drawing is weighed by, and the authors' settings of them as presets."""
+"""The four scales of a drawing, and presets of them with the authors' values."""
 
 from typing import NamedTuple
 
 
 class Scales(NamedTuple):
-    """`ip`: face tokens in the UNet's attention. `controlnet`: pose branch, 0 leaves it out. `guidance`:
-    classifier-free, at most 1 is none. `shortcut`: what CLIP adds to the identity in the tokens."""
+    """Weights of what a drawing is conditioned on.
+
+    `ip`: face tokens in the UNet's attention; `controlnet`: the pose branch, 0 leaves it out; `guidance`: classifier-free
+    guidance, none at 1 or less; `shortcut`: what CLIP adds to the identity in the face tokens.
+    """
 
     ip: float
     controlnet: float
@@ -21,12 +24,12 @@ PRESETS = {
 }
 
 
-def scales_of(preset: str, **given: float | None) -> Scales:
-    """The preset's scales, with those that are given in their place.
+def scales_of(preset: str, **overrides: float | None) -> Scales:
+    """The preset's scales; each override that is not None replaces its own.
 
     Raises:
         ValueError: an unknown preset.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
-    return PRESETS[preset]._replace(**{name: value for name, value in given.items() if value is not None})
+    return PRESETS[preset]._replace(**{name: value for name, value in overrides.items() if value is not None})

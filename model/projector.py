@@ -1,8 +1,8 @@
 """The projector: an identity vector and CLIP hidden states -> four face tokens.
 
 The network is diffusers' own FaceID-Plus projection (facts: IP-Adapter's ProjPlusModel). This file gives it a
-configuration, a stateless forward, and the two directions of the key names, because released checkpoints speak
-IP-Adapter's names. It imports nothing of this project: exported folders carry it as it stands.
+configuration, a stateless forward, and the translation of the key names both ways, because released checkpoints have
+IP-Adapter's names. It imports nothing of this project: exported folders carry this file as it is.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import IPAdapterFaceIDPlusImageProjection
 
-# what diffusers' loader assumes of every FaceID-Plus file, and cannot read out of it
+# what diffusers' loader assumes of every FaceID-Plus file, and cannot read from it; as in model/checkpoints/layouts.py
 TOKENS = 4
 DEPTH = 4
 HEAD_DIM = 64
@@ -52,7 +52,7 @@ class FaceProjector(ModelMixin, ConfigMixin):
 
         `shortcut_scale` weighs what CLIP adds to the identity; without the shortcut it has no effect.
         """
-        # diffusers takes the features and the scale by attribute; nothing of them outlives the call
+        # diffusers takes the features and the scale by attribute; they are reset after the call
         self.resampler.clip_embeds = clip_features.unsqueeze(1)
         self.resampler.shortcut_scale = shortcut_scale
         try:
@@ -69,7 +69,7 @@ class FaceProjector(ModelMixin, ConfigMixin):
         """Load `image_proj`. With `assign` each tensor keeps its own dtype.
 
         Raises:
-            RuntimeError: keys or shapes differ, with their names (torch's own words).
+            RuntimeError: keys or shapes differ, with their names (the message is torch's).
         """
         self.resampler.load_state_dict(from_authors(state), strict=True, assign=assign)
 
@@ -80,9 +80,9 @@ def to_authors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for key, value in state.items():
         if key.endswith("attn.to_k.weight"):
             partner = state[key.replace("to_k", "to_v")]
-            renamed[_their_name(key).replace("to_k", "to_kv")] = torch.cat([value, partner])
+            renamed[_authors_name(key).replace("to_k", "to_kv")] = torch.cat([value, partner])
         elif not key.endswith("attn.to_v.weight"):
-            renamed[_their_name(key)] = value
+            renamed[_authors_name(key)] = value
     return renamed
 
 
@@ -91,10 +91,10 @@ def from_authors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     renamed = {}
     for key, value in state.items():
         if key.endswith(".to_kv.weight"):
-            name = _our_name(key)
+            name = _diffusers_name(key)
             renamed[name.replace("to_kv", "to_k")], renamed[name.replace("to_kv", "to_v")] = value.chunk(2)
         else:
-            renamed[_our_name(key)] = value
+            renamed[_diffusers_name(key)] = value
     return renamed
 
 
@@ -110,11 +110,11 @@ _BLOCK = {
     "ff.1.net.0.proj": "1.1",
     "ff.1.net.2": "1.3",
 }
-_OUTER_OF = {theirs: ours for ours, theirs in _OUTER.items()}
-_BLOCK_OF = {theirs: ours for ours, theirs in _BLOCK.items()}
+_OUTER_OF = {authors: name for name, authors in _OUTER.items()}
+_BLOCK_OF = {authors: name for name, authors in _BLOCK.items()}
 
 
-def _their_name(key: str) -> str:
+def _authors_name(key: str) -> str:
     stem, _, kind = key.rpartition(".")
     if stem.startswith("layers."):
         _, number, part = stem.split(".", 2)
@@ -124,7 +124,7 @@ def _their_name(key: str) -> str:
     return f"perceiver_resampler.{key}"
 
 
-def _our_name(key: str) -> str:
+def _diffusers_name(key: str) -> str:
     stem, _, kind = key.removeprefix("perceiver_resampler.").rpartition(".")
     if stem.startswith("layers."):
         _, number, part = stem.split(".", 2)

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer from its published vocabulary file, for models whose text encoder brings none."""
+"""CLIP's tokenizer from its published vocabulary file, for models without a tokenizer of their own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def clip_tokenizer(vocabulary: Path) -> CLIPTokenizer:
     lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")
     merges = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
     letters = list(_byte_letters())
-    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
-    ids = {word: number for number, word in enumerate(words)}
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
+    ids = {token: number for number, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=77)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from generation.demo.faces import Sight
 from generation.drawing import Artist
 from generation.provenance import Saved
-from model.conditioning.features import mixed
+from model.conditioning.features import mix_conditions
 from model.presets import Scales
 
 
@@ -121,7 +121,9 @@ class Easel:
         news.put(Step(0, wishes.steps, None))
         face = pipeline.encode_faces(first.rgb, [first.face])
         if second is not None:
-            face = mixed(face, pipeline.encode_faces(second.rgb, [second.face]), wishes.alpha, renormalise=False)
+            face = mix_conditions(
+                face, pipeline.encode_faces(second.rgb, [second.face]), wishes.alpha, renormalise=False
+            )
         images = pipeline(
             wishes.prompt,
             face=face,

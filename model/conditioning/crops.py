@@ -16,7 +16,7 @@ CropPolicy = Literal["clip", "pad", "shift", "whole"]
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of a photo of `width` x `height` pixels, in its pixels; what it has outside the photo is black."""
+    """A square of a photo of `width` x `height` pixels, in its pixels; outside the photo it is black."""
 
     left: float
     top: float
@@ -33,9 +33,9 @@ class Crop:
         Raises:
             ValueError: a picture of another size or type.
         """
-        wanted = (self.height, self.width, 3)
-        if rgb.shape != wanted or rgb.dtype != np.uint8:
-            raise ValueError(f"this is the crop of a photo uint8 {wanted}; the one given is {rgb.dtype} {rgb.shape}")
+        expected = (self.height, self.width, 3)
+        if rgb.shape != expected or rgb.dtype != np.uint8:
+            raise ValueError(f"this is the crop of a photo uint8 {expected}; this photo is {rgb.dtype} {rgb.shape}")
         right, bottom = self.left + self.side, self.top + self.side
         border = max(0, math.ceil(max(-self.left, -self.top, right - self.width, bottom - self.height)))
         if border:

@@ -18,11 +18,11 @@ Box = Sequence[float] | np.ndarray  # x1 y1 x2 y2
 
 
 class NoFaceError(ValueError):
-    """There is no face to work with."""
+    """A photo has no face that can be used."""
 
 
 class SeveralFacesError(ValueError):
-    """There are several faces, and nothing says which one is meant."""
+    """There are several faces, and the policy does not choose one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ def count(parameters):
 
 
 def built(config):
-    return FaceMakeUp.around(
+    return FaceMakeUp.from_unet(
         FaceUNet.from_config(config.unet), config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank,
         pose_channels=config.pose_channels,
     )  # fmt: skip

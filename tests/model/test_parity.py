@@ -52,7 +52,7 @@ def checkpoint(request):
 def ours(base, checkpoint):
     unet = FaceUNet.from_config(base.config)
     unet.load_state_dict(base.state_dict())
-    model = FaceMakeUp.around(unet, TINY.identity, TINY.clip, TINY.rank).eval()
+    model = FaceMakeUp.from_unet(unet, TINY.identity, TINY.clip, TINY.rank).eval()
     model.load(checkpoint)
     return model
 

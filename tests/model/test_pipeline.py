@@ -1,4 +1,4 @@
-"""Drawing: what is asked for is drawn, for whom it is asked, and the same again."""
+"""The pipeline: prompts, faces, scales, seeds and batches."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_without_a_pose_scale_the_pose_branch_is_left_out(pipeline, seen):
         hook.remove()
 
 
-def test_guidance_starts_from_nobody(pipeline, seen):
+def test_the_unconditional_side_has_no_face(pipeline, seen):
     """Both halves of the batch, as the UNet gets them: identity 0, features of a zero image and the negative prompt."""
     batches = []
     hook = pipeline.unet.register_forward_pre_hook(lambda _, given: batches.append(given[2]))
@@ -82,11 +82,11 @@ def test_guidance_starts_from_nobody(pipeline, seen):
         hook.remove()
     text, (tokens,) = batches[0]
     with torch.no_grad():
-        nobody = pipeline.projector(torch.zeros(1, 128), zero_image_features(pipeline.image_encoder))
-        somebody = pipeline.projector(seen.identity, seen.clip_features)
+        no_face = pipeline.projector(torch.zeros(1, 128), zero_image_features(pipeline.image_encoder))
+        with_face = pipeline.projector(seen.identity, seen.clip_features)
         ids = pipeline.tokenizer(["blurred"], padding="max_length", max_length=77, return_tensors="pt").input_ids
         negative = pipeline.text_encoder(ids)[0]
-    assert torch.allclose(tokens, torch.cat([nobody, somebody]), atol=1e-5)
+    assert torch.allclose(tokens, torch.cat([no_face, with_face]), atol=1e-5)
     assert torch.allclose(text[0], negative[0], atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_a_box_chooses_in_the_first_photo_only_and_errors_say_which_photo_is_mea
 
 
 class Known:
-    """A finder for made photos: the face that stands in each, by the photo's width."""
+    """A face finder for generated photos: it knows the faces of each by the photo's width."""
 
     def __init__(self, faces):
         self.faces = faces

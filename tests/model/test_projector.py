@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from diffusers import UNet2DConditionModel
 
+from model import projector as projector_module
+from model.checkpoints import layouts
 from model.config import load_config
 from model.projector import FaceProjector, from_authors, to_authors
 
@@ -54,3 +56,9 @@ def test_the_shortcut_adds_the_features_to_the_identity():
 def test_a_folder_keeps_the_shortcut(tmp_path):
     projector(shortcut=False).save_pretrained(tmp_path)
     assert FaceProjector.from_pretrained(tmp_path).resampler.shortcut is False
+
+
+def test_the_fixed_sizes_are_those_that_checkpoints_are_checked_against():
+    """An exported folder carries projector.py alone, so that file has the constants a second time."""
+    for name in ("TOKENS", "DEPTH", "HEAD_DIM"):
+        assert getattr(projector_module, name) == getattr(layouts, name)

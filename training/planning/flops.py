@@ -81,7 +81,7 @@ def _counted(architecture: str) -> tuple[Flops, Sizes]:
     config = ModelConfig.model_validate_json(architecture)
     width = config.image_encoder["hidden_size"]
     with torch.device("meta"):
-        trained = FaceMakeUp.around(
+        trained = FaceMakeUp.from_unet(
             FaceUNet.from_config(config.unet), config.identity_dim, width, config.lora_rank, config.shortcut,
             config.pose_channels,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Face detectors as ONNX files. This file has their names and settings; it imports nothing heavy."""
+"""Face detectors as ONNX files. This file has their names and settings; importing it is cheap."""
 
 from typing import Literal
 

@@ -98,7 +98,5 @@ def test_shrinking_does_not_alias():
 
 
 def test_a_crop_refuses_another_photo():
-    with pytest.raises(
-        ValueError, match=r"crop of a photo uint8 \(200, 300, 3\); the one given is uint8 \(300, 200, 3"
-    ):
+    with pytest.raises(ValueError, match=r"crop of a photo uint8 \(200, 300, 3\); this photo is uint8 \(300, 200, 3"):
         Crop(0, 0, 100, 300, 200).image(np.zeros((300, 200, 3), np.uint8), 64)
