@@ -1,41 +1,77 @@
-"""Draw every subject with every prompt: a picture or a reason for each, a contact sheet of the first."""
+"""Draws every input with every prompt: a picture or a reason for each, and a contact sheet of the first."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal, TypedDict
 
+import numpy as np
 from PIL import Image, ImageDraw
 from rich.markup import escape
 
 from common.progress import ProgressBar, say
-from generation.drawing import Artist
-from generation.sources import Source, Subject
+from generation.inputs import FaceInput, FaceInputs
+from generation.loading import LoadedModel
+from generation.options import GenerateOptions, PictureOptions
+from model.conditioning.features import FaceConditions
 from model.presets import scales_of
 
 SHEET = 24  # faces on the contact sheet
 CELL = 192  # pixels
 
 
-def draw_all(
-    artist: Artist, source: Source, part: int, parts: int, prompts: list[str], asked: argparse.Namespace
-) -> int:
-    """Draw; 0 if everything that was asked for is there, else 1."""
-    out = Path(asked.out)
-    for note in artist.notes:
+@dataclass(frozen=True)
+class DrawJob:
+    """What `draw_all` draws: of `inputs` every `parts`-th, from number `part` on, with `prompts` or their own captions.
+
+    `second_photo`: uint8 RGB (h, w, 3), whose face is mixed in; or None.
+    """
+
+    model: LoadedModel
+    inputs: FaceInputs
+    prompts: list[str]
+    options: GenerateOptions
+    picture: PictureOptions
+    second_photo: np.ndarray | None
+    part: int
+    parts: int
+
+    @property
+    def out(self) -> Path:
+        return Path(self.options.out)
+
+
+class DrawnRow(TypedDict, total=False):
+    """A line of drawn.jsonl: one picture that was asked for. `there`: drawn by a run before."""
+
+    name: str
+    prompt: str
+    encoder: str
+    file: str
+    status: Literal["drawn", "there", "failed"]
+    reason: str
+    seed: int
+    watermark: str
+
+
+def draw_all(job: DrawJob) -> int:
+    """Draw everything and write drawn.jsonl; 0 if all pictures are there, 1 if some failed."""
+    out, part, parts, limit = job.out, job.part, job.parts, job.options.limit
+    for note in job.model.notes:
         say("generate", f"[yellow]{escape(note)}[/]")
-    total = min(source.count, asked.limit) if asked.limit else source.count
+    total = min(job.inputs.count, limit) if limit else job.inputs.count
     mine = len(range(part, total, parts))
     log = out / ("drawn.jsonl" if parts == 1 else f"drawn-{part}-of-{parts}.jsonl")
     counts: Counter[str] = Counter()
-    rows = []
+    rows: list[DrawnRow] = []
     with ProgressBar("generate", mine, "faces") as progress, log.open("w") as lines:
-        for subject in islice(source.subjects(), part, total, parts):
-            for row in _draw(artist, subject, prompts, out, asked):
+        for face_input in islice(job.inputs.read(), part, total, parts):
+            for row in _draw(job, face_input):
                 counts[row["status"]] += 1
                 rows.append(row)
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -58,89 +94,89 @@ def draw_all(
     return int(counts["failed"] > 0)
 
 
-def _draw(
-    artist: Artist, subject: Subject, prompts: list[str], out: Path, asked: argparse.Namespace
-) -> Iterator[dict[str, object]]:
-    texts = prompts or ([subject.caption] if subject.caption else [])
-    if subject.problem or not texts:
-        reason = subject.problem or "no caption in the shard and no --prompt"
-        yield {"name": subject.name, "status": "failed", "reason": reason}
+def _draw(job: DrawJob, face_input: FaceInput) -> Iterator[DrawnRow]:
+    """Draw one input with each prompt."""
+    prompts = job.prompts or ([face_input.caption] if face_input.caption else [])
+    if face_input.problem or not prompts:
+        reason = face_input.problem or "no caption in the shard and no --prompt"
+        yield {"name": face_input.name, "status": "failed", "reason": reason}
         return
-    wanted = {
-        (number, index): out / f"{subject.name}_{number:03d}_{index:02d}.png"
-        for number in range(len(texts))
-        for index in range(asked.images)
-    }
+    model, options, picture_options = job.model, job.options, job.picture
     scales = scales_of(
-        asked.preset,
-        ip=asked.ip_scale,
-        controlnet=asked.controlnet_scale,
-        guidance=asked.guidance_scale,
-        shortcut=asked.shortcut_scale,
+        picture_options.preset,
+        ip=picture_options.ip_scale,
+        controlnet=picture_options.controlnet_scale,
+        guidance=picture_options.guidance_scale,
+        shortcut=picture_options.shortcut_scale,
     )
     face = None
-    for number, text in enumerate(texts):
-        files = [wanted[number, index] for index in range(asked.images)]
-        common = {"name": subject.name, "prompt": text, "encoder": subject.encoder}
+    for number, prompt in enumerate(prompts):
+        files = [job.out / f"{face_input.name}_{number:03d}_{index:02d}.png" for index in range(options.images)]
+        common: DrawnRow = {"name": face_input.name, "prompt": prompt, "encoder": face_input.encoder}
         if all(file.is_file() for file in files):
             yield from ({**common, "file": file.name, "status": "there"} for file in files)
             continue
         try:
-            face = face or _seen(artist, subject, asked)
-            pictures = artist.pipeline(
-                text,
+            face = face or _face_conditions(job, face_input)
+            pictures = model.pipeline(
+                prompt,
                 face=face,
-                negative_prompt=asked.negative_prompt,
+                negative_prompt=picture_options.negative_prompt,
                 ip_scale=scales.ip,
                 controlnet_scale=scales.controlnet,
                 guidance_scale=scales.guidance,
                 shortcut_scale=scales.shortcut,
-                num_inference_steps=asked.steps,
-                num_images_per_prompt=asked.images,
-                seed=asked.seed,
+                num_inference_steps=picture_options.steps,
+                num_images_per_prompt=options.images,
+                seed=picture_options.seed,
             ).images
         except ValueError as error:  # the face's or the photo's fault: a row with a reason, and on
             yield from ({**common, "file": file.name, "status": "failed", "reason": str(error)} for file in files)
             continue
-        for index, (picture, file) in enumerate(zip(pictures, files, strict=True)):
+        for seed, (picture, file) in enumerate(zip(pictures, files, strict=True), start=picture_options.seed):
             try:
-                saved = artist.save(
+                saved = model.save(
                     picture,
                     file,
-                    seed=asked.seed + index,
+                    seed=seed,
                     scales=scales,
-                    prompt=text if asked.record_prompt else None,
-                    watermark=not asked.no_watermark,
+                    prompt=prompt if options.record_prompt else None,
+                    watermark=not options.no_watermark,
                 )
             except ValueError as error:  # a caption too long for a record, say
                 yield {**common, "file": file.name, "status": "failed", "reason": str(error)}
                 continue
-            yield {**common, "file": file.name, "status": "drawn", "seed": asked.seed + index,
-                   "watermark": saved.record.watermark}  # fmt: skip
+            yield {**common, "file": file.name, "status": "drawn", "seed": seed, "watermark": saved.record.watermark}
 
 
-def _seen(artist: Artist, subject: Subject, asked: argparse.Namespace):
-    pipeline = artist.pipeline
+def _face_conditions(job: DrawJob, face_input: FaceInput) -> FaceConditions:
+    """What the model is given of the input's face.
+
+    Raises:
+        ValueError: no photo, no face, several of them, or an identity of another encoder.
+    """
+    pipeline = job.model.pipeline
     wanted = pipeline.config.conditions["identity_encoder"]
-    if subject.encoder and not subject.encoder.startswith(wanted):
-        raise ValueError(f"the shard's identities are {subject.encoder}'s, this model takes {wanted}'s")
+    if face_input.encoder and not face_input.encoder.startswith(wanted):
+        raise ValueError(f"the shard's identities are {face_input.encoder}'s, this model takes {wanted}'s")
     return pipeline.encode_faces(
-        subject.load(),
-        None if subject.face is None else [subject.face],
-        policy=asked.policy,
-        mix_with=asked.mix_with,
-        alpha=asked.alpha,
+        face_input.load(),
+        None if face_input.face is None else [face_input.face],
+        policy=job.picture.policy,
+        mix_with=job.second_photo,
+        alpha=job.picture.alpha,
     )
 
 
-def _contact_sheet(out: Path, rows: list[dict], path: Path) -> None:
-    shown = [row for row in rows if (out / str(row["file"])).is_file()][:SHEET]
+def _contact_sheet(out: Path, rows: list[DrawnRow], path: Path) -> None:
+    """The first pictures of `rows` in one JPEG, each above the start of its prompt."""
+    shown = [row for row in rows if (out / row["file"]).is_file()][:SHEET]
     columns = min(6, len(shown))
     sheet = Image.new("RGB", (columns * CELL, -(-len(shown) // columns) * (CELL + 14)), "white")
     draw = ImageDraw.Draw(sheet)
     for index, row in enumerate(shown):
         x, y = index % columns * CELL, index // columns * (CELL + 14)
-        with Image.open(out / str(row["file"])) as picture:
+        with Image.open(out / row["file"]) as picture:
             sheet.paste(picture.resize((CELL, CELL)), (x, y))
-        draw.text((x + 2, y + CELL + 1), str(row["prompt"])[:30], fill="black")
+        draw.text((x + 2, y + CELL + 1), row["prompt"][:30], fill="black")
     sheet.save(path, quality=90)

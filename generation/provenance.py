@@ -36,7 +36,7 @@ from pydantic import (
 
 from generation.watermark import BITS, MIN_SIDE, Detection, detect, mark
 
-__all__ = ["MIN_SIDE", "Detection", "Provenance", "ProvenanceError", "Saved", "detect", "mark", "read", "save"]
+__all__ = ["MIN_SIDE", "Detection", "Provenance", "ProvenanceError", "SavedPicture", "detect", "mark", "read", "save"]
 
 KEY = "face-makeup"  # of PNG's iTXt chunk, and of the JSON object that holds the record
 NOTICE = (
@@ -103,7 +103,7 @@ _FILE = TypeAdapter(dict[Literal[KEY], Provenance])
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedPicture:
     """`record`: as it stands in the file; `note`: why there is no watermark, or "" """
 
     path: Path
@@ -112,7 +112,7 @@ class Saved:
     record: Provenance
 
 
-def save(image: Image.Image | np.ndarray, path: str | Path, record: Provenance, watermark: bool = True) -> Saved:
+def save(image: Image.Image | np.ndarray, path: str | Path, record: Provenance, watermark: bool = True) -> SavedPicture:
     """Write the picture with its record, and with the mark where it holds.
 
     The mark is looked for in what was encoded: a picture that does not keep it is written without, and the record
@@ -158,7 +158,7 @@ def save(image: Image.Image | np.ndarray, path: str | Path, record: Provenance, 
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return Saved(path, not note, note, record)
+    return SavedPicture(path, not note, note, record)
 
 
 def read(path: str | Path) -> Provenance | None:

@@ -1,4 +1,4 @@
-"""What the demo page shows of a photo before anything is drawn: its faces, numbered, and what the model sees of one."""
+"""Finds the faces of an uploaded photo for the demo page: numbered boxes, and what the model is given of one face."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from common.decode import ImageLimits, Undecodable, decode
-from generation.drawing import Artist
-from model.conditioning.faces import Face, choose_face
+from generation.loading import LoadedModel
+from generation.photos import PhotoError
+from model.conditioning.faces import ChoicePolicy, Face, SeveralFacesError, choose_face
 from model.conditioning.pose_map import POSE_COLOURS
 from model.conditioning.views import FaceViews, face_views
 
@@ -30,23 +31,20 @@ SHOWN_SIDE = 1024  # pixels: longer side of the picture with boxes
 CHOSEN, OTHER, DARK = (20, 184, 166), (250, 204, 21), (17, 24, 39)  # RGB
 
 
-class PhotoError(ValueError):
-    """A file that is no photo to draw from; one sentence for whoever brought it."""
+class NoFacePicked(SeveralFacesError):
+    """Several faces, and none was picked. `photo`: the photo with all of them."""
 
-
-class SeveralFaces(ValueError):
-    """Several faces, and none was picked. `sight`: the photo with all of them."""
-
-    def __init__(self, sight: Sight):
-        super().__init__(f"{len(sight.faces)} faces were found: pick one by its number, or click it in the picture.")
-        self.sight = sight
+    def __init__(self, photo: AnalysedPhoto):
+        super().__init__(f"{len(photo.faces)} faces were found: pick one by its number, or click it in the picture.")
+        self.photo = photo
 
 
 @dataclass(frozen=True)
-class Sight:
-    """`rgb`: uint8 (h, w, 3), upright; `faces`: from left to right; `chosen`: an index into them, or None.
+class AnalysedPhoto:
+    """A photo and its faces.
 
-    `face`: the chosen one with its identity; `views`: what is made of it. Both None where none is chosen.
+    `rgb`: uint8 (h, w, 3), upright; `faces`: from left to right; `chosen`: an index into them, or None.
+    `face`: the chosen one with its identity; `views`: what the model is given of it. None where none is chosen.
     """
 
     rgb: np.ndarray
@@ -55,7 +53,7 @@ class Sight:
     face: Face | None = None
     views: FaceViews | None = None
 
-    def picture(self) -> np.ndarray:
+    def annotated(self) -> np.ndarray:
         """The photo with boxes, numbers (where there are several) and the five points: uint8 (h, w, 3)."""
         height, width = self.rgb.shape[:2]
         ratio = min(1.0, SHOWN_SIDE / max(height, width))
@@ -73,18 +71,20 @@ class Sight:
                 cv2.circle(canvas, centre, radius + 1, DARK, -1)
                 cv2.circle(canvas, centre, radius, point_colour, -1)
             if len(self.faces) > 1:
-                _number(canvas, str(index + 1), left, top, colour, max(size) / 800)
+                _draw_number(canvas, str(index + 1), left, top, colour, max(size) / 800)
         return canvas
 
     def face_at(self, x: float, y: float) -> int | None:
-        """The smallest face whose box has the point, in pixels of `picture()`; None: no face is there."""
+        """The smallest face whose box has the point, in pixels of `annotated()`; None: no face is there."""
         scale = max(1.0, max(self.rgb.shape[:2]) / SHOWN_SIDE)
         at = np.array([x, y]) * scale
         hit = [i for i, face in enumerate(self.faces) if (at >= face.box[:2]).all() and (at < face.box[2:]).all()]
         return min(hit, key=lambda i: self.faces[i].area, default=None)
 
 
-def _number(canvas: np.ndarray, text: str, left: int, top: int, colour: tuple[int, int, int], scale: float) -> None:
+def _draw_number(
+    canvas: np.ndarray, text: str, left: int, top: int, colour: tuple[int, int, int], scale: float
+) -> None:
     font, weight = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
     (width, height), _ = cv2.getTextSize(text, font, scale, weight)
     x, y = max(left, 0), max(top, height + 8)
@@ -92,11 +92,11 @@ def _number(canvas: np.ndarray, text: str, left: int, top: int, colour: tuple[in
     cv2.putText(canvas, text, (x + 4, y - 4), font, scale, DARK, weight, cv2.LINE_AA)
 
 
-def read_photo(path: str | Path) -> np.ndarray:
-    """uint8 RGB (h, w, 3), upright.
+def read_upload(path: str | Path) -> np.ndarray:
+    """The pixels of an uploaded file: uint8 RGB (h, w, 3), upright.
 
     Raises:
-        PhotoError: not a picture, or not one that is read here, in one sentence with the remedy.
+        PhotoError: not a picture, or not one that is read here; a sentence for the user, with the remedy.
     """
     try:
         return decode(Path(path).read_bytes(), LIMITS, full_size=True).rgb
@@ -106,43 +106,43 @@ def read_photo(path: str | Path) -> np.ndarray:
         raise PhotoError(f"{REASONS[error.reason]}: take another JPEG, PNG or WebP photo.") from error
 
 
-class Eyes:
-    """Looks at photos for all users of a page. Keeps nothing of them; one photo at a time, the detectors hold state."""
+class PhotoAnalyser:
+    """Finds faces for all users of a page, one photo at a time (detectors hold state). Keeps nothing of them."""
 
-    def __init__(self, artist: Artist):
-        self._finder = artist.pipeline.face_finder
-        self._how = artist.pipeline.config.conditions
-        self._size = artist.size
+    def __init__(self, model: LoadedModel):
+        self._finder = model.pipeline.face_finder
+        self._conditions = model.pipeline.config.conditions
+        self._size = model.size
         self._lock = threading.Lock()
 
-    def faces(self, path: str | Path) -> Sight:
+    def find_faces(self, path: str | Path) -> AnalysedPhoto:
         """All faces of a photo, none chosen.
 
         Raises:
-            PhotoError: see `read_photo`.
+            PhotoError: see `read_upload`.
         """
-        rgb = read_photo(path)
+        rgb = read_upload(path)
         with self._lock:
-            found = self._finder(rgb)
-        return Sight(rgb, sorted(found, key=lambda face: float(face.box[0])))
+            faces = self._finder(rgb)
+        return AnalysedPhoto(rgb, sorted(faces, key=lambda face: float(face.box[0])))
 
-    def look(self, path: str | Path, policy: str, picked: int | None = None) -> Sight:
-        """The photo with the face that is meant. `picked`: its index from the left; else `policy` decides.
+    def choose_face(self, path: str | Path, policy: ChoicePolicy, picked: int | None = None) -> AnalysedPhoto:
+        """The photo with one of its faces chosen. `picked`: its index from the left; else `policy` decides.
 
         Raises:
-            PhotoError: see `read_photo`.
-            SeveralFaces: several, the policy is `only`, and none was picked.
+            PhotoError: see `read_upload`.
+            NoFacePicked: several faces, the policy is `only`, and none was picked.
             NoFaceError: none, or too small to be recognised.
         """
-        sight = self.faces(path)
-        rgb, faces = sight.rgb, sight.faces
+        photo = self.find_faces(path)
+        rgb, faces = photo.rgb, photo.faces
         if picked is not None and picked < len(faces):
             face = choose_face(faces, "match_box", faces[picked].box)
         elif policy == "only" and len(faces) > 1:
-            raise SeveralFaces(sight)
+            raise NoFacePicked(photo)
         else:
             face = choose_face(faces, policy)
         chosen = next(index for index, known in enumerate(faces) if known is face)
         with self._lock:
             face = self._finder.embed(rgb, face)
-        return Sight(rgb, faces, chosen, face, face_views(rgb, face, self._how, self._size))
+        return AnalysedPhoto(rgb, faces, chosen, face, face_views(rgb, face, self._conditions, self._size))

@@ -1,13 +1,13 @@
 """The demo page: widgets and what happens when they are used. Keeps nothing of its users between two requests.
 
-Each event brings all that it needs (the address of its own upload, the sliders as they stand), so that what is drawn
-is what was set when the button was pressed, however long the queue, and no user can meet another's face.
+Each event brings all that it needs (the path of its own upload, the sliders' values), so that what is drawn is what was
+set when the button was pressed, however long the queue (request_queue.py), and no user can get another's face.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,23 +16,24 @@ import gradio as gr
 import torch
 
 from generation.demo import texts
-from generation.demo.easel import Easel, Step, Wishes
-from generation.demo.faces import Eyes, PhotoError, SeveralFaces, Sight
-from generation.drawing import Artist
-from generation.provenance import Saved
+from generation.demo.drawing import DrawingRunner, DrawProgress, DrawRequest
+from generation.demo.faces import AnalysedPhoto, NoFacePicked, PhotoAnalyser
+from generation.demo.request_queue import DRAWINGS, NO_QUEUE, PHOTOS
+from generation.loading import LoadedModel
+from generation.photos import PhotoError
+from generation.provenance import SavedPicture
+from model.conditioning.faces import ChoicePolicy
 from model.presets import PRESETS, Scales
 
 POLICIES = [("I pick it", "only"), ("The largest", "largest"), ("The surest", "highest_score")]
-MOST_STEPS, MOST_PICTURES, LARGEST_SEED = 100, 8, 2**31 - 1
+MAX_STEPS, MAX_PICTURES, MAX_SEED = 100, 8, 2**31 - 1
 WAITING = "Waiting for your turn; what stands after “queue” below is your place."
-TOO_MANY = "The memory is too small for so many pictures at once: draw fewer."
+OUT_OF_MEMORY = "The memory is too small for so many pictures at once: draw fewer."
 FAILED = "The drawing failed, which is the program's fault; its terminal says why. You can try again."
-KEPT = (600, 3600)  # seconds: how often files are looked through, and how old they may become
-PRIVATE = {"api_visibility": "private"}  # of every event: this is a page, not an interface for programs
-AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
+FILE_CLEANUP = (600, 3600)  # seconds: how often files are looked through, and how old they may become
 
 
-class Photograph(gr.Image):
+class PhotoUpload(gr.Image):
     """An upload that reaches Python as the path of the file as it came: our own decoder is the first to open it."""
 
     is_template = True  # gradio's word for: in the browser it is the class that it inherits from
@@ -42,24 +43,24 @@ class Photograph(gr.Image):
 
 
 class FacePanel(NamedTuple):
-    """A photo, and what is shown of it as soon as it is there."""
+    """The widgets of one photo: its upload, and what is shown of it."""
 
-    photo: Photograph
-    found: gr.Image
+    photo: PhotoUpload
+    faces: gr.Image
     pick: gr.Radio
     message: gr.HTML
     views: gr.HTML
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        return [self.found, self.pick, self.message, self.views]
+        return [self.faces, self.pick, self.message, self.views]
 
 
-def build_page(artist: Artist, folder: Path) -> gr.Blocks:
+def build_page(model: LoadedModel, folder: Path) -> gr.Blocks:
     """The page. `folder`: where drawn files go, gradio's own (GRADIO_TEMP_DIR), set before this is called."""
-    eyes, easel = Eyes(artist), Easel(artist, folder)
-    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=KEPT) as page:
-        gr.HTML(texts.head(artist.notes))
+    analyser, runner = PhotoAnalyser(model), DrawingRunner(model, folder)
+    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=FILE_CLEANUP) as page:
+        gr.HTML(texts.header(model.notes))
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
                 first = _face_panel("Photo of the face")
@@ -76,7 +77,7 @@ def build_page(artist: Artist, folder: Path) -> gr.Blocks:
                     max_length=1000,
                     placeholder="a portrait of a person in a red coat, snow",
                 )
-                sliders, negative, seed, steps, count, name_prompt = _settings()
+                sliders, negative, seed, steps, count, record_prompt = _settings()
             with gr.Column(scale=1, min_width=320):
                 with gr.Row():
                     draw = gr.Button("Draw", variant="primary", elem_id="draw", min_width=140)
@@ -90,38 +91,38 @@ def build_page(artist: Artist, folder: Path) -> gr.Blocks:
                 )  # fmt: skip
                 files = gr.Files(label="Downloads", visible=False, interactive=False, elem_id="files")
                 record = gr.HTML(elem_id="record")
-        gr.HTML(texts.foot())
+        gr.HTML(texts.footer())
 
         for panel in (first, second):
-            _show_faces(eyes, panel, policy)
+            _connect_face_panel(analyser, panel, policy)
 
-        begun = draw.click(_begun, None, [draw, stop, progress, status], **AT_ONCE)
-        drawing = begun.then(
-            _drawing(eyes, easel),
+        started = draw.click(_show_started, None, [draw, stop, progress, status], **NO_QUEUE)
+        drawing = started.then(
+            _draw_handler(analyser, runner),
             [first.photo, first.pick, second.photo, second.pick, policy, alpha, prompt, negative, *sliders, seed,
-             steps, count, name_prompt],
+             steps, count, record_prompt],
             [progress, status, gallery, files, record],
-            concurrency_limit=1, concurrency_id="drawing", show_progress="full", show_progress_on=gallery, **PRIVATE,
+            show_progress="full", show_progress_on=gallery, **DRAWINGS,
         )  # fmt: skip
-        drawing.then(_at_rest, None, [draw, stop, progress], **AT_ONCE)
+        drawing.then(_show_idle, None, [draw, stop, progress], **NO_QUEUE)
         stop.click(
-            lambda: (*_at_rest(), texts.say("Stopped. Nothing was drawn.")),
-            None, [draw, stop, progress, status], cancels=drawing, **AT_ONCE,
+            lambda: (*_show_idle(), texts.message("Stopped. Nothing was drawn.")),
+            None, [draw, stop, progress, status], cancels=drawing, **NO_QUEUE,
         )  # fmt: skip
     return page
 
 
 def _face_panel(label: str) -> FacePanel:
     with gr.Row(equal_height=True):
-        photo = Photograph(
+        photo = PhotoUpload(
             label=label, sources=["upload", "webcam", "clipboard"], height=260, min_width=150, buttons=[]
         )
-        found = gr.Image(
+        faces = gr.Image(
             label="Faces found", visible=False, interactive=False, height=260, min_width=150, buttons=["fullscreen"]
         )
     pick = gr.Radio([], label="Face, counted from the left", visible=False)
     message = gr.HTML()
-    return FacePanel(photo, found, pick, message, gr.HTML())
+    return FacePanel(photo, faces, pick, message, gr.HTML())
 
 
 def _settings() -> tuple[Any, ...]:
@@ -146,61 +147,63 @@ def _settings() -> tuple[Any, ...]:
             )
         negative = gr.Textbox("", label="Negative prompt", max_length=1000, placeholder="what is not to be seen")
         with gr.Row():
-            steps = gr.Slider(1, MOST_STEPS, 50, step=1, label="Steps", min_width=200, elem_id="steps")
-            count = gr.Slider(1, MOST_PICTURES, 1, step=1, label="Pictures", min_width=200, elem_id="count")
+            steps = gr.Slider(1, MAX_STEPS, 50, step=1, label="Steps", min_width=200, elem_id="steps")
+            count = gr.Slider(1, MAX_PICTURES, 1, step=1, label="Pictures", min_width=200, elem_id="count")
         with gr.Row():
-            seed = gr.Number(
-                42, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=150, elem_id="seed"
-            )
+            seed = gr.Number(42, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=150, elem_id="seed")
             another = gr.Button("Another seed", size="sm", min_width=120, elem_id="another")
-        name_prompt = gr.Checkbox(False, label="Write the prompt into the files' record")
+        record_prompt = gr.Checkbox(False, label="Write the prompt into the files' record")
     sliders = [ip, control, guidance, shortcut]
-    preset.input(lambda name: list(PRESETS[name]), preset, sliders, **AT_ONCE)
-    another.click(lambda: random.randrange(LARGEST_SEED), None, seed, **AT_ONCE)
-    return sliders, negative, seed, steps, count, name_prompt
+    preset.input(lambda name: list(PRESETS[name]), preset, sliders, **NO_QUEUE)
+    another.click(lambda: random.randrange(MAX_SEED), None, seed, **NO_QUEUE)
+    return sliders, negative, seed, steps, count, record_prompt
 
 
-def _show_faces(eyes: Eyes, panel: FacePanel, policy: gr.Radio) -> None:
-    def look(path: str | None, policy: str, picked: int | None) -> tuple[Any, ...]:
+def _connect_face_panel(analyser: PhotoAnalyser, panel: FacePanel, policy: gr.Radio) -> None:
+    """Show a photo's faces when it is uploaded, and again when another face is picked."""
+
+    def show(path: str | None, policy: ChoicePolicy, picked: int | None) -> tuple[Any, ...]:
         if path is None:
             return gr.Image(None, visible=False), gr.Radio([], value=None, visible=False), "", ""
         try:
-            sight = eyes.look(path, policy, picked)
+            photo = analyser.choose_face(path, policy, picked)
         except PhotoError as error:
-            return gr.Image(None, visible=False), gr.Radio([], value=None, visible=False), _bad(error), ""
-        except SeveralFaces as error:
-            return *_found(error.sight, picked), texts.say(str(error), "note"), ""
+            return gr.Image(None, visible=False), gr.Radio([], value=None, visible=False), _error_html(error), ""
+        except NoFacePicked as error:
+            return *_face_widgets(error.photo, picked), texts.message(str(error), "note"), ""
         except ValueError as error:
-            return *_found(eyes.faces(path), picked), _bad(error), ""
-        return *_found(sight, picked), texts.found(sight), texts.views(sight)
+            return *_face_widgets(analyser.find_faces(path), picked), _error_html(error), ""
+        return *_face_widgets(photo, picked), texts.chosen_face(photo), texts.model_views(photo)
 
-    def look_anew(path: str | None, policy: str) -> tuple[Any, ...]:
-        return look(path, policy, None)
+    def show_anew(path: str | None, policy: ChoicePolicy) -> tuple[Any, ...]:
+        return show(path, policy, None)
 
-    def look_at_click(path: str | None, policy: str, click: gr.SelectData) -> tuple[Any, ...]:
-        return look(path, policy, eyes.faces(path).face_at(*click.index))
+    def show_clicked(path: str | None, policy: ChoicePolicy, click: gr.SelectData) -> tuple[Any, ...]:
+        return show(path, policy, analyser.find_faces(path).face_at(*click.index))
 
-    looking = {"concurrency_limit": 1, "concurrency_id": "looking", "show_progress": "minimal", **PRIVATE}
-    panel.photo.change(look_anew, [panel.photo, policy], panel.shown, **looking)
-    policy.change(look_anew, [panel.photo, policy], panel.shown, **looking)
-    panel.pick.input(look, [panel.photo, policy, panel.pick], panel.shown, **looking)
-    panel.found.select(look_at_click, [panel.photo, policy], panel.shown, **looking)
+    panel.photo.change(show_anew, [panel.photo, policy], panel.shown, **PHOTOS)
+    policy.change(show_anew, [panel.photo, policy], panel.shown, **PHOTOS)
+    panel.pick.input(show, [panel.photo, policy, panel.pick], panel.shown, **PHOTOS)
+    panel.faces.select(show_clicked, [panel.photo, policy], panel.shown, **PHOTOS)
 
 
-def _found(sight: Sight, picked: int | None) -> tuple[gr.Image, gr.Radio]:
-    numbers = [(str(index + 1), index) for index in range(len(sight.faces))]
+def _face_widgets(photo: AnalysedPhoto, picked: int | None) -> tuple[gr.Image, gr.Radio]:
+    """The photo with its faces numbered, and the choice of a number where there are several."""
+    numbers = [(str(index + 1), index) for index in range(len(photo.faces))]
     several = len(numbers) > 1
-    value = sight.chosen if several and sight.chosen is not None else (picked if several else None)
-    return gr.Image(sight.picture(), visible=True), gr.Radio(numbers, value=value, visible=several)
+    value = photo.chosen if several and photo.chosen is not None else (picked if several else None)
+    return gr.Image(photo.annotated(), visible=True), gr.Radio(numbers, value=value, visible=several)
 
 
-def _drawing(eyes: Eyes, easel: Easel) -> Any:
+def _draw_handler(analyser: PhotoAnalyser, runner: DrawingRunner) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """What the Draw button runs; its arguments and results are widgets' values, in the order that `build_page` names."""
+
     def draw(
         photo: str | None,
         pick: int | None,
         other: str | None,
         other_pick: int | None,
-        policy: str,
+        policy: ChoicePolicy,
         alpha: float,
         prompt: str,
         negative: str,
@@ -211,7 +214,7 @@ def _drawing(eyes: Eyes, easel: Easel) -> Any:
         seed: int | None,
         steps: int,
         count: int,
-        name_prompt: bool,
+        record_prompt: bool,
     ) -> Iterator[tuple[Any, ...]]:
         unchanged = gr.skip(), gr.skip(), gr.skip(), gr.skip()
         no_picture = gr.skip(), gr.skip(), gr.skip()
@@ -220,50 +223,60 @@ def _drawing(eyes: Eyes, easel: Easel) -> Any:
                 raise PhotoError("There is no photo yet: add one first.")
             if seed is None:
                 raise ValueError("There is no seed: give a whole number, or press “Another seed”.")
-            yield texts.say("Looking at the photo."), *unchanged
-            first = _seen(eyes, photo, policy, pick, "")
-            second = None if other is None else _seen(eyes, other, policy, other_pick, "Second photo: ")
-            wishes = Wishes(
+            yield texts.message("Looking at the photo."), *unchanged
+            first = _choose_face(analyser, photo, policy, pick, "")
+            second = None if other is None else _choose_face(analyser, other, policy, other_pick, "Second photo: ")
+            request = DrawRequest(
                 prompt.strip(), negative.strip(), Scales(ip, control, guidance, shortcut), int(seed), int(steps),
-                int(count), alpha, name_prompt,
+                int(count), alpha, record_prompt,
             )  # fmt: skip
-            with closing(easel.draw(first, second, wishes)) as progress:
-                for news in progress:
-                    yield (texts.step(news), *unchanged) if isinstance(news, Step) else _finished(news)
+            with closing(runner.draw(first, second, request)) as events:
+                for event in events:
+                    if isinstance(event, DrawProgress):
+                        yield texts.progress(event), *unchanged
+                    else:
+                        yield _show_finished(event)
         except ValueError as error:
-            yield "", _bad(error), *no_picture
+            yield "", _error_html(error), *no_picture
         except torch.OutOfMemoryError:
-            yield "", texts.say(TOO_MANY, "bad"), *no_picture
+            yield "", texts.message(OUT_OF_MEMORY, "bad"), *no_picture
         except Exception:
-            yield "", texts.say(FAILED, "bad"), *no_picture
+            yield "", texts.message(FAILED, "bad"), *no_picture
             raise
 
     return draw
 
 
-def _finished(files: list[Saved]) -> tuple[Any, ...]:
+def _show_finished(files: list[SavedPicture]) -> tuple[str, str, gr.Gallery, gr.Files, str]:
+    """The pictures, their downloads and their record."""
     paths = [str(file.path) for file in files]
     drawn = [(path, f"seed {file.record.seed}") for path, file in zip(paths, files, strict=True)]
     done = "The picture is ready." if len(files) == 1 else f"{len(files)} pictures are ready."
     shown = gr.Gallery(drawn, columns=1 if len(files) == 1 else 2)
-    return "", texts.say(done), shown, gr.Files(paths, visible=True, interactive=False), texts.record(files)
+    return "", texts.message(done), shown, gr.Files(paths, visible=True, interactive=False), texts.record(files)
 
 
-def _seen(eyes: Eyes, path: str, policy: str, pick: int | None, where: str) -> Sight:
+def _choose_face(
+    analyser: PhotoAnalyser, path: str, policy: ChoicePolicy, pick: int | None, where: str
+) -> AnalysedPhoto:
+    """The photo with its face chosen; `where` names the photo in errors."""
     try:
-        return eyes.look(path, policy, pick)
+        return analyser.choose_face(path, policy, pick)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error
 
 
-def _begun() -> tuple[Any, ...]:
-    return gr.Button(interactive=False), gr.Button(interactive=True), gr.HTML(texts.say(WAITING), visible=True), ""
+def _show_started() -> tuple[gr.Button, gr.Button, gr.HTML, str]:
+    """Draw disabled, Stop enabled, waiting for its turn."""
+    return gr.Button(interactive=False), gr.Button(interactive=True), gr.HTML(texts.message(WAITING), visible=True), ""
 
 
-def _at_rest() -> tuple[Any, ...]:
+def _show_idle() -> tuple[gr.Button, gr.Button, gr.HTML]:
+    """Draw enabled, Stop disabled, no progress."""
     return gr.Button(interactive=True), gr.Button(interactive=False), gr.HTML(visible=False)
 
 
-def _bad(error: ValueError) -> str:
+def _error_html(error: ValueError) -> str:
+    """An error as a sentence in a box."""
     text = str(error)
-    return texts.say(text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."), "bad")
+    return texts.message(text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."), "bad")

@@ -1,4 +1,4 @@
-"""What the demo page says: its look, and the small pieces of HTML that have no widget. Everything variable is escaped."""
+"""Texts, style sheet and pieces of HTML of the demo page. Everything variable is escaped."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from generation.demo.easel import Step
-from generation.demo.faces import Sight
-from generation.provenance import NOTICE, Saved
+from generation.demo.drawing import DrawProgress
+from generation.demo.faces import AnalysedPhoto
+from generation.provenance import NOTICE, SavedPicture
 
 TITLE = "Face-MakeUp"
 CONSENT = "Use only photos of people who agreed to it, and say of every picture that a model drew it."
@@ -57,25 +57,28 @@ CSS = """
 """
 
 
-def head(notes: Sequence[str]) -> str:
-    said = "".join(f'<p class="fm-say note" role="note">{html.escape(note)}</p>' for note in notes)
+def header(notes: Sequence[str]) -> str:
+    """Title, consent, and the model's notes."""
+    note_boxes = "".join(f'<p class="fm-say note" role="note">{html.escape(note)}</p>' for note in notes)
     return (
         f'<div class="fm-head"><h1>{TITLE}</h1><p>A photo of a face and a sentence in, pictures of that face out.'
-        f" {html.escape(CONSENT)}</p></div>{said}"
+        f" {html.escape(CONSENT)}</p></div>{note_boxes}"
     )
 
 
-def foot() -> str:
+def footer() -> str:
+    """What the files carry, and where photos go."""
     return f'<div class="fm-foot"><p>{html.escape(MARKS)}</p><p>{html.escape(PRIVACY)}</p></div>'
 
 
-def say(text: str, kind: str = "") -> str:
+def message(text: str, kind: str = "") -> str:
     """A sentence in a box; kind "bad" for what went wrong. Read out by screen readers."""
     role = "alert" if kind == "bad" else "status"
     return f'<p class="fm-say {kind}" role="{role}">{html.escape(text)}</p>' if text else ""
 
 
-def step(now: Step) -> str:
+def progress(now: DrawProgress) -> str:
+    """The steps that are done, in words and as a bar."""
     if now.done == now.total:
         text = f"All {now.total} steps are done: decoding and marking."
     elif now.seconds_left is None:
@@ -87,6 +90,7 @@ def step(now: Step) -> str:
 
 
 def duration(seconds: float) -> str:
+    """A rough duration, in words."""
     if seconds < 1.5:
         return "about a second"
     if seconds < 90:
@@ -94,13 +98,13 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min"
 
 
-def views(sight: Sight) -> str:
+def model_views(photo: AnalysedPhoto) -> str:
     """The three pictures that the model is given of the chosen face."""
-    seen = sight.views
+    views = photo.views
     shown = (
-        (seen.clip_view, "Aligned face", "what CLIP sees"),
-        (seen.pose_map, "Pose map", "five points, for the pose branch"),
-        (seen.image, "Cut-out", "as in training"),
+        (views.clip_view, "Aligned face", "what CLIP sees"),
+        (views.pose_map, "Pose map", "five points, for the pose branch"),
+        (views.image, "Cut-out", "as in training"),
     )
     figures = "".join(
         f'<figure><img src="{_inline(rgb)}" alt="{name}: {meaning}"><figcaption><b>{name}</b>, {meaning}'
@@ -111,6 +115,7 @@ def views(sight: Sight) -> str:
 
 
 def _inline(rgb: np.ndarray) -> str:
+    """A small PNG as a data URL."""
     picture = Image.fromarray(rgb)
     picture.thumbnail((256, 256))
     out = io.BytesIO()
@@ -118,13 +123,14 @@ def _inline(rgb: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def found(sight: Sight) -> str:
-    if len(sight.faces) == 1:
-        return say(f"One face was found (score {sight.faces[0].score:.2f}).")
-    return say(f"Face {sight.chosen + 1} of {len(sight.faces)} is drawn from (from the left).")
+def chosen_face(photo: AnalysedPhoto) -> str:
+    """Which of how many faces is chosen."""
+    if len(photo.faces) == 1:
+        return message(f"One face was found (score {photo.faces[0].score:.2f}).")
+    return message(f"Face {photo.chosen + 1} of {len(photo.faces)} is drawn from (from the left).")
 
 
-def record(saved: Sequence[Saved]) -> str:
+def record(saved: Sequence[SavedPicture]) -> str:
     """The record that is in the files, as a list; what differs between them as a range."""
     first, last = saved[0].record, saved[-1].record
     seeds = str(first.seed) if first.seed == last.seed else f"{first.seed} to {last.seed}, one each"

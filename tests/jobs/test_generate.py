@@ -71,13 +71,14 @@ def test_a_picture_says_what_drew_it_and_that_nobody_signed_it(photos, tmp_path)
 
 
 def test_a_picture_large_enough_is_marked(tmp_path):
-    from generation.drawing import open_artist
+    from generation.loading import load_model
+    from generation.options import ModelOptions
     from model.presets import PRESETS
 
     smooth = np.linspace(40, 200, 256, dtype=np.uint8)[None, :, None].repeat(256, axis=0).repeat(3, axis=2)
-    artist = open_artist("tiny")
+    model = load_model(ModelOptions())
     for name, watermark in (("marked.png", True), ("plain.png", False)):
-        artist.save(smooth, tmp_path / name, seed=1, scales=PRESETS["realistic"], watermark=watermark)
+        model.save(smooth, tmp_path / name, seed=1, scales=PRESETS["realistic"], watermark=watermark)
         assert detect(np.asarray(Image.open(tmp_path / name))).present is watermark
     assert read(tmp_path / "plain.png").watermark == "none: switched off"
 
@@ -89,20 +90,21 @@ def base(tmp_path_factory):
 
 def test_a_face_is_made_into_conditions_as_in_the_checkpoints_training(base, photos, tmp_path):
     """The checkpoint's own word counts more than the configuration's; IP-Adapter's framing is known."""
-    from generation.drawing import open_artist
+    from generation.loading import load_model
+    from generation.options import ModelOptions
 
     parts = {"base": str(base), "image_encoder": str(base / "image_encoder"), "vae": str(base / "vae")}
     told = Conditions(crop="pad", align_size=224, identity_encoder="dlib").model_dump_json()
     ours = replace(foreign.released(), metadata={"layout": "training", "shortcut": "true", "conditions": told})
     write(ours, tmp_path / "ours.safetensors", "facemakeup")
-    artist = open_artist("sd15", str(tmp_path / "ours.safetensors"), **parts)
-    assert artist.pipeline.config.conditions == json.loads(told)
-    assert artist.base == base.name
+    model = load_model(ModelOptions("sd15", str(tmp_path / "ours.safetensors"), **parts))
+    assert model.pipeline.config.conditions == json.loads(told)
+    assert model.base == base.name
 
     plus = foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "ip-adapter-faceid-plusv2_tiny.bin")
-    artist = open_artist("tiny", str(plus), **parts)
-    assert artist.pipeline.config.conditions["align_size"] == 224
-    assert "no pose branch" in artist.notes[0] and "224" in artist.notes[1]
+    model = load_model(ModelOptions("tiny", str(plus), **parts))
+    assert model.pipeline.config.conditions["align_size"] == 224
+    assert "no pose branch" in model.notes[0] and "224" in model.notes[1]
     arguments = ["--model", "tiny", "--checkpoint", str(plus), "--base", str(base)]
     assert job.main([str(photos / "biden.jpg"), *PROMPT, *arguments, "--out", str(tmp_path / "out")]) == 0
 

@@ -14,11 +14,12 @@ from curation.sample.photos import FACE_RECOGNITION, INSIGHTFACE
 
 
 @cache
-def tiny_artist():
+def tiny_model():
     """One for all modules that ask."""
-    from generation.drawing import open_artist
+    from generation.loading import load_model
+    from generation.options import ModelOptions
 
-    return open_artist("tiny")
+    return load_model(ModelOptions())
 
 
 def portrait_files() -> dict[str, Path]:
@@ -31,10 +32,10 @@ def group_file() -> Path:
     return INSIGHTFACE.fetch() / "insightface/data/images/t1.jpg"
 
 
-def directly(artist, photo: Path, **options) -> np.ndarray:
+def directly(model, photo: Path, **options) -> np.ndarray:
     """The picture of a call of the pipeline without any page."""
     rgb = decode(photo.read_bytes(), full_size=True).rgb
-    return np.asarray(artist.pipeline(options.pop("prompt", ""), photo=rgb, **options).images[0])
+    return np.asarray(model.pipeline(options.pop("prompt", ""), photo=rgb, **options).images[0])
 
 
 def pixels(file: Path) -> np.ndarray:

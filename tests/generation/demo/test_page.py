@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.demo.faces import read_photo
+from generation.demo.faces import read_upload
+from generation.demo.server import serve
 from generation.provenance import read
-from jobs import demo
 from model.presets import PRESETS
-from tests.generation.demo.demo_world import Visitor, directly, group_file, pixels, portrait_files, tiny_artist
+from tests.generation.demo.demo_world import Visitor, directly, group_file, pixels, portrait_files, tiny_model
 
 LONG, SHORT = {"steps": 100, "count": 8}, {"steps": 3, "count": 1}
 connected: list[object] = []
 
 
 @pytest.fixture(scope="module")
-def artist():
-    return tiny_artist()
+def model():
+    return tiny_model()
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def group() -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(artist, tmp_path_factory):
+def page(model, tmp_path_factory):
     sys.addaudithook(lambda event, args: connected.append(args[1]) if event == "socket.connect" else None)
-    page = demo.serve(artist, tmp_path_factory.mktemp("page"))
+    page = serve(model, tmp_path_factory.mktemp("page"))
     yield page
     page.close(verbose=False)
 
@@ -78,7 +78,7 @@ def visitor(browser, page) -> Iterator[Callable[[], Visitor]]:
         assert hosts == {"127.0.0.1"}, "the browser asked elsewhere"
 
 
-def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(visitor, artist, portraits, tmp_path):
+def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(visitor, model, portraits, tmp_path):
     person = visitor()
     tab = person.tab
     assert tab.get_by_text("Random weights (tiny)").is_visible(), "what the pictures are worth is said"
@@ -95,7 +95,7 @@ def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(vis
     file = person.download(tmp_path)
     record = read(file)
     assert record.seed == 42 and record.scales == PRESETS["realistic"]._asdict() and record.prompt is None
-    assert (pixels(file) == directly(artist, portraits["obama"], prompt="a person in the snow")).all()
+    assert (pixels(file) == directly(model, portraits["obama"], prompt="a person in the snow")).all()
 
 
 def test_no_face_is_a_sentence_and_the_next_drawing_works(visitor, portraits, tmp_path):
@@ -115,7 +115,7 @@ def test_no_face_is_a_sentence_and_the_next_drawing_works(visitor, portraits, tm
     person.says("The picture is ready")
 
 
-def test_one_of_several_faces_is_picked_by_number_or_by_click(visitor, artist, group, tmp_path):
+def test_one_of_several_faces_is_picked_by_number_or_by_click(visitor, model, group, tmp_path):
     person = visitor()
     tab = person.tab
     person.bring(group, "6 faces were found: pick one")
@@ -123,12 +123,12 @@ def test_one_of_several_faces_is_picked_by_number_or_by_click(visitor, artist, g
     person.says("6 faces were found: pick one by its number")
     tab.get_by_label("4", exact=True).check()
     tab.get_by_text("Face 4 of 6").wait_for()
-    boxes = sorted((face.box for face in artist.pipeline.face_finder(read_photo(group))), key=lambda box: box[0])
+    boxes = sorted((face.box for face in model.pipeline.face_finder(read_upload(group))), key=lambda box: box[0])
     picture = tab.locator("img[alt='']").or_(tab.locator("button img")).last
     frame = picture.bounding_box()
     width, height = picture.evaluate("image => [image.naturalWidth, image.naturalHeight]")
     scale = min(frame["width"] / width, frame["height"] / height)
-    x, y = (boxes[1][:2] + boxes[1][2:]) / 2 * width / read_photo(group).shape[1] * scale
+    x, y = (boxes[1][:2] + boxes[1][2:]) / 2 * width / read_upload(group).shape[1] * scale
     offset = (frame["width"] - width * scale) / 2, (frame["height"] - height * scale) / 2
     picture.click(position={"x": float(x) + offset[0], "y": float(y) + offset[1]})
     tab.get_by_text("Face 2 of 6").wait_for()
@@ -139,12 +139,12 @@ def test_one_of_several_faces_is_picked_by_number_or_by_click(visitor, artist, g
     person.says("The picture is ready")
     drawn = pixels(person.download(tmp_path))
     expected = [
-        directly(artist, group, policy="match_box", box=boxes[i], num_inference_steps=SHORT["steps"]) for i in (1, 3)
+        directly(model, group, policy="match_box", box=boxes[i], num_inference_steps=SHORT["steps"]) for i in (1, 3)
     ]
     assert (drawn == expected[0]).all() and (drawn != expected[1]).any()
 
 
-def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(visitor, artist, portraits, tmp_path):
+def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(visitor, model, portraits, tmp_path):
     first, second = visitor(), visitor()
     first.bring(portraits["obama"], "One face was found")
     first.open("Mix in a second face")
@@ -164,8 +164,8 @@ def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(vi
     second.set(seed=99)
     first.says("4 pictures are ready")
     second.says("The picture is ready")
-    pipeline = artist.pipeline
-    photos = {name: read_photo(path) for name, path in portraits.items()}
+    pipeline = model.pipeline
+    photos = {name: read_upload(path) for name, path in portraits.items()}
     mixed = pipeline.encode_faces(photos["obama"], mix_with=photos["biden"], alpha=0.25)
     expected = pipeline(
         "", face=mixed, ip_scale=0.3, guidance_scale=5, seed=7, num_inference_steps=24, num_images_per_prompt=4
@@ -173,7 +173,7 @@ def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(vi
     for place, picture in enumerate(expected):
         assert (pixels(first.download(tmp_path, place)) == np.asarray(picture)).all()
     wanted = {"prompt": "by the sea", "ip_scale": 0.9, "guidance_scale": 2, "seed": 11, "num_inference_steps": 4}
-    alone = directly(artist, portraits["biden"], **wanted)
+    alone = directly(model, portraits["biden"], **wanted)
     file = second.download(tmp_path)
     assert (pixels(file) == alone).all()
     assert (read(file).prompt, read(file).seed) == ("by the sea", 11)
@@ -181,10 +181,10 @@ def test_two_at_once_get_each_their_own_picture_and_the_second_sees_the_queue(vi
 
 def test_a_stop_stops_for_one_and_frees_the_place_for_the_next(visitor, portraits):
     first, second = visitor(), visitor()
-    for person, wishes in ((first, LONG), (second, SHORT)):
+    for person, settings in ((first, LONG), (second, SHORT)):
         person.bring(portraits["obama"], "One face was found")
         person.open("Settings")
-        person.set(**wishes)
+        person.set(**settings)
     first.draw()
     first.progresses(re.compile(r"Step \d+ of 100"))
     second.draw()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.sources import SourceError, open_source
+from generation.inputs import InputError, open_inputs
 
 
 def picture():
@@ -37,10 +37,10 @@ def shard(file, samples):
     return file
 
 
-def subjects(place):
-    source = open_source(place, [])
-    found = list(source.subjects())
-    assert source.count == len(found)
+def inputs_in(place):
+    inputs = open_inputs(place, [])
+    found = list(inputs.read())
+    assert inputs.count == len(found)
     return found
 
 
@@ -50,7 +50,7 @@ def test_a_shard_of_any_make_is_read(tmp_path):
         tmp_path / "0.tar",
         {"./": {}, "./1": SAMPLE, "a/2": SAMPLE, "3": {"jpeg": picture(), "txt": b"x"}, "4": {"jpg": picture()}},
     )
-    found = subjects(made)
+    found = inputs_in(made)
     assert [(subject.name, subject.caption) for subject in found] == [
         ("1", "a man"), ("a_2", "a man"), ("3", "x"), ("4", None)
     ]  # fmt: skip
@@ -59,7 +59,7 @@ def test_a_shard_of_any_make_is_read(tmp_path):
 
 @pytest.mark.parametrize("key", ["/tmp/evil", "a/b/evil", "x\\evil", "a\n[b]"])
 def test_no_key_of_a_shard_leads_out_of_the_folder_of_pictures(tmp_path, key):
-    (subject,) = subjects(shard(tmp_path / "0.tar", {key: SAMPLE}))
+    (subject,) = inputs_in(shard(tmp_path / "0.tar", {key: SAMPLE}))
     assert not set(subject.name) & set("/\\\n[]")
 
 
@@ -73,7 +73,7 @@ def test_no_key_of_a_shard_leads_out_of_the_folder_of_pictures(tmp_path, key):
     ],
 )
 def test_a_damaged_sample_is_a_reason_and_the_next_one_is_read(tmp_path, damaged):
-    first, second = subjects(shard(tmp_path / "0.tar", {"1": SAMPLE | damaged, "2": SAMPLE}))
+    first, second = inputs_in(shard(tmp_path / "0.tar", {"1": SAMPLE | damaged, "2": SAMPLE}))
     assert "damaged" in first.problem and not second.problem
 
 
@@ -82,35 +82,35 @@ def test_a_shard_that_breaks_off_ends_as_a_reason(tmp_path, size, words):
     file = shard(tmp_path / "0.tar", {"1": SAMPLE, "2": SAMPLE})
     file.write_bytes(file.read_bytes()[:size])
     (tmp_path / "0.json").write_text(json.dumps({"samples": 2}))
-    *_, last = open_source(tmp_path, []).subjects()
+    *_, last = open_inputs(tmp_path, []).read()
     assert words in last.problem
 
 
 def test_a_file_that_is_no_shard_is_refused(tmp_path):
     file = tmp_path / "0.tar"
     file.write_bytes(b"<html>")
-    with pytest.raises(SourceError, match="no shard that can be read"):
-        open_source(tmp_path, [])
+    with pytest.raises(InputError, match="no shard that can be read"):
+        open_inputs(tmp_path, [])
 
 
 def test_a_json_of_somebody_else_beside_a_shard_says_nothing(tmp_path):
     made = shard(tmp_path / "0.tar", {"1": SAMPLE})
     for other in ("{}", "[]", "no json", '{"samples": "many"}'):
         (tmp_path / "0.json").write_text(other)
-        assert len(subjects(made)) == 1
+        assert len(inputs_in(made)) == 1
 
 
 def test_shards_that_each_count_from_0_do_not_take_each_others_names(tmp_path):
     for name in ("a.tar", "b.tar"):
         shard(tmp_path / name, {"0": SAMPLE})
-    assert [subject.name for subject in subjects(tmp_path)] == ["a_0", "b_0"]
+    assert [subject.name for subject in inputs_in(tmp_path)] == ["a_0", "b_0"]
 
 
 def test_a_folder_is_no_photo_and_a_file_that_cannot_be_read_is_a_reason(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     (tmp_path / "here.jpg").write_bytes(picture())
-    gone, here = open_source(tmp_path, ["a person"]).subjects()
+    gone, here = open_inputs(tmp_path, ["a person"]).read()
     with pytest.raises(ValueError, match="cannot be read"):
         gone.load()
     assert np.array_equal(here.load().shape, (60, 80, 3))

@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.demo.easel import Easel, Step, Wishes
-from generation.demo.faces import Eyes, PhotoError, SeveralFaces, Sight, read_photo
+from generation.demo.drawing import DrawingRunner, DrawProgress, DrawRequest
+from generation.demo.faces import AnalysedPhoto, NoFacePicked, PhotoAnalyser, read_upload
+from generation.demo.server import startup_lines
+from generation.photos import PhotoError
 from jobs import demo
 from model.presets import PRESETS
-from tests.generation.demo.demo_world import group_file, portrait_files, tiny_artist
+from tests.generation.demo.demo_world import group_file, portrait_files, tiny_model
 
 
 @pytest.fixture(scope="module")
-def artist():
-    return tiny_artist()
+def model():
+    return tiny_model()
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +37,11 @@ def group() -> Path:
     return group_file()
 
 
-def test_the_face_is_boxed_where_the_finder_found_it(artist, portraits):
-    sight = Eyes(artist).look(portraits["obama"], "only")
-    clean, shown = sight.rgb, sight.picture()
+def test_the_face_is_boxed_where_the_finder_found_it(model, portraits):
+    photo = PhotoAnalyser(model).choose_face(portraits["obama"], "only")
+    clean, shown = photo.rgb, photo.annotated()
     scale = shown.shape[0] / clean.shape[0]
-    left, top, right, bottom = (sight.face.box * scale).astype(int)
+    left, top, right, bottom = (photo.face.box * scale).astype(int)
     small = np.asarray(Image.fromarray(clean).resize(shown.shape[1::-1], Image.Resampling.BOX)).astype(int)
     changed = np.abs(shown - small).max(axis=2) > 60
     assert (
@@ -78,34 +80,34 @@ def encoded(file_format: str, size: tuple[int, int] = (64, 64)) -> bytes:
 def test_a_file_that_is_no_photo_is_one_sentence(tmp_path, data, sentence):
     (tmp_path / "photo.jpg").write_bytes(data)
     with pytest.raises(PhotoError, match=re.escape(sentence)):
-        read_photo(tmp_path / "photo.jpg")
+        read_upload(tmp_path / "photo.jpg")
 
 
-def test_policies_choose_among_several(artist, group):
-    eyes = Eyes(artist)
-    with pytest.raises(SeveralFaces, match="6 faces were found: pick one") as raised:
-        eyes.look(group, "only")
-    faces = raised.value.sight.faces
+def test_policies_choose_among_several(model, group):
+    analyser = PhotoAnalyser(model)
+    with pytest.raises(NoFacePicked, match="6 faces were found: pick one") as raised:
+        analyser.choose_face(group, "only")
+    faces = raised.value.photo.faces
     assert [face.box[0] for face in faces] == sorted(face.box[0] for face in faces), "counted from the left"
-    largest, surest = eyes.look(group, "largest"), eyes.look(group, "highest_score")
+    largest, surest = analyser.choose_face(group, "largest"), analyser.choose_face(group, "highest_score")
     assert largest.face.area == max(face.area for face in faces)
     assert surest.face.score == max(face.score for face in faces)
-    assert eyes.look(group, "largest", picked=4).chosen == 4
+    assert analyser.choose_face(group, "largest", picked=4).chosen == 4
     centre = (faces[4].box[:2] + faces[4].box[2:]) / 2
-    assert largest.face_at(*centre * largest.picture().shape[1] / largest.rgb.shape[1]) == 4
+    assert largest.face_at(*centre * largest.annotated().shape[1] / largest.rgb.shape[1]) == 4
     assert largest.face_at(1, 1) is None
 
 
 @pytest.fixture
-def wishes() -> Wishes:
-    return Wishes("", "", PRESETS["realistic"], seed=5, steps=20, count=1)
+def draw_request() -> DrawRequest:
+    return DrawRequest("", "", PRESETS["realistic"], seed=5, steps=20, count=1)
 
 
-def test_progress_counts_the_steps_and_foresees_the_end(artist, portraits, tmp_path, wishes):
-    sight = Eyes(artist).look(portraits["obama"], "only")
-    heard: list[tuple[float, Step]] = []
-    for news in Easel(artist, tmp_path).draw(sight, None, wishes):
-        if isinstance(news, Step):
+def test_progress_counts_the_steps_and_foresees_the_end(model, portraits, tmp_path, draw_request):
+    photo = PhotoAnalyser(model).choose_face(portraits["obama"], "only")
+    heard: list[tuple[float, DrawProgress]] = []
+    for news in DrawingRunner(model, tmp_path).draw(photo, None, draw_request):
+        if isinstance(news, DrawProgress):
             heard.append((time.monotonic(), news))
     assert [step.done for _, step in heard] == list(range(21)) and news[0].path.is_file()
     assert heard[0][1].seconds_left is heard[1][1].seconds_left is None, "nothing is known yet"
@@ -114,31 +116,31 @@ def test_progress_counts_the_steps_and_foresees_the_end(artist, portraits, tmp_p
         assert step.seconds_left == pytest.approx(so_far * (20 - step.done), rel=0.3, abs=0.1)
 
 
-def test_a_drawing_that_nobody_waits_for_ends(artist, portraits, tmp_path, wishes):
-    easel, sight = Easel(artist, tmp_path), Eyes(artist).look(portraits["obama"], "only")
-    drawing = easel.draw(sight, None, wishes)
+def test_a_drawing_that_nobody_waits_for_ends(model, portraits, tmp_path, draw_request):
+    runner, photo = DrawingRunner(model, tmp_path), PhotoAnalyser(model).choose_face(portraits["obama"], "only")
+    drawing = runner.draw(photo, None, draw_request)
     assert [next(drawing).done for _ in range(3)] == [0, 1, 2]
     drawing.close()
-    assert list(tmp_path.iterdir()) == [] and not easel._busy.locked()
-    *_, files = easel.draw(sight, None, wishes)
+    assert list(tmp_path.iterdir()) == [] and not runner._lock.locked()
+    *_, files = runner.draw(photo, None, draw_request)
     assert len(files) == 1
 
 
-def test_what_the_pipeline_refuses_is_raised_to_who_asked(artist, portraits, tmp_path):
-    sight = Eyes(artist).look(portraits["obama"], "only")
+def test_what_the_pipeline_refuses_is_raised_to_who_asked(model, portraits, tmp_path):
+    photo = PhotoAnalyser(model).choose_face(portraits["obama"], "only")
     with pytest.raises(ValueError, match="identity: this model takes 128 numbers, the face has none"):
         list(
-            Easel(artist, tmp_path).draw(
-                Sight(sight.rgb, sight.faces, 0, sight.faces[0]),
+            DrawingRunner(model, tmp_path).draw(
+                AnalysedPhoto(photo.rgb, photo.faces, 0, photo.faces[0]),
                 None,
-                Wishes("", "", PRESETS["realistic"], 1, 2, 1),
+                DrawRequest("", "", PRESETS["realistic"], 1, 2, 1),
             )
         )
 
 
 def test_another_address_is_said_to_be_open():
-    assert not any("WARNING" in line for line in demo.greeting([], "http://127.0.0.1:7860/", "127.0.0.1"))
-    lines = demo.greeting(["a note"], "http://0.0.0.0:7860/", "0.0.0.0")
+    assert not any("WARNING" in line for line in startup_lines([], "http://127.0.0.1:7860/", "127.0.0.1"))
+    lines = startup_lines(["a note"], "http://0.0.0.0:7860/", "0.0.0.0")
     assert lines[0] == "a note" and "WARNING: --listen 0.0.0.0: no password" in lines[1]
 
 
