@@ -67,7 +67,7 @@ $(READY_DEMO): $(READY) requirements/demo.txt
 	@touch $@
 
 sample: $(READY)  ## the sample's photos and metadata, into the cache
-	@$(BIN)/python -m curation.sample.make
+	@$(BIN)/python -m curation.sample
 
 ifeq ($(RECIPE),curation/recipe/sample.yaml)
 curate: sample

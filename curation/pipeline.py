@@ -46,7 +46,7 @@ class Curation:
         web = recipe.fetch.local_web
         if web and not (Path(web.folder) / "behaviour.json").exists():
             raise RecipeError(
-                f"fetch.local_web.folder: {web.folder} holds no behaviour.json. `python -m curation.sample.make` makes it"
+                f"fetch.local_web.folder: {web.folder} holds no behaviour.json. `python -m curation.sample` makes it"
             )
         self._check_same_start(before)
         self.filters = recipe.open_filters()

@@ -40,9 +40,9 @@ def sample_photos() -> Path:
         PackageError, SampleError: it cannot be made, and why.
     """
     from common.packages import cache_dir
-    from curation.sample.make import make
+    from curation.sample.folder import make_sample
 
-    make(cache_dir() / "sample")
+    make_sample(cache_dir() / "sample")
     return cache_dir() / "sample" / "photos"
 
 

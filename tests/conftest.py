@@ -107,10 +107,10 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 def sample() -> Path:
     """The sample's folder, made if it is not there."""
     from common.packages import cache_dir
-    from curation.sample.make import make
+    from curation.sample.folder import make_sample
 
     folder = cache_dir() / "sample"
-    make(folder)
+    make_sample(folder)
     return folder
 
 

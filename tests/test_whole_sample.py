@@ -15,7 +15,7 @@ from common.intervals import Quality
 from curation.calibration.labels import VARIANT, load_labels
 from curation.filters.registry import check_class
 from curation.run_directory.run import Run
-from curation.sample.web import wire
+from curation.sample.web import canonical_url
 from tests import goldens
 from tests.world import ROOT, start_driver
 
@@ -85,7 +85,7 @@ def test_each_url_ended_as_the_web_was_told_to_answer(run, sample):
     attempts = run.read_tables("fetched/[0-9]*/[0-9]*.parquet", ["url", "round", "error"])
     last = {row["url"]: row["error"] or "success" for row in sorted(attempts.to_pylist(), key=lambda row: row["round"])}
     assert len(last) > 400
-    assert last == {url: behaviour[wire(url)]["expect"] for url in last}
+    assert last == {url: behaviour[canonical_url(url)]["expect"] for url in last}
 
 
 def test_the_report_can_be_looked_at(run, tmp_path):

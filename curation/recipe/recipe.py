@@ -51,7 +51,7 @@ class Select(Section):
 class LocalWeb(Section):
     """A loopback web server that stands in for the web while the sample is fetched."""
 
-    folder: str = Field(description="what `python -m curation.sample.make` wrote: photos and behaviour.json")
+    folder: str = Field(description="what `python -m curation.sample` wrote: photos and behaviour.json")
 
 
 class Fetch(Section):

@@ -52,7 +52,7 @@ def made_up(width: int, height: int, seed: str) -> Box:
 
 
 @cache
-def stored() -> dict[str, list[tuple[Box, float]]]:
+def stored_boxes() -> dict[str, list[tuple[Box, float]]]:
     """sha256 of a photo -> its boxes with confidences, from boxes.json."""
     table = json.loads(FILE.read_text())["boxes"]
     return {key: [((row[0], row[1], row[2], row[3]), row[4]) for row in rows] for key, rows in table.items()}

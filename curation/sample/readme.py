@@ -10,7 +10,7 @@ TEXT = """\
 # The sample
 
 {photos} photos from {packages} packages, {made} pictures made of a few of them, and metadata about all of them in
-the schemas of FaceCaption-15M (v2), LAION-Face and FaceCaptionHQ-4M. `python -m curation.sample.make` made it, and
+the schemas of FaceCaption-15M (v2), LAION-Face and FaceCaptionHQ-4M. `python -m curation.sample` made it, and
 makes it again.
 
 **The photos are other people's.** The packages' licences are permissive, but that is the packages', not each

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from curation.sample.addresses import HOSTS, Address
 from curation.sample.boxes import Box, made_up
-from curation.sample.plan import HOSTS, Address
-from curation.sample.web import wire
+from curation.sample.web import canonical_url
 
 SEED = "sample-1"
 FILES, PARTS, ROW_GROUP = 3, 4, 128
-STRANGERS = 1500  # LAION rows whose URL FaceCaption does not have
+OTHER_ROWS = 1500  # LAION rows whose URL FaceCaption does not have
 FACECAPTION = pa.schema(
     {
         "_id": pa.string(),
@@ -37,7 +37,8 @@ HQ4M = pa.schema(dict.fromkeys(("url", "image_caption", "face_caption", "image_s
 Row = dict[str, Any]
 
 
-def dice(*key: object) -> random.Random:
+def rng(*key: object) -> random.Random:
+    """A generator of its own for each key."""
     return random.Random(":".join(map(str, (SEED, *key))))
 
 
@@ -55,10 +56,10 @@ def face_row(url: str, caption: str, box: Box, laion: list[str | None]) -> Row:
 
 def laion_text(address: Address) -> list[str | None]:
     """What LAION has for a picture: an alt text, one in another language, an empty one, null, or nothing."""
-    words = address.picture.words
-    draw = dice("laion", wire(address.url)).random()
+    words = address.picture.description
+    draw = rng("laion", canonical_url(address.url)).random()
     if draw < 0.62:
-        return [f"{words} - photo from {wire(address.url).split('/')[2].split('.')[-2]}"]
+        return [f"{words} - photo from {canonical_url(address.url).split('/')[2].split('.')[-2]}"]
     if draw < 0.72:
         return [f"Ein Bild: {words} – größer ansehen", f"фото {words}", f"{words} の写真"][int(draw * 1000) % 3 :][:1]
     return [""] if draw < 0.77 else [None] if draw < 0.9 else []
@@ -70,26 +71,26 @@ def face_captions(words: str, count: int) -> list[str]:
     return [f"A picture of {words}, face {number + 1} of {count}, from the left." for number in range(count)]
 
 
-def good_rows(planned: list[Address]) -> list[Row]:
+def good_rows(addresses: list[Address]) -> list[Row]:
     """One row a face. A few URLs have a second part after ", ", and one host is spelled in another case."""
     rows = []
-    for address in planned:
+    for address in addresses:
         boxes = sorted(address.picture.boxes)
-        draw = dice("rows", wire(address.url))
+        draw = rng("rows", canonical_url(address.url))
         spelling = address.url
         if draw.random() < 0.04:
             spelling += f", http://{draw.choice(HOSTS)}/mirror/{digest(address.url)[:8]}.jpg"
-        texts = face_captions(address.picture.words, len(boxes))
+        texts = face_captions(address.picture.description, len(boxes))
         rows += [face_row(spelling, text, box, laion_text(address)) for box, text in zip(boxes, texts, strict=True)]
     return rows
 
 
-def odd_rows(planned: list[Address], good: list[Row]) -> list[tuple[str, str, Row]]:
+def odd_rows(addresses: list[Address], good: list[Row]) -> list[tuple[str, str, Row]]:
     """(kind, why it is dropped or "" when it is not, row): what the real table has, too.
 
     Half of the broken rows are about a URL that has sound rows, half about one that has none.
     """
-    photos = [address for address in planned if address.behaviour == "file"]
+    photos = [address for address in addresses if address.behaviour == "file"]
     turn = iter(range(10_000))
 
     def base(own_url: bool = True) -> Row:
@@ -97,7 +98,7 @@ def odd_rows(planned: list[Address], good: list[Row]) -> list[tuple[str, str, Ro
         address = photos[(number * 7 + 3) % len(photos)]
         url = f"http://{HOSTS[number % len(HOSTS)]}/never/{number:03d}.jpg" if own_url else address.url
         box = made_up(address.picture.width, address.picture.height, f"odd {number}")
-        return face_row(url, f"A picture of {address.picture.words}, odd row {number}.", box, laion_text(address))
+        return face_row(url, f"A picture of {address.picture.description}, odd row {number}.", box, laion_text(address))
 
     found: list[tuple[str, str, Row]] = []
 
@@ -133,22 +134,22 @@ def odd_rows(planned: list[Address], good: list[Row]) -> list[tuple[str, str, Ro
     # odd, but sound: they become faces of candidates that exist
     for address in photos[5::90][:3]:
         box = made_up(address.picture.width, address.picture.height, "beyond")
-        text = f"A picture of {address.picture.words}, cut by the edge."
+        text = f"A picture of {address.picture.description}, cut by the edge."
         row = face_row(address.url, text, box, laion_text(address))
         found.append(("box beyond the edge", "", {**row, "box": json.dumps([-6, box[1], box[2], box[3]])}))
     for address in photos[9::120][:2]:
         box = made_up(address.picture.width, address.picture.height, "case")
-        url = wire(address.url).replace(".test/", ".TEST:80/")
+        url = canonical_url(address.url).replace(".test/", ".TEST:80/")
         found.append(("host in another case", "", face_row(url, "A picture, its host in capitals.", box, [])))
     return found
 
 
-def facecaption(planned: list[Address]) -> tuple[list[pa.Table], dict[str, Any]]:
+def facecaption(addresses: list[Address]) -> tuple[list[pa.Table], dict[str, Any]]:
     """The files' tables, and what is in them: rows by kind and by the reason they are dropped for."""
-    good = good_rows(planned)
-    odd = odd_rows(planned, good)
+    good = good_rows(addresses)
+    odd = odd_rows(addresses, good)
     rows = good + [row for _, _, row in odd]
-    dice("order").shuffle(rows)
+    rng("order").shuffle(rows)
     tables = [pa.Table.from_pylist(rows[start::FILES], FACECAPTION) for start in range(FILES)]
     dropped = Counter(reason for _, reason, _ in odd if reason)
     counts = {
@@ -156,7 +157,7 @@ def facecaption(planned: list[Address]) -> tuple[list[pa.Table], dict[str, Any]]
         "merged": len(rows) - dropped.total(),
         "dropped": dict(sorted(dropped.items())),
         "odd": dict(sorted(Counter(kind for kind, _, _ in odd).items())),
-        "candidates": len(planned),
+        "candidates": len(addresses),
     }
     return tables, counts
 
@@ -180,7 +181,7 @@ def _laion_spelling(url: str, draw: random.Random) -> tuple[str, str]:
 
 
 def _laion_row(url: str, text: str | None, width: int | None, height: int | None) -> Row:
-    draw = dice("laion row", url)
+    draw = rng("laion row", url)
     return {
         "SAMPLE_ID": int(digest("sample id", url)[:11], 16),
         "URL": url,
@@ -193,7 +194,7 @@ def _laion_row(url: str, text: str | None, width: int | None, height: int | None
     }
 
 
-def laion(planned: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, Any]]:
+def laion(addresses: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, Any]]:
     """The parts, laion_face_ids.pth, and what is in them.
 
     One part has HEIGHT and WIDTH as float64, as a sister release has; the ids file leaves some rows of each out.
@@ -202,8 +203,8 @@ def laion(planned: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, Any]
     spellings: Counter[str] = Counter()
     matched: set[str] = set()
     outside: set[int] = set()
-    for address in planned:
-        draw = dice("laion", address.url)
+    for address in addresses:
+        draw = rng("laion", address.url)
         if draw.random() < 0.12:
             continue
         url, spelling = _laion_spelling(address.url, draw)
@@ -215,9 +216,9 @@ def laion(planned: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, Any]
             outside.add(row["SAMPLE_ID"])
         else:
             spellings[spelling] += 1
-            matched.add(wire(address.url))
-    for number in range(STRANGERS):
-        draw = dice("stranger", number)
+            matched.add(canonical_url(address.url))
+    for number in range(OTHER_ROWS):
+        draw = rng("stranger", number)
         url = f"{draw.choice(['http', 'https'])}://{draw.choice(HOSTS)}/elsewhere/{number:04d}.jpg"
         row = _laion_row(url, f"picture {number} of somebody else", draw.randint(200, 2000), draw.randint(200, 2000))
         rows.append(row)
@@ -225,7 +226,7 @@ def laion(planned: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, Any]
             outside.add(row["SAMPLE_ID"])
     rows += [dict(row) for row in rows[4::150][:3]]  # the same row in two parts
     rows.append({**rows[6], "SAMPLE_ID": None, "URL": None})
-    dice("laion order").shuffle(rows)
+    rng("laion order").shuffle(rows)
     parts, ids = [], []
     for part in range(PARTS):
         mine = rows[part::PARTS]
@@ -242,12 +243,12 @@ def laion(planned: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, Any]
 # -- FaceCaptionHQ-4M --------------------------------------------------------------------------------------------
 
 
-def hq4m(planned: list[Address]) -> pa.Table:
+def hq4m(addresses: list[Address]) -> pa.Table:
     """A stand-in of the released table. Its rule, which is nobody's judgement: one face row, its shorter side at
     least 80 px. Its captions say that they are invented."""
     rows = []
-    for address in planned:
-        boxes, words = address.picture.boxes, address.picture.words
+    for address in addresses:
+        boxes, words = address.picture.boxes, address.picture.description
         if len(boxes) != 1 or min(boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1]) < 80:
             continue
         rows.append(

@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from common.packages import cache_dir
 
 MAX_THREADS = 64
-PATIENCE = 30.0  # seconds that a silent or endless answer lasts at most
+MAX_ANSWER_SECONDS = 30.0  # seconds that a silent or endless answer lasts at most
 ENDLESS_BYTES = 64 << 20
 BLOCK = bytes(range(256)) * 256
 
@@ -37,7 +37,7 @@ class Request(NamedTuple):
     number: int
 
 
-def wire(url: str) -> str:
+def canonical_url(url: str) -> str:
     """The one spelling of a URL that behaviour.json is keyed by: host lower-cased, :80 and fragment dropped,
     path and query percent-encoded."""
     parts = urlsplit(url)
@@ -47,7 +47,7 @@ def wire(url: str) -> str:
     return f"{parts.scheme.lower()}://{host}{path}" + (f"?{query}" if query else "")
 
 
-class Journal:
+class RequestLog:
     """How often each URL was asked for. With a file the counts outlive the process, however it ends."""
 
     def __init__(self, file: Path | None):
@@ -90,8 +90,8 @@ class Handler(BaseHTTPRequestHandler):
         if not self.path.isascii():
             self.send_error(400, "a path is percent-encoded")
             return
-        url = wire(f"http://{self.headers.get('Host', '')}{self.path}")
-        number = web.journal.add(url)
+        url = canonical_url(f"http://{self.headers.get('Host', '')}{self.path}")
+        number = web.request_log.add(url)
         web.requests.append(Request(url, number))
         entry = web.behaviour.get(url)
         if entry is None:
@@ -142,12 +142,12 @@ class Handler(BaseHTTPRequestHandler):
         self._stream(ENDLESS_BYTES // len(BLOCK))
 
     def _stream(self, blocks: int) -> None:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + MAX_ANSWER_SECONDS
         for _ in range(blocks):
             if time.monotonic() > until or self.server.web.closing.is_set():
                 return
             self.wfile.write(BLOCK)
-        self._wait(PATIENCE)
+        self._wait(MAX_ANSWER_SECONDS)
 
     def _drip(self, entry: dict[str, Any]) -> None:
         """Never silent for long, never done in time."""
@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
 
     def _silent(self, entry: dict[str, Any]) -> None:
-        self._wait(PATIENCE)
+        self._wait(MAX_ANSWER_SECONDS)
 
     def _reset(self, entry: dict[str, Any]) -> None:
         """The connection is reset (RST) rather than closed."""
@@ -232,7 +232,7 @@ class Server(ThreadingHTTPServer):
 class LocalWeb:
     """The server as a context manager.
 
-    `folder`: what `python -m curation.sample.make` wrote; `state`: a file that keeps the request counts, so that
+    `folder`: what `python -m curation.sample` wrote; `state`: a file that keeps the request counts, so that
     a URL that heals at the n-th request goes on counting after the process was killed.
     """
 
@@ -249,7 +249,7 @@ class LocalWeb:
 
     def __enter__(self) -> LocalWeb:
         _ = self.behaviour  # a missing sample is said here, not in a handler's thread
-        self.journal = Journal(Path(self._state) if self._state else None)
+        self.request_log = RequestLog(Path(self._state) if self._state else None)
         self._server = Server(self, self._port)
         # bound but not listening: whoever connects is refused, and nobody else can take the port
         self._down = socket.socket()
@@ -265,7 +265,7 @@ class LocalWeb:
         self._server.shutdown()
         self._server.server_close()
         self._down.close()
-        self.journal.close()
+        self.request_log.close()
 
     @property
     def port(self) -> int:

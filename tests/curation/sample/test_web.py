@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from curation.sample.web import ENDLESS_BYTES, Journal, LocalWeb, wire
+from curation.sample.web import ENDLESS_BYTES, LocalWeb, RequestLog, canonical_url
 
 BODY = bytes(range(256)) * 40
 ENTRY = {"file": "photos/a.jpg", "type": "image/jpeg"}
@@ -149,7 +149,7 @@ def test_the_journal_survives_a_restart(folder: Path, tmp_path: Path) -> None:
     with LocalWeb(folder, state) as second:
         assert get(second, "http://a.test/busy.jpg").status == 503
         assert get(second, "http://a.test/busy.jpg").status == 200
-    assert Journal(state).counts == {"http://a.test/busy.jpg": 3}
+    assert RequestLog(state).counts == {"http://a.test/busy.jpg": 3}
     with LocalWeb(folder) as third:
         assert get(third, "http://a.test/busy.jpg").status == 503, "without a state, each starts afresh"
 
@@ -183,5 +183,5 @@ def test_a_missing_sample_is_said_at_once(tmp_path: Path) -> None:
         ("http://a.test:8080", "http://a.test:8080/"),
     ],
 )
-def test_wire(url: str, one: str) -> None:
-    assert wire(url) == one == wire(one)
+def test_canonical_url(url: str, one: str) -> None:
+    assert canonical_url(url) == one == canonical_url(one)

@@ -1,4 +1,4 @@
-"""Which URL holds which picture, and how the server answers for it.
+"""The URLs of the sample: which picture each holds, and how the web server answers for it.
 
 Everything follows from the pictures' sha256, so a URL, and with it an id, is the same on every machine.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curation.sample.boxes import Box
-from curation.sample.web import wire
+from curation.sample.web import canonical_url
 
 HOSTS = (
     *(f"img{number}.example.test" for number in range(1, 7)),
@@ -25,11 +25,11 @@ TYPES = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "i
 
 @dataclass(frozen=True)
 class Picture:
-    """One file under photos/. `words`: what its name says; `boxes`: faces in the stored frame."""
+    """One file under photos/. `description`: what its name says, in words; `boxes`: faces in the stored frame."""
 
     sha256: str
     file: str
-    words: str
+    description: str
     boxes: tuple[Box, ...]
     width: int
     height: int
@@ -50,7 +50,7 @@ class Address:
     picture: Picture
     answer: dict[str, Any]
     expect: str = "success"
-    also: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
+    more_answers: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
     def behaviour(self) -> str:
@@ -61,12 +61,12 @@ class Address:
         return answer.get("name") or (f"heals_{name}{heals}" if heals else name)
 
 
-def spelled(picture: Picture, place: str = "") -> str:
+def url_of(picture: Picture, place: str = "") -> str:
     """A URL for a picture, in one of the spellings that the web has: spaces, non-ASCII, escapes, queries, ports."""
     digest = picture.sha256 if not place else f"{sum(place.encode()) % 0xFFFF:04x}{picture.sha256[4:]}"
     host = HOSTS[int(digest[8:12], 16) % len(HOSTS)]
     extension = picture.file.rpartition(".")[2]
-    slug = f"{picture.words.replace(' ', '-') or 'picture'}-{digest[:6]}"
+    slug = f"{picture.description.replace(' ', '-') or 'picture'}-{digest[:6]}"
     plain = f"{2009 + int(digest[12:14], 16) % 14}/{1 + int(digest[14:16], 16) % 12:02d}/{slug}.{extension}"
     shape = int(digest[:4], 16) % 16
     if shape == 0:
@@ -88,13 +88,13 @@ def spelled(picture: Picture, place: str = "") -> str:
     return f"http://{host}/uploads/{plain}"
 
 
-def serve(picture: Picture) -> dict[str, Any]:
+def normal_answer(picture: Picture) -> dict[str, Any]:
     """The normal answer: 200, the file, the right content type."""
     return {"do": "file", "file": picture.file, "type": picture.content_type}
 
 
-# Ends well, on the picture's only URL: name, the fields that are changed.
-WELL: tuple[tuple[str, dict[str, Any]], ...] = (
+# The fetch succeeds, on the picture's only URL: name, the fields that are changed.
+SUCCEEDING: tuple[tuple[str, dict[str, Any]], ...] = (
     *(("heals_500_at_2", {"do": "status", "status": 500, "heals_at": 2}),) * 3,
     *(("heals_503_at_2", {"do": "status", "status": 503, "heals_at": 2, "headers": {"Retry-After": "1"}}),) * 2,
     *(("heals_503_at_3", {"do": "status", "status": 503, "heals_at": 3}),) * 3,
@@ -110,8 +110,8 @@ WELL: tuple[tuple[str, dict[str, Any]], ...] = (
     ("no_content_type", {"type": None}),
     *(("chunked", {"do": "chunked"}),) * 2,
 )
-# Ends badly, on URLs of their own: name, the answer, the class it ends as.
-BADLY: tuple[tuple[str, dict[str, Any], str], ...] = (
+# The fetch fails, on URLs of their own: name, the answer, the class it ends as.
+FAILING: tuple[tuple[str, dict[str, Any], str], ...] = (
     *(("404", {"do": "status", "status": 404}, "http_404"),) * 6,
     *(("403", {"do": "status", "status": 403}, "http_403"),) * 2,
     *(("410", {"do": "status", "status": 410}, "http_410"),) * 2,
@@ -132,75 +132,75 @@ BADLY: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("empty", {"do": "empty"}, "empty_body"),
     *(("host_down", {"do": "down"}, "connection"),) * 2,
 )
-TWICE = 3  # pictures that stand under two URLs
+SECOND_URLS = 3  # pictures that stand under two URLs
 
 
 def addresses(pictures: list[Picture]) -> list[Address]:
-    """Every URL of the sample, in a fixed order: the pictures' own, second ones, and those that end badly."""
+    """Every URL of the sample, in a fixed order: the pictures' own, second ones, and those whose fetch fails."""
     photos = [picture for picture in pictures if picture.kind == "photo"]
-    step = len(photos) // len(WELL)
-    special = {photos[place * step].sha256: entry for place, entry in enumerate(WELL)}
-    found = []
+    step = len(photos) // len(SUCCEEDING)
+    special = {photos[place * step].sha256: entry for place, entry in enumerate(SUCCEEDING)}
+    every = []
     for picture in pictures:
-        address = Address(spelled(picture), picture, serve(picture), _expect(picture))
+        address = Address(url_of(picture), picture, normal_answer(picture), _expect(picture))
         if picture.kind != "photo":
             address = replace(address, answer={**address.answer, "name": f"made_{picture.kind}"})
         elif picture.sha256 in special:
-            address = _well(address, *special[picture.sha256])
-        found.append(address)
+            address = _succeeding(address, *special[picture.sha256])
+        every.append(address)
     # other photos than those above, each a stride apart
-    for picture in photos[5 :: len(photos) // TWICE][:TWICE]:
-        again = {**serve(picture), "name": "second_url"}
-        found.append(Address(spelled(picture, "second"), picture, again))
-    borrowed = photos[2 :: len(photos) // len(BADLY)]
-    for number, (name, answer, expect) in enumerate(BADLY):
-        found.append(_badly(number, borrowed[number], name, answer, expect))
-    return found
+    for picture in photos[5 :: len(photos) // SECOND_URLS][:SECOND_URLS]:
+        again = {**normal_answer(picture), "name": "second_url"}
+        every.append(Address(url_of(picture, "second"), picture, again))
+    borrowed = photos[2 :: len(photos) // len(FAILING)]
+    for number, (name, answer, expect) in enumerate(FAILING):
+        every.append(_failing(number, borrowed[number], name, answer, expect))
+    return every
 
 
 def _expect(picture: Picture) -> str:
     return {"empty": "empty_body", "not_an_image": "not_an_image"}.get(picture.decodes, "success")
 
 
-def _well(address: Address, name: str, changes: dict[str, Any]) -> Address:
+def _succeeding(address: Address, name: str, changes: dict[str, Any]) -> Address:
     answer = {**address.answer, **changes, "name": name}
     hops, relative = answer.pop("hops", 0), answer.pop("relative", False)
     if not hops:
         return replace(address, answer=answer)
-    start = wire(address.url)
+    start = canonical_url(address.url)
     host = start.split("/")[2]
-    also: dict[str, dict[str, Any]] = {}
-    target = serve(address.picture)
+    more_answers: dict[str, dict[str, Any]] = {}
+    target = normal_answer(address.picture)
     for hop in range(hops, 0, -1):  # the last stop first: each one before it knows where to point
         path = f"/moved/{hop}/{address.picture.sha256[:12]}.{address.picture.file.rpartition('.')[2]}"
         there = f"http://{host if relative else HOSTS[(HOSTS.index(host) + hop) % len(HOSTS)]}{path}"
-        also[there] = target
+        more_answers[there] = target
         target = {"do": "redirect", "status": changes["status"], "location": path if relative else there}
-    return replace(address, answer={**target, "name": name}, also=also)
+    return replace(address, answer={**target, "name": name}, more_answers=more_answers)
 
 
-def _badly(number: int, picture: Picture, name: str, answer: dict[str, Any], expect: str) -> Address:
+def _failing(number: int, picture: Picture, name: str, answer: dict[str, Any], expect: str) -> Address:
     host = "down.test" if answer["do"] == "down" else HOSTS[number % len(HOSTS)]
-    url = f"http://{host}/archive/{number:02d}/{picture.words.replace(' ', '_') or 'picture'}.jpg"
+    url = f"http://{host}/archive/{number:02d}/{picture.description.replace(' ', '_') or 'picture'}.jpg"
     answer = {"file": picture.file, "type": picture.content_type, **answer, "name": name}
     if answer.pop("loop", False):
         other = f"http://{HOSTS[(number + 1) % len(HOSTS)]}/round/and/round.jpg"
-        back = {"do": "redirect", "status": 302, "location": wire(url)}
-        return Address(url, picture, {**answer, "location": other}, expect, also={other: back})
+        back = {"do": "redirect", "status": 302, "location": canonical_url(url)}
+        return Address(url, picture, {**answer, "location": other}, expect, more_answers={other: back})
     return Address(url, picture, answer, expect)
 
 
-def behaviour(planned: list[Address]) -> dict[str, dict[str, Any]]:
+def behaviour(addresses: list[Address]) -> dict[str, dict[str, Any]]:
     """behaviour.json's entries by URL; those with `candidate` are in FaceCaption's table.
 
     Raises:
         ValueError: two addresses are one URL on the wire.
     """
     entries: dict[str, dict[str, Any]] = {}
-    for address in planned:
+    for address in addresses:
         own = {**address.answer, "candidate": True, "name": address.behaviour}
         own |= {"expect": address.expect, "decodes": address.picture.decodes if address.expect == "success" else None}
-        for url, entry in ((wire(address.url), own), *address.also.items()):
+        for url, entry in ((canonical_url(address.url), own), *address.more_answers.items()):
             if url in entries:
                 raise ValueError(f"two answers for {url}")
             entries[url] = entry

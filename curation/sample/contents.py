@@ -1,4 +1,4 @@
-"""What `make` puts into the sample's folder: pictures, tables, the web's behaviour."""
+"""Writes what is in the sample's folder: pictures, tables, how the web behaves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from common.decode import sniff
 from common.hashing import sha256_of_bytes
-from curation.sample import plan, tables
-from curation.sample.boxes import stored
-from curation.sample.made import Made, made
+from curation.sample import tables
+from curation.sample.addresses import TYPES, Address, Picture, addresses, behaviour
+from curation.sample.boxes import stored_boxes
+from curation.sample.derived import DerivedPicture, derived_pictures
 from curation.sample.photos import COLLECTIONS, Photo, photos
 from curation.sample.readme import readme
 
 
-def build(folder: Path, console: Console) -> dict[str, Any]:
+def write_contents(folder: Path, console: Console) -> dict[str, Any]:
     """Write everything but the stamp into an empty folder; the counts that the stamp holds.
 
     Raises:
@@ -32,29 +33,29 @@ def build(folder: Path, console: Console) -> dict[str, Any]:
     """
     columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        step = progress.add_task(f"fetching {len(COLLECTIONS)} packages of photos", total=None)
-        found = photos()
-        progress.update(step, description="sample photos", total=len(found) + 1)
+        bar = progress.add_task(f"fetching {len(COLLECTIONS)} packages of photos", total=None)
+        taken = photos()
+        progress.update(bar, description="sample photos", total=len(taken) + 1)
         pictures = []
-        for photo in found:
+        for photo in taken:
             pictures.append(_place(photo, folder))
-            progress.advance(step)
-        extra = made(found)
-        pictures += [_place_made(item, folder) for item in extra]
-        progress.advance(step)
-    planned = plan.addresses(pictures)
-    counts = _write_tables(folder, planned)
-    entries = plan.behaviour(planned)
+            progress.advance(bar)
+        derived = derived_pictures(taken)
+        pictures += [_place_derived(item, folder) for item in derived]
+        progress.advance(bar)
+    every = addresses(pictures)
+    counts = _write_tables(folder, every)
+    entries = behaviour(every)
     write_json(folder / "behaviour.json", {"urls": entries})
-    _write_csvs(folder, found, extra)
+    _write_csvs(folder, taken, derived)
     counts = {
-        "photos": len(found),
-        "made": len(extra),
-        "urls": len(planned),
-        "expect": dict(sorted(Counter(address.expect for address in planned).items())),
-        "behaviour": dict(sorted(Counter(address.behaviour for address in planned).items())),
+        "photos": len(taken),
+        "made": len(derived),
+        "urls": len(every),
+        "expect": dict(sorted(Counter(address.expect for address in every).items())),
+        "behaviour": dict(sorted(Counter(address.behaviour for address in every).items())),
         "decodes": dict(
-            sorted(Counter(address.picture.decodes for address in planned if address.expect == "success").items())
+            sorted(Counter(address.picture.decodes for address in every if address.expect == "success").items())
         ),
         **counts,
     }
@@ -62,7 +63,7 @@ def build(folder: Path, console: Console) -> dict[str, Any]:
     return counts
 
 
-def _place(photo: Photo, folder: Path) -> plan.Picture:
+def _place(photo: Photo, folder: Path) -> Picture:
     data = photo.path.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
@@ -70,20 +71,20 @@ def _place(photo: Photo, folder: Path) -> plan.Picture:
     extension = {"jpeg": "jpg"}.get(form, form)
     file = f"photos/{photo.sha256[:16]}.{extension}"
     _link(photo.path, folder / file)
-    boxes = tuple(box for box, _ in stored()[photo.sha256])
+    boxes = tuple(box for box, _ in stored_boxes()[photo.sha256])
     decodes = "unsupported_format" if form == "gif" else "too_small" if min(width, height) < 32 else "ok"
-    kind = plan.TYPES[extension]
-    return plan.Picture(photo.sha256, file, photo.stem, boxes, width, height, "photo", decodes, kind)
+    kind = TYPES[extension]
+    return Picture(photo.sha256, file, photo.stem, boxes, width, height, "photo", decodes, kind)
 
 
-def _place_made(item: Made, folder: Path) -> plan.Picture:
+def _place_derived(item: DerivedPicture, folder: Path) -> Picture:
     file = f"photos/made/{item.name}"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_bytes(item.data)
-    words = item.name.rpartition(".")[0].replace("-", " ")
+    description = item.name.rpartition(".")[0].replace("-", " ")
     # keyed by name and not by bytes: another Pillow must not move the URL
     key = sha256_of_bytes(f"made/{item.name}".encode())
-    return plan.Picture(key, file, words, item.boxes, *item.size, item.kind, item.decodes, item.content_type)
+    return Picture(key, file, description, item.boxes, *item.size, item.kind, item.decodes, item.content_type)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -94,10 +95,10 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_tables(folder: Path, planned: list[plan.Address]) -> dict[str, Any]:
-    faces, face_counts = tables.facecaption(planned)
-    parts, ids, laion_counts = tables.laion(planned)
-    hq = tables.hq4m(planned)
+def _write_tables(folder: Path, every: list[Address]) -> dict[str, Any]:
+    faces, face_counts = tables.facecaption(every)
+    parts, ids, laion_counts = tables.laion(every)
+    hq = tables.hq4m(every)
     files = {f"facecaption/FaceCaption-v2-{number:05d}.parquet": table for number, table in enumerate(faces)}
     files |= {f"laion-face/laion_face_part_{number:05d}.parquet": table for number, table in enumerate(parts)}
     files["hq4m/FaceCaptionHQ-4M.parquet"] = hq
@@ -108,17 +109,17 @@ def _write_tables(folder: Path, planned: list[plan.Address]) -> dict[str, Any]:
     return {"facecaption": face_counts, "laion_face": laion_counts, "hq4m": {"rows": hq.num_rows}}
 
 
-def _write_csvs(folder: Path, found: list[Photo], extra: list[Made]) -> None:
+def _write_csvs(folder: Path, taken: list[Photo], derived: list[DerivedPicture]) -> None:
     with open(folder / "photos.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sha256", "package", "file"])
-        writer.writerows([photo.sha256, photo.package, photo.file] for photo in found)
+        writer.writerows([photo.sha256, photo.package, photo.file] for photo in taken)
     with open(folder / "made.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sha256", "file", "kind", "made_of", "decodes", "verdict"])
         writer.writerows(
             [sha256_of_bytes(item.data), f"photos/made/{item.name}", item.kind, item.base, item.decodes, item.verdict]
-            for item in extra
+            for item in derived
         )
 
 

@@ -1,4 +1,4 @@
-"""Pictures made from a few portraits, each with a known label: one broken file of each kind, and sound oddities.
+"""Pictures derived from a few portraits, each with a known label: one broken file of each kind, and sound oddities.
 
 The bytes depend on the versions of Pillow and OpenCV, which the lock pins; nothing here is random.
 """
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from curation.sample.boxes import Box, stored
+from curation.sample.boxes import Box, stored_boxes
 from curation.sample.photos import Photo
 
 LONG_SIDE = 640
@@ -32,7 +32,7 @@ Verdict = Literal["kept", "grayscale", "text", "faces", ""]
 
 
 @dataclass(frozen=True)
-class Made:
+class DerivedPicture:
     """`boxes`: the faces in the stored frame; `decodes`: "ok" or the reason; `verdict`: what a person would say."""
 
     name: str
@@ -67,7 +67,7 @@ def portraits(photos: list[Photo]) -> dict[str, Portrait]:
             image = opened.convert("RGB")
         ratio = min(1.0, LONG_SIDE / max(image.size))
         image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.LANCZOS)
-        best = max(stored()[photo.sha256], key=lambda item: (item[1], item[0]))[0]
+        best = max(stored_boxes()[photo.sha256], key=lambda item: (item[1], item[0]))[0]
         found[name] = Portrait(image, (tuple(round(value * ratio) for value in best),), photo.sha256)
     return found
 
@@ -192,15 +192,15 @@ TEXTS: tuple[tuple[str, list[str], float, float, float], ...] = (
 )
 
 
-def made(photos: list[Photo]) -> list[Made]:
-    """All made pictures, in a fixed order."""
+def derived_pictures(photos: list[Photo]) -> list[DerivedPicture]:
+    """All derived pictures, in a fixed order."""
     base = portraits(photos)
-    files: list[Made] = []
+    files: list[DerivedPicture] = []
 
     def add(name: str, kind: str, source: str, encode: Callable[[Image.Image], bytes], **more: object) -> None:
         portrait = base[source]
         entry = {"boxes": portrait.boxes, "size": portrait.image.size, **more}
-        files.append(Made(name, encode(portrait.image), kind, portrait.sha256, **entry))  # type: ignore[arg-type]
+        files.append(DerivedPicture(name, encode(portrait.image), kind, portrait.sha256, **entry))  # type: ignore[arg-type]
 
     png, webp, broken = {"content_type": "image/png"}, {"content_type": "image/webp"}, {"verdict": ""}
     # sound, whatever they look like from outside
@@ -215,10 +215,10 @@ def made(photos: list[Photo]) -> list[Made]:
     add("jpeg-named.png", "jpeg_named_png", "president", _jpeg, **png)
     for orientation, source in ((3, "guido"), (6, "christophe"), (8, "president")):
         image, boxes = base[source].image, base[source].boxes
-        stored_boxes = tuple(turned_box(box, orientation, *image.size) for box in boxes)
+        turned_boxes = tuple(turned_box(box, orientation, *image.size) for box in boxes)
         size = image.size if orientation == 3 else image.size[::-1]
         kind, name = f"exif_orientation_{orientation}", f"exif-{orientation}.jpg"
-        add(name, kind, source, lambda image, turn=orientation: _turned(image, turn), boxes=stored_boxes, size=size)
+        add(name, kind, source, lambda image, turn=orientation: _turned(image, turn), boxes=turned_boxes, size=size)
     # to be rejected, by one filter each
     for name, source in (("grey-1.jpg", "guido"), ("grey-2.jpg", "katherine")):
         add(name, "grey_jpeg", source, lambda image: _jpeg(image.convert("L")), verdict="grayscale")

@@ -17,12 +17,12 @@ from PIL import Image
 from common.decode import Undecodable, decode, upright_box
 from common.hashing import sha256_of_bytes
 from common.packages import cache_dir
-from curation.sample import make as front
-from curation.sample.boxes import choose, made_up, stored
-from curation.sample.made import Made, made
+from curation.sample import folder as front
+from curation.sample.addresses import FAILING, SECOND_URLS, SUCCEEDING
+from curation.sample.boxes import choose, made_up, stored_boxes
+from curation.sample.derived import DerivedPicture, derived_pictures
 from curation.sample.photos import photos
-from curation.sample.plan import BADLY, TWICE, WELL
-from curation.sample.web import wire
+from curation.sample.web import canonical_url
 from curation.sources.urls import url_ids
 
 LABELS = Path(__file__).parents[2] / "labels" / "sample-photos.csv"
@@ -31,13 +31,13 @@ LABELS = Path(__file__).parents[2] / "labels" / "sample-photos.csv"
 @pytest.fixture(scope="module")
 def sample() -> Path:
     """The one in the cache: made once, by whoever comes first."""
-    front.make(cache_dir() / "sample")
+    front.make_sample(cache_dir() / "sample")
     return cache_dir() / "sample"
 
 
 @pytest.fixture(scope="module")
-def items() -> list[Made]:
-    return made(photos())
+def items() -> list[DerivedPicture]:
+    return derived_pictures(photos())
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ def test_photos_are_the_labelled_ones() -> None:
     found = photos()
     assert {(photo.sha256[:16], photo.package, photo.file) for photo in found} == labelled
     assert [photo.sha256 for photo in found] == sorted({photo.sha256 for photo in found})
-    assert set(stored()) == {photo.sha256 for photo in found}
+    assert set(stored_boxes()) == {photo.sha256 for photo in found}
 
 
 def test_two_makes_are_the_same_bytes(sample: Path, tmp_path: Path) -> None:
-    front.make(tmp_path / "again")
+    front.make_sample(tmp_path / "again")
     names = sorted(path.relative_to(sample) for path in sample.rglob("*") if path.is_file())
     assert names == sorted(
         path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()
@@ -65,8 +65,8 @@ def test_two_makes_are_the_same_bytes(sample: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_call_does_nothing(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curation.sample.build.build", lambda *_: pytest.fail("made again"))
-    assert front.make(sample)["version"] == front.version()
+    monkeypatch.setattr("curation.sample.contents.write_contents", lambda *_: pytest.fail("made again"))
+    assert front.make_sample(sample)["version"] == front.version()
 
 
 def test_killed_while_making_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,23 +74,23 @@ def test_killed_while_making_leaves_nothing_under_the_name(tmp_path: Path, monke
         (folder / "photos").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("curation.sample.build.build", half)
+    monkeypatch.setattr("curation.sample.contents.write_contents", half)
     with pytest.raises(KeyboardInterrupt):
-        front.make(tmp_path / "sample")
+        front.make_sample(tmp_path / "sample")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_sample_is_replaced_and_another_folder_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curation.sample.build.build", lambda folder, _: {"photos": 0})
+    monkeypatch.setattr("curation.sample.contents.write_contents", lambda folder, _: {"photos": 0})
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / front.STAMP).write_text('{"version": "of another day"}')
     (tmp_path / "old" / "left").write_text("over")
-    assert front.make(tmp_path / "old") == {"version": front.version(), "photos": 0}
+    assert front.make_sample(tmp_path / "old") == {"version": front.version(), "photos": 0}
     assert [path.name for path in (tmp_path / "old").iterdir()] == [front.STAMP]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter-1.tex").write_text("...")
     with pytest.raises(front.SampleError, match="--out"):
-        front.make(tmp_path / "thesis")
+        front.make_sample(tmp_path / "thesis")
 
 
 def test_facecaption_has_the_true_schema(facecaption: pa.Table) -> None:
@@ -134,7 +134,7 @@ def test_rows_reconcile(sample: Path, facecaption: pa.Table) -> None:
     candidates = {identity for identity, *_ in seen}
     assert len(seen) == faces["merged"]
     assert len(candidates) == faces["candidates"] == counts["urls"]
-    assert counts["urls"] == counts["photos"] + counts["made"] + TWICE + len(BADLY)
+    assert counts["urls"] == counts["photos"] + counts["made"] + SECOND_URLS + len(FAILING)
     assert sum(counts["expect"].values()) == counts["urls"]
 
 
@@ -168,7 +168,7 @@ def test_hq_table_says_that_it_is_invented(sample: Path) -> None:
     assert all("Invented" in text for text in table["image_caption"].to_pylist())
 
 
-def test_made_pictures_decode_as_labelled(sample: Path, items: list[Made]) -> None:
+def test_made_pictures_decode_as_labelled(sample: Path, items: list[DerivedPicture]) -> None:
     rows = {row["file"]: row for row in csv.DictReader(open(sample / "made.csv", newline=""))}
     assert len(items) == len({item.name for item in items}) == len(rows)
     for item in items:
@@ -187,7 +187,7 @@ def test_made_pictures_decode_as_labelled(sample: Path, items: list[Made]) -> No
     }  # fmt: skip
 
 
-def test_made_pictures_are_the_kinds_they_are_named_for(items: list[Made]) -> None:
+def test_made_pictures_are_the_kinds_they_are_named_for(items: list[DerivedPicture]) -> None:
     data = {item.kind: item.data for item in items}
     kinds = "progressive_jpeg cmyk_jpeg palette_alpha_png grey16_png animated_gif animated_webp".split()
     opened = {kind: Image.open(io.BytesIO(data[kind])) for kind in kinds}
@@ -200,7 +200,7 @@ def test_made_pictures_are_the_kinds_they_are_named_for(items: list[Made]) -> No
     assert len(data["decompression_bomb"]) < 1000
 
 
-def test_turned_boxes_come_back_upright(items: list[Made]) -> None:
+def test_turned_boxes_come_back_upright(items: list[DerivedPicture]) -> None:
     by_kind = {item.kind: item for item in items}
     for orientation, upright in ((3, "progressive_jpeg"), (6, "cmyk_jpeg"), (8, "jpeg_named_png")):
         turned, straight = by_kind[f"exif_orientation_{orientation}"], by_kind[upright]
@@ -218,7 +218,7 @@ def test_a_box_for_every_picture() -> None:
     assert choose([], 200, 100, "a") == [(made_up(200, 100, "a"), 0.0)] == choose([], 200, 100, "a")
     for photo in photos()[::20]:
         with Image.open(photo.path) as image:
-            for (x1, y1, x2, y2), _ in stored()[photo.sha256]:
+            for (x1, y1, x2, y2), _ in stored_boxes()[photo.sha256]:
                 assert 0 <= x1 < x2 <= image.width and 0 <= y1 < y2 <= image.height
 
 
@@ -227,9 +227,11 @@ def test_urls_have_the_shapes_of_the_web(sample: Path, facecaption: pa.Table) ->
     assert any(" " in url for url in urls) and any(not url.isascii() for url in urls)
     assert any("%C3%A9" in url for url in urls) and any("?" in url for url in urls)
     assert any(":80/" in url for url in urls) and any("#" in url for url in urls)
-    assert any(wire(url).split("/")[2] != url.split("/")[2].removesuffix(":80") for url in urls), "host in capitals"
+    assert any(canonical_url(url).split("/")[2] != url.split("/")[2].removesuffix(":80") for url in urls), (
+        "host in capitals"
+    )
     entries = json.loads((sample / "behaviour.json").read_text())["urls"]
     assert {entry["name"] for entry in entries.values() if entry.get("candidate")} >= {
-        name for name, *_ in (*WELL, *BADLY)
+        name for name, *_ in (*SUCCEEDING, *FAILING)
     }
     assert all(url.split("/")[2].endswith(".test") and url.startswith("http://") for url in entries)

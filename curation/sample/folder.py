@@ -1,6 +1,4 @@
-"""Make the sample: photos out of packages, metadata in the true schemas, and a web that misbehaves.
-
-    python -m curation.sample.make [--out DIR]
+"""The sample's folder: photos out of packages, metadata in the true schemas, and a web that misbehaves.
 
 The folder appears whole or not at all; a second call finds it and returns at once. Nothing but the packages'
 downloads touches the network.
@@ -8,7 +6,6 @@ downloads touches the network.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -17,14 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from common.errors import UserError
-from common.packages import PackageError, cache_dir
+from common.progress import console
 
 STAMP = "sample.json"
-STALE = 3600.0  # seconds
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+STALE = 3600.0  # seconds; no sample takes so long to make
 
 
 class SampleError(UserError, RuntimeError):
@@ -40,50 +34,51 @@ def version() -> str:
     return hasher.hexdigest()[:16]
 
 
-def is_made(out: Path) -> bool:
+def is_complete(out: Path) -> bool:
+    """Whether the sample of this version of the code is there."""
     try:
         return json.loads((out / STAMP).read_text())["version"] == version()
     except (OSError, ValueError, KeyError):
         return False
 
 
-def make(out: Path) -> dict[str, Any]:
-    """Make the sample in `out` unless it is there; what sample.json holds.
+def make_sample(out: Path) -> dict[str, Any]:
+    """Make the sample in `out` unless it is there. Returns what sample.json holds.
 
     Raises:
         PackageError: a package cannot be had.
         SampleError: `out` is a folder with something else in it.
     """
     out = out.expanduser().absolute()
-    if not is_made(out):
+    if not is_complete(out):
         # imported here: a rerun that finds the sample is done before torch and OpenCV are loaded
-        from curation.sample.build import build, write_json
+        from curation.sample.contents import write_contents, write_json
 
         if out.exists() and not (out / STAMP).exists() and any(out.iterdir()):
             raise SampleError(f"{out} holds something else than a sample: choose another folder with --out")
         out.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(out)
+        _remove_leftovers(out)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".tmp", dir=out.parent))
         try:
             scratch.chmod(0o755)
-            counts = build(scratch, console)
+            counts = write_contents(scratch, console)
             write_json(scratch / STAMP, {"version": version(), **counts})
-            _swap(scratch, out)
+            _put_in_place(scratch, out)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return json.loads((out / STAMP).read_text())
 
 
-def _sweep(out: Path) -> None:
-    """Remove what a killed maker left; one that is at work is younger than that."""
+def _remove_leftovers(out: Path) -> None:
+    """Remove what a killed process left; that of one at work is younger."""
     for left in out.parent.glob(f".{out.name}-*.tmp"):
         if time.time() - left.stat().st_mtime > STALE:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _swap(scratch: Path, out: Path) -> None:
+def _put_in_place(scratch: Path, out: Path) -> None:
     """Put the finished folder in place; an older sample goes, one that another process just made stays."""
-    if is_made(out):
+    if is_complete(out):
         return
     if out.exists():
         # renamed first: removing takes time, and a half-removed sample must not be found under its name
@@ -91,23 +86,3 @@ def _swap(scratch: Path, out: Path) -> None:
         out.rename(old / "old")
         shutil.rmtree(old, ignore_errors=True)
     scratch.rename(out)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the sample that `make curate` runs on.")
-    parser.add_argument("--out", type=Path, default=cache_dir() / "sample", help="default: %(default)s")
-    options = parser.parse_args()
-    there = is_made(options.out)
-    try:
-        counts = make(options.out)
-    except (PackageError, SampleError) as error:
-        raise SystemExit(f"sample: {error}") from None
-    console.print(
-        f"sample {'is there' if there else 'made'}: {options.out}  "
-        f"{counts['photos']} photos, {counts['made']} made ones, {counts['urls']} URLs, "
-        f"{counts['facecaption']['rows']} rows of FaceCaption, {counts['laion_face']['rows']} of LAION-Face"
-    )
-
-
-if __name__ == "__main__":
-    main()
