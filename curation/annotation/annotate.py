@@ -21,17 +21,10 @@ from curation.cutting.cut import verdicts
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import ANNOTATION
 from curation.run_directory.units import Unit, UnitScores, read_scores, score_file, units_of
 from model.conditioning.identity import IdentityEncoder
 
-ANNOTATION = pa.schema(
-    {
-        "id": pa.string(),
-        "box": pa.list_(pa.float32()),
-        "landmarks": pa.list_(pa.float32()),
-        "identity": pa.list_(pa.float32()),
-    }
-)
 Key = tuple[str, tuple[float, ...]]
 
 

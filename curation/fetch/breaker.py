@@ -6,7 +6,7 @@ from collections import Counter, deque
 from typing import Any
 
 from common.errors import UserError
-from curation.fetch.part import LOCAL
+from curation.fetch.part import LOCAL_CAUSES, PartSummary
 from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import LOST
 
@@ -31,47 +31,47 @@ CAUSES = {
 
 
 class FetchStopped(UserError, RuntimeError):
-    """Too many failures with a local cause. `seen`: what there was, as JSON; nothing that was fetched is lost."""
+    """Too many failures with a local cause; nothing that was fetched is lost. `counts`: the attempts, as JSON."""
 
-    def __init__(self, message: str, seen: dict[str, Any]):
+    def __init__(self, message: str, counts: dict[str, Any]):
         super().__init__(message)
-        self.seen = seen
+        self.counts = counts
 
 
-class Breaker:
-    """Counts attempts, and stops when local causes have more than `max_local_failures` of the latest ones.
+class CircuitBreaker:
+    """Counts attempts, and stops the fetch when local causes have more than `max_local_failures` of the latest ones.
 
     The latest are those of the last parts that hold `local_failures_after` attempts together: an outage that begins
     after a million good ones is seen as soon as one at the start.
 
     Args:
-        hopeless: ids that failed so before; they do not count, or a retry of dead hosts would look like an outage.
+        failed_before: ids that had a local cause in an earlier round that was not stopped; they do not count, or a retry
+            of dead hosts would look like an outage.
     """
 
-    def __init__(self, settings: Fetch, hopeless: frozenset[str] = frozenset()):
-        self.settings, self.hopeless = settings, hopeless
+    def __init__(self, settings: Fetch, failed_before: frozenset[str] = frozenset()):
+        self.settings, self.failed_before = settings, failed_before
         self.counts: Counter[str] = Counter()
         self.window: deque[tuple[int, Counter[str]]] = deque()
         self.bytes = 0
         self.examples: dict[str, str] = {}
 
-    def add(self, summary: dict[str, Any]) -> None:
-        """Count one part (`fetch_part.summary`)."""
-        self.counts.update(summary["counts"])
-        self.bytes += summary["bytes"]
-        failures = summary["failures"]
-        hopeless = sum(identifier in self.hopeless for identifier in failures) if self.hopeless else 0
+    def add(self, part: PartSummary) -> None:
+        """Count one part."""
+        self.counts.update(part.counts)
+        self.bytes += part.bytes
+        not_counted = sum(identifier in self.failed_before for identifier in part.failures)
         local: Counter[str] = Counter()
         # a part that is lost as a whole never reached the network
-        whole = summary["counts"].keys() == {LOST}
-        for identifier, error in failures.items():
-            if identifier not in self.hopeless and (error in LOCAL or whole):
+        whole = part.counts.keys() == {LOST}
+        for identifier, error in part.failures.items():
+            if identifier not in self.failed_before and (error in LOCAL_CAUSES or whole):
                 local[error] += 1
-        self.window.append((sum(summary["counts"].values()) - hopeless, local))
+        self.window.append((sum(part.counts.values()) - not_counted, local))
         while self.attempts - self.window[0][0] >= self.settings.local_failures_after:
             self.window.popleft()
         if local:
-            self.examples.update(summary["examples"])
+            self.examples.update(part.examples)
 
     @property
     def attempts(self) -> int:
@@ -81,7 +81,7 @@ class Breaker:
     def local(self) -> Counter[str]:
         return sum((local for _, local in self.window), Counter())
 
-    def note(self) -> str:
+    def progress_note(self) -> str:
         """The counts, for a line of progress."""
         failed = self.counts.total() - self.counts["success"]
         return f"({self.counts['success']:,} fetched, {failed:,} failed, {self.bytes / 1e6:,.0f} MB)"

@@ -13,9 +13,11 @@ import tarfile
 import tempfile
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -30,24 +32,61 @@ from curation.run_directory.attempts import LOST, part_name, unit_name
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import ATTEMPT
 
-HEALS = frozenset(
+RETRYABLE = frozenset(  # classes of failures that a later round tries again
     "timeout deadline truncated_body connection dns unreachable lost_by_downloader "
     "http_408 http_429 http_500 http_502 http_503 http_504".split()
 )
-LOCAL = frozenset({"dns", "unreachable", "tls"})  # more often this side's network than the web's
+LOCAL_CAUSES = frozenset({"dns", "unreachable", "tls"})  # more often this side's network than the web's
 OPT_OUT = "X-Robots-Tag"  # what img2dataset's message names
-WORK = "work/fetch"  # of a local run: downloads in the making, emptied when a fetch starts
+WORK = "work/fetch"  # of a local run: unfinished downloads, emptied when a fetch starts
 
 
-def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch) -> dict[str, Any]:
+Row = dict[str, Any]  # of the table of attempts, by its columns (schemas.ATTEMPT)
+
+
+class Member(NamedTuple):
+    """Where an image's bytes are in a tar, and their hash."""
+
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What became of a part: attempts by class ("success", or the error), the failed ids with their class, the bytes
+    fetched, and hosts with a local cause as examples, {host: what happened}."""
+
+    counts: dict[str, int]
+    failures: dict[str, str]
+    bytes: int
+    examples: dict[str, str]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> PartSummary:
+        """Of a part's table of attempts."""
+        failures: dict[str, str] = {}
+        examples: dict[str, str] = {}
+        columns = (table[name].to_pylist() for name in ("id", "url", "error", "detail"))
+        for identifier, url, error, detail in zip(*columns, strict=True):
+            if error is not None:
+                failures[identifier] = error
+                if error in LOCAL_CAUSES or error == LOST:
+                    examples.setdefault(_host(url), f"{error}: {detail}" if detail else error)
+        counts = Counter(error or "success" for error in table["error"].to_pylist())
+        size = sum(table["size"].drop_null().to_pylist())
+        return cls(dict(counts), failures, size, dict(list(examples.items())[:5]))
+
+
+def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch) -> PartSummary:
     """Download `items`, (id, url) in id order, and commit PART.tar and then PART.parquet.
 
-    `settings.resolve` is the whole resolve map. Returns the part's `summary`. Raises what the disk, the run's file
-    system or img2dataset raise, and then has committed nothing.
+    `settings.resolve` is the whole resolve map. Raises what the disk, the run's file system or img2dataset raise, and
+    then has committed nothing.
     """
     name = part_name(round_number, part)
     if run.exists(f"{name}.parquet"):  # a task that Ray tries again though it was through
-        return summary(run.read_table(f"{name}.parquet"))
+        return PartSummary.of(run.read_table(f"{name}.parquet"))
     with _work_folder(run, f"{unit_name(round_number, part)}-") as folder:
         sendable, rows = _sendable(items)
         opener = SafeOpener(
@@ -63,38 +102,18 @@ def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, st
         table = _table(rows, items, round_number, part)
         # a killed driver's task lives on for seconds: never the tar of one and the rows of another
         if run.exists(f"{name}.parquet"):
-            return summary(run.read_table(f"{name}.parquet"))
+            return PartSummary.of(run.read_table(f"{name}.parquet"))
         run.put_file(folder / f"{part:05d}.tar", f"{name}.tar")
     run.write_table(f"{name}.parquet", table)
-    return summary(table)
+    return PartSummary.of(table)
 
 
-def lost_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], why: str) -> dict[str, Any]:
+def lost_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], why: str) -> PartSummary:
     """Commit a part whose task failed as a whole: every id is `lost_by_downloader`."""
     rows = {identifier: {"error": LOST, "detail": why[-300:]} for identifier, _ in items}
     table = _table(rows, items, round_number, part)
     run.write_table(f"{part_name(round_number, part)}.parquet", table)
-    return summary(table)
-
-
-def summary(table: pa.Table) -> dict[str, Any]:
-    """What the driver is told of a part: `counts` by class, `failures` {id: class}, `bytes`, `examples` of hosts."""
-    failures: dict[str, str] = {}
-    examples: dict[str, str] = {}
-    columns = (table[name].to_pylist() for name in ("id", "url", "error", "detail"))
-    for identifier, url, error, detail in zip(*columns, strict=True):
-        if error is not None:
-            failures[identifier] = error
-            if error in LOCAL or error == LOST:
-                examples.setdefault(_host(url), f"{error}: {detail}" if detail else error)
-    counts = Counter(error or "success" for error in table["error"].to_pylist())
-    size = sum(table["size"].drop_null().to_pylist())
-    return {
-        "counts": dict(counts),
-        "failures": failures,
-        "bytes": size,
-        "examples": dict(list(examples.items())[:5]),
-    }
+    return PartSummary.of(table)
 
 
 def _host(url: str) -> str:
@@ -105,8 +124,8 @@ def _host(url: str) -> str:
 
 
 @contextmanager
-def _work_folder(run: Run, prefix: str):
-    """A scratch folder on the run's own disk where that is local: that is where there is room for it."""
+def _work_folder(run: Run, prefix: str) -> Iterator[Path]:
+    """A temporary folder on the run's own disk where that is local: that is where there is room for it."""
     parent = run.path(WORK) if run.is_local else None
     if parent:
         Path(parent).mkdir(parents=True, exist_ok=True)
@@ -117,7 +136,7 @@ def _work_folder(run: Run, prefix: str):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sendable(items: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, dict[str, Any]]]:
+def _sendable(items: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, Row]]:
     """(id, URL as sent) of what can be sent at all, and rows for the rest."""
     sendable, rows = [], {}
     for identifier, url in items:
@@ -168,8 +187,8 @@ def _download(
     return printed.getvalue()
 
 
-def _read_back(folder: Path, part: int) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, int, str]]]:
-    """img2dataset's rows by id, and (offset, size, sha256) of the image of each key in the tar."""
+def _read_back(folder: Path, part: int) -> tuple[dict[str, dict[str, Any]], dict[str, Member]]:
+    """img2dataset's rows by id, and the members of the tar by key."""
     members = {}
     path = folder / f"{part:05d}.tar"
     with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
@@ -178,16 +197,14 @@ def _read_back(folder: Path, part: int) -> tuple[dict[str, dict[str, Any]], dict
             if ending == "jpg":
                 file.seek(member.offset_data)
                 digest = sha256_of_bytes(file.read(member.size))
-                members[key] = member.offset_data, member.size, digest
+                members[key] = Member(member.offset_data, member.size, digest)
     table = folder / f"{part:05d}.parquet"
     columns = ["id", "key", "status", "error_message"]
     rows = pq.read_table(table, columns=columns).to_pylist() if table.exists() else []
     return {row["id"]: row for row in rows}, members
 
 
-def _row(
-    downloaded: dict[str, Any] | None, attempt: Attempt | None, members: dict[str, tuple[int, int, str]]
-) -> dict[str, Any]:
+def _row(downloaded: dict[str, Any] | None, attempt: Attempt | None, members: dict[str, Member]) -> Row:
     """One id's row out of img2dataset's row, the opener's record and the tar's members."""
     record = attempt or Attempt()
     row = {
@@ -207,15 +224,15 @@ def _row(
     elif message:
         row |= {"error": "opt_out" if OPT_OUT in message else "other", "detail": message[:300]}
     else:
-        offset, size, digest = members.get(downloaded["key"], (None, None, None))
-        if digest is None or digest != record.sha256:  # what is in the tar is not what came over the network
+        member = members.get(downloaded["key"])
+        if member is None or member.sha256 != record.sha256:  # what is in the tar is not what came over the network
             row["error"] = LOST
         else:
-            row |= {"key": downloaded["key"], "offset": offset, "size": size}
+            row |= {"key": downloaded["key"], "offset": member.offset, "size": member.size}
     return row
 
 
-def _table(rows: dict[str, dict[str, Any]], items: list[tuple[str, str]], round_number: int, part: int) -> pa.Table:
+def _table(rows: dict[str, Row], items: list[tuple[str, str]], round_number: int, part: int) -> pa.Table:
     complete = [
         {
             **rows[identifier],

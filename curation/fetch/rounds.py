@@ -1,4 +1,4 @@
-"""Step fetch: the selected candidates' images, by img2dataset on Ray; what failed and may heal is tried again.
+"""The fetch step: download the selected candidates' images with img2dataset on Ray, and retry what may succeed later.
 
     RUN/fetched/plan-ROUND.parquet        which id is in which part, fixed when a round starts
     RUN/fetched/ROUND/PART.{tar,parquet}  one Ray task each; the parquet is the commit
@@ -11,11 +11,9 @@ A run that was killed goes on where it was: a part that is committed is not fetc
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,30 +23,27 @@ import ray
 from common.http.addresses import AddressBook
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
-from curation.fetch.breaker import Breaker, FetchStopped
-from curation.fetch.part import HEALS, LOCAL, WORK, fetch_part, lost_part
+from curation.fetch.breaker import CircuitBreaker, FetchStopped
+from curation.fetch.part import LOCAL_CAUSES, RETRYABLE, WORK, fetch_part, lost_part
 from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import latest_counts, latest_snapshot, write_snapshot
+from curation.run_directory.schemas import ROUND, SnapshotCounts
+from curation.run_directory.snapshot import latest_counts, write_snapshot
 
-__all__ = ["FetchStopped", "fetch", "latest_snapshot"]
-
-OnProgress = Callable[[dict[str, Any]], None]
 MANY = 20_000  # images; from here on a second process a core pays for its start, about ten CPU-seconds of imports
 TASK_RETRIES = 2
 
 
-def fetch(run: Run, recipe: Recipe, again: bool = False, on_progress: OnProgress | None = None) -> dict[str, Any]:
+def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
     """selected/ -> fetched/. Needs a running Ray. Returns the counts of the snapshot (docs/run-directory.md).
 
     Args:
-        again: one more round over what may have healed since, and a new snapshot if something did.
-        on_progress: called after each part with `round`, `done`, `total` (images of the round) and `counts` by class.
+        again: one more round over what may succeed by now, and a new snapshot if something did.
 
     Raises:
         RecipeError: nothing selected yet, or a resolve map that cannot work. Before any request.
-        FetchStopped: local causes fail abnormally; the same command goes on from there.
+        FetchStopped: too many failures with a local cause; the same command goes on from there.
     """
     done = latest_counts(run)
     if done and not again:
@@ -67,13 +62,13 @@ def fetch(run: Run, recipe: Recipe, again: bool = False, on_progress: OnProgress
             shutil.rmtree(run.path(WORK), ignore_errors=True)
             stack.callback(shutil.rmtree, run.path(WORK), ignore_errors=True)
         for number in _rounds(run, recipe, again and bool(done)):
-            plan = _plan(run, number, selected, settings.part_size)
-            if plan is None:
+            parts = _parts_of_round(run, number, selected, settings.part_size)
+            if parts is None:
                 break
-            requests += _round(run, number, plan.append_column("url", _urls(plan, selected)), settings, on_progress)
-    info, new = write_snapshot(run, recipe)
-    _say_result(recipe, info, new, requests, run)
-    return info
+            requests += _fetch_round(run, number, parts.append_column("url", _urls(parts, selected)), settings)
+    counts, new = write_snapshot(run, recipe)
+    _say_result(recipe, counts, new, requests, run)
+    return counts
 
 
 def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
@@ -116,47 +111,50 @@ def _committed(run: Run, number: int) -> set[int]:
     return {int(Path(path).stem) for path in run.glob(f"fetched/{number:02d}/[0-9]*.parquet")}
 
 
-def _plan(run: Run, number: int, selected: pa.Table, part_size: int) -> pa.Table | None:
+def _parts_of_round(run: Run, number: int, selected: pa.Table, part_size: int) -> pa.Table | None:
     """(id, part) of a round in id order, fixed when the round starts; None where nothing is left to try."""
     path = f"fetched/plan-{number:02d}.parquet"
     if not run.exists(path):
-        ids = selected["id"] if number == 0 else _healing(run)
+        ids = selected["id"] if number == 0 else _retryable_ids(run)
         if len(ids) == 0:
             return None
-        run.write_table(path, pa.table({"id": ids, "part": np.arange(len(ids), dtype=np.int32) // part_size}))
+        columns = {"id": ids, "part": np.arange(len(ids), dtype=np.int32) // part_size}
+        run.write_table(path, pa.table(columns, schema=ROUND))
     return run.read_table(path)
 
 
 def _stopped(run: Run) -> set[int]:
+    """The rounds in which a fetch stopped itself."""
     return {int(Path(path).stem[-2:]) for path in run.glob("fetched/stopped-*.json")}
 
 
-def _healing(run: Run) -> pa.ChunkedArray:
+def _retryable_ids(run: Run) -> pa.ChunkedArray:
     """Ids to try again. TLS errors are the server's own, but not in a round that stopped for local causes."""
     attempts = latest_attempts(run, ["error", "round"])
-    heals = pc.is_in(attempts["error"], value_set=pa.array(sorted(HEALS)))
+    retryable = pc.is_in(attempts["error"], value_set=pa.array(sorted(RETRYABLE)))
     stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
-    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL)))
-    return attempts.filter(pc.or_(heals, pc.and_(stopped, local)))["id"]
+    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL_CAUSES)))
+    return attempts.filter(pc.or_(retryable, pc.and_(stopped, local)))["id"]
 
 
-def _hopeless(run: Run) -> frozenset[str]:
-    """Ids whose host is known to be gone: their next failure says nothing about this side's network."""
+def _failed_with_local_cause(run: Run) -> frozenset[str]:
+    """Ids whose latest failure was a local cause in a round that was not stopped: their hosts are gone, and the next
+    failure says nothing about this side's network."""
     attempts = latest_attempts(run, ["error", "round"])
     if attempts is None:
         return frozenset()
     stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
-    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL)))
+    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL_CAUSES)))
     return frozenset(attempts.filter(pc.and_(local, pc.invert(stopped)))["id"].to_pylist())
 
 
-def _urls(plan: pa.Table, selected: pa.Table) -> pa.ChunkedArray:
-    return selected["url"].take(pc.index_in(plan["id"], value_set=selected["id"]))
+def _urls(parts: pa.Table, selected: pa.Table) -> pa.ChunkedArray:
+    return selected["url"].take(pc.index_in(parts["id"], value_set=selected["id"]))
 
 
-def _round(run: Run, number: int, plan: pa.Table, settings: Fetch, on_progress: OnProgress | None) -> int:
+def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch) -> int:
     """Fetch the parts of a round that are not committed. Returns the number of attempts made."""
-    part_of = plan["part"].to_numpy()
+    part_of = parts["part"].to_numpy()
     committed = _committed(run, number)
     todo = [int(part) for part in np.unique(part_of) if int(part) not in committed]
     if not todo:
@@ -167,10 +165,10 @@ def _round(run: Run, number: int, plan: pa.Table, settings: Fetch, on_progress: 
     say("fetch", f"round {number}: {total:,} images in {len(todo):,} parts{skipped}")
 
     def items(index: int) -> list[tuple[str, str]]:
-        rows = plan.slice(starts[index], ends[index] - starts[index])
+        rows = parts.slice(starts[index], ends[index] - starts[index])
         return list(zip(rows["id"].to_pylist(), rows["url"].to_pylist(), strict=True))
 
-    breaker = Breaker(settings, _hopeless(run) if number else frozenset())
+    breaker = CircuitBreaker(settings, _failed_with_local_cause(run) if number else frozenset())
     cpus = 0.5 if total >= MANY else 1.0
     task = ray.remote(fetch_part).options(
         num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
@@ -191,13 +189,10 @@ def _round(run: Run, number: int, plan: pa.Table, settings: Fetch, on_progress: 
                     except ray.exceptions.RayError as error:
                         result = lost_part(run, number, todo[index], items(index), _last_line(error))
                     breaker.add(result)
-                    progress.advance(int(ends[index] - starts[index]), breaker.note())
-                    if on_progress:
-                        counts = dict(breaker.counts)
-                        on_progress({"round": number, "done": progress.done, "total": total, "counts": counts})
+                    progress.advance(int(ends[index] - starts[index]), breaker.progress_note())
                     breaker.check()
     except FetchStopped as stop:
-        run.write_json(f"fetched/stopped-{number:02d}.json", stop.seen)
+        run.write_json(f"fetched/stopped-{number:02d}.json", stop.counts)
         raise
     finally:
         for reference in running:
@@ -210,15 +205,15 @@ def _last_line(error: Exception) -> str:
     return f"the task failed {TASK_RETRIES + 1} times: {lines[-1].strip() if lines else type(error).__name__}"
 
 
-def _say_result(recipe: Recipe, info: dict[str, Any], new: bool, requests: int, run: Run) -> None:
+def _say_result(recipe: Recipe, counts: SnapshotCounts, new: bool, requests: int, run: Run) -> None:
     if not new:
         say("fetch", f"{requests:,} requests; nothing healed, the snapshot stays as it is")
         return
-    worst_first = sorted(info["failed"].items(), key=lambda item: (-item[1], item[0]))
+    worst_first = sorted(counts["failed"].items(), key=lambda item: (-item[1], item[0]))
     failed = f"; failed: {', '.join(f'{name} {count:,}' for name, count in worst_first)}" if worst_first else ""
-    lost = f", {info['lost']:,} lost by the downloader" if info["lost"] else ""
-    say("fetch", f"{requests:,} requests: {info['fetched']:,} of {info['selected']:,} fetched{lost}{failed}")
+    lost = f", {counts['lost']:,} lost by the downloader" if counts["lost"] else ""
+    say("fetch", f"{requests:,} requests: {counts['fetched']:,} of {counts['selected']:,} fetched{lost}{failed}")
     wanted = run.read_json("selected/counts.json")["wanted"]
-    short = info["taken"] < wanted and recipe.select.rank_over == "available"
+    short = counts["taken"] < wanted and recipe.select.rank_over == "available"
     remedy = f" of {wanted:,} wanted: raise select.overprovision" if short else ""
-    say("fetch", f"snapshot {info['hash']}: {info['taken']:,} taken{remedy}, {info['surplus']:,} surplus")
+    say("fetch", f"snapshot {counts['hash']}: {counts['taken']:,} taken{remedy}, {counts['surplus']:,} surplus")

@@ -25,10 +25,9 @@ from curation.packing.card import dataset_card
 from curation.packing.samples import UnitSamples, chosen_faces
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import PLAN
 from curation.run_directory.units import Unit, UnitScores, units_of
 from curation.versions import SHARD_FORMAT
-
-PLAN = pa.schema({"id": pa.string(), "unit": pa.string(), "shard": pa.int32(), "slot": pa.int32()})
 
 
 def make_plan(run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], units: list[Unit]) -> pa.Table:

@@ -79,6 +79,17 @@ IMAGES = pa.schema(
         "phash": pa.string(),
     }
 )
+# annotations/ENCODER-FINGERPRINT/UNIT*.parquet
+ANNOTATION = pa.schema(
+    {
+        "id": pa.string(),
+        "box": pa.list_(pa.float32()),
+        "landmarks": pa.list_(pa.float32()),
+        "identity": pa.list_(pa.float32()),
+    }
+)
+# cuts/NAME/plan.parquet
+PLAN = pa.schema({"id": pa.string(), "unit": pa.string(), "shard": pa.int32(), "slot": pa.int32()})
 
 
 class SelectedCounts(TypedDict):

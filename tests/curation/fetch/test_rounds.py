@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from urllib.parse import quote
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import ray
 
-import curation.fetch.rounds as fetch_module
 from common.hashing import sha256_of_bytes
 from common.settings import RecipeError
-from curation.fetch.breaker import Breaker
-from curation.fetch.part import fetch_part
-from curation.fetch.rounds import FetchStopped, fetch, latest_snapshot
-from curation.recipe.recipe import Fetch
+from curation.fetch.rounds import fetch
 from curation.run_directory.attempts import latest_attempts
-from curation.run_directory.run import Run
-from tests.curation.fetch.fetch_site import Site, ident, photos, recipe_for, rounds_of, select
-from tests.loopback_web import JPEG, serving
+from curation.run_directory.snapshot import latest_snapshot
+from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
+from tests.loopback_web import JPEG
 
 ODD = "http://photos.test/a b/küche.jpg?q=ü x"
 OK = 200, JPEG, {}
-
-
-@pytest.fixture
-def site():
-    with serving(Site) as server:
-        server.pages = {}
-        yield server
-
-
-@pytest.fixture
-def run(tmp_path):
-    return Run(tmp_path / "run")
 
 
 def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, site, run):
@@ -54,8 +35,7 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
         "/11.jpg": lambda nth: (403, b"", {}),
         "/noai": lambda nth: (200, JPEG, {"X_Robots_Tag": "noai"}),
     }
-    progress = []
-    info = fetch(run, recipe_for(site, "metadata"), on_progress=progress.append)
+    info = fetch(run, recipe_for(site, "metadata"))
 
     attempts = rounds_of(run)
     assert attempts == {
@@ -95,7 +75,6 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
         assert row["tar"] == f"fetched/{row['unit'].replace('-', '/')}.tar"
     lines = "".join(f"{row['id']} {row['sha256']}\n" for row in snapshot.to_pylist())
     assert info["hash"] == sha256_of_bytes(lines.encode())[:16]
-    assert progress[-1]["round"] == 2 and progress[-1]["done"] == progress[-1]["total"] == 2
     assert not run.exists("work/fetch")
 
 
@@ -151,112 +130,6 @@ def test_the_surplus_is_cut_by_rank(ray_cluster, site, run):
     assert latest_snapshot(run)[0]["id"].to_pylist() == [ident(3), ident(4), ident(5)]
 
 
-# -- stopping ---------------------------------------------------------------------------------------------------------
-
-
-def test_local_causes_stop_the_fetch_and_the_next_run_tries_them_again(ray_cluster, site, run):
-    select(run, [f"https://host{i}.test/{i}.jpg" for i in range(12)])  # the server speaks no TLS
-    broken = recipe_for(site, local_failures_after=4, part_size=12)
-    with pytest.raises(FetchStopped) as caught:
-        fetch(run, broken)
-    message = str(caught.value)
-    assert "tls" in message and "remedy" in message and message.count("for example host") == 3
-    assert run.exists("fetched/stopped-00.json") and latest_snapshot(run) is None
-    with pytest.raises(FetchStopped):  # still broken: what failed so before does not hide it
-        fetch(run, broken)
-
-    info = fetch(run, recipe_for(site, local_failures_after=4, max_local_failures=1.0))
-    assert info["failed"] == {"tls": 12}
-    assert rounds_of(run) == {ident(i): [(0, "tls"), (1, "tls"), (2, "tls")] for i in range(12)}
-
-
-def test_tls_is_the_servers_own_where_nothing_was_stopped(ray_cluster, site, run):
-    select(run, ["https://bad.test/0.jpg", *photos(3)])
-    fetch(run, recipe_for(site))
-    assert rounds_of(run)[ident(0)] == [(0, "tls")]
-
-
-def test_dead_links_never_stop_the_fetch(ray_cluster, site, run):
-    select(run, photos(8))
-    site.pages = {f"/{i}.jpg": lambda nth: (404, b"", {}) for i in range(8)}
-    info = fetch(run, recipe_for(site, local_failures_after=1, max_local_failures=0.0))
-    assert info["failed"] == {"http_404": 8} and info["taken"] == 0
-    assert latest_snapshot(run)[0].num_rows == 0
-
-
-def summary(error: str, ids: list[str]) -> dict:
-    examples = {f"{i}.test": f"{error}: x" for i in ids}
-    return {"counts": {error: len(ids)}, "failures": dict.fromkeys(ids, error), "bytes": 0, "examples": examples}
-
-
-def test_hosts_that_were_dead_before_are_no_outage():
-    settings = Fetch(local_failures_after=2)
-    breaker = Breaker(settings, hopeless=frozenset("abc"))
-    breaker.add(summary("dns", ["a", "b", "c"]))
-    breaker.check()
-    breaker.add(summary("dns", ["d", "e"]))
-    with pytest.raises(FetchStopped, match="2 of the latest 2 attempts"):
-        breaker.check()
-
-
-def test_tasks_that_all_fail_stop_the_fetch_too():
-    breaker = Breaker(Fetch(local_failures_after=2))
-    breaker.add(summary("lost_by_downloader", ["a", "b"]))
-    with pytest.raises(FetchStopped, match="full disk"):
-        breaker.check()
-
-
-# -- what the downloader loses ----------------------------------------------------------------------------------------
-
-
-def test_a_sample_that_img2dataset_drops_is_a_row(ray_cluster, site, run):
-    def with_a_bad_writer(*arguments):
-        import img2dataset.writer as writer
-
-        class Dropping(writer.WebDatasetSampleWriter):
-            def write(self, img_str, key, caption, meta):
-                if meta["id"].endswith("2"):
-                    raise RuntimeError("this sample is dropped")
-                super().write(img_str, key, caption, meta)
-
-        original, writer.WebDatasetSampleWriter = writer.WebDatasetSampleWriter, Dropping
-        try:
-            return fetch_part(*arguments)
-        finally:
-            writer.WebDatasetSampleWriter = original
-
-    items = [(ident(i), url) for i, url in enumerate(photos(4))]
-    settings = recipe_for(site).fetch
-    result = ray.get(ray.remote(with_a_bad_writer).remote(run, 0, 0, items, settings))
-    assert result["failures"] == {ident(2): "lost_by_downloader"} and result["counts"]["success"] == 3
-    row = run.read_table("fetched/00/00000.parquet").to_pylist()[2]
-    assert row["status"] == "failed" and "this sample is dropped" in row["detail"]
-    # it heals: the round that the driver makes of it has this id alone
-    select(run, photos(4))
-    run.write_table("fetched/plan-00.parquet", pa.table({"id": [i for i, _ in items], "part": [0] * 4}))
-    site.seen.clear()
-    assert fetch(run, recipe_for(site))["taken"] == 4
-    assert site.seen == ["/2.jpg"]
-
-
-def test_a_task_that_fails_for_good_costs_its_part_a_round(ray_cluster, site, run, monkeypatch):
-    def broken(run, number, part, items, settings):
-        if (number, part) == (0, 1):
-            raise OSError(28, "No space left on device")
-        return fetch_part(run, number, part, items, settings)
-
-    monkeypatch.setattr(fetch_module, "fetch_part", broken)
-    select(run, photos(10))
-    assert fetch(run, recipe_for(site, rounds=1))["lost"] == 4
-    lost = run.read_table("fetched/00/00001.parquet").to_pylist()
-    assert {row["error"] for row in lost} == {"lost_by_downloader"} and "No space left" in lost[0]["detail"]
-    info = fetch(run, recipe_for(site), again=True)
-    assert info["taken"] == 10 and info["lost"] == 0
-
-
-# -- before any request -----------------------------------------------------------------------------------------------
-
-
 def test_mistakes_are_said_before_any_request(site, run):
     with pytest.raises(RecipeError, match="curation.sources.top_k"):
         fetch(run, recipe_for(site))
@@ -279,37 +152,3 @@ def test_the_samples_web_runs_while_it_fetches(ray_cluster, run, tmp_path):
     info = fetch(run, recipe)
     assert info["fetched"] == 3 and info["failed"] == {"connection": 1}
     assert len(run.read_bytes("work/web-journal").splitlines()) == 3
-
-
-def test_stopping_ends_the_tasks_that_are_under_way(ray_cluster, site, run, monkeypatch):
-    def slow(run, number, part, items, settings):
-        if part:
-            time.sleep(120)
-        failures = dict.fromkeys([identifier for identifier, _ in items], "dns")
-        return {"counts": {"dns": len(items)}, "failures": failures, "bytes": 0, "examples": {"a.test": "dns: x"}}
-
-    monkeypatch.setattr(fetch_module, "fetch_part", slow)
-    select(run, photos(12))
-    with pytest.raises(FetchStopped, match="names do not resolve"):
-        fetch(run, recipe_for(site, local_failures_after=4))
-    everything = ray.remote(lambda: None).options(num_cpus=int(ray.cluster_resources()["CPU"]))
-    ray.get(everything.remote(), timeout=60)  # no task is left that sleeps on a CPU
-
-
-def test_an_outage_after_a_good_start_is_seen_as_soon():
-    breaker = Breaker(Fetch(local_failures_after=6))
-    for _ in range(500):
-        breaker.add({"counts": {"success": 3}, "failures": {}, "examples": {}, "bytes": 0})
-        breaker.check()
-    breaker.add(summary("dns", ["a", "b", "c"]))
-    breaker.check()  # three of the latest six
-    breaker.add(summary("dns", ["d", "e", "f"]))
-    with pytest.raises(FetchStopped, match="6 of the latest 6 attempts"):
-        breaker.check()
-
-
-def test_a_stop_in_the_last_round_gets_one_more(run):
-    recipe = recipe_for(None, rounds=2)
-    assert fetch_module._rounds(run, recipe, again=False) == [0, 1]
-    run.write_json("fetched/stopped-01.json", {})
-    assert fetch_module._rounds(run, recipe, again=False) == [0, 1, 2]
