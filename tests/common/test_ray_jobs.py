@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import shutil
 
 import pytest
 
+from common import ray_jobs
 from common.ray_jobs import (
     JOB_CONFIG_VARIABLE,
     RECIPE_VARIABLE,
@@ -27,9 +29,12 @@ sys.exit(3)
 """
 
 
-def test_log_and_exit_code_of_a_job(ray_cluster, capfd):
+def test_log_and_exit_code_of_a_job(ray_cluster, capfd, monkeypatch, tmp_path):
     if not ray_cluster["takes_jobs"]:
         pytest.skip("another Ray on this machine holds the port of the job agent")
+    # Ray may delete an uploaded folder just as another test's job of the same folder skips the upload: send another
+    shutil.copytree(ray_jobs.ROOT / "common", tmp_path / "common")
+    monkeypatch.setattr(ray_jobs, "ROOT", tmp_path)
     assert submit_script(ray_cluster["dashboard"], ["python", "-c", SCRIPT], "a: ${NOT_SET}\nb: é") == 3
     said = capfd.readouterr().err
     log, ended, message = said.partition("ended as FAILED")  # Ray's message repeats the end of the log
