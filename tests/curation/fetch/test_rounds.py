@@ -131,7 +131,7 @@ def test_the_surplus_is_cut_by_rank(ray_cluster, site, run):
 
 
 def test_mistakes_are_said_before_any_request(site, run):
-    with pytest.raises(RecipeError, match="curation.sources.top_k"):
+    with pytest.raises(RecipeError, match="curation select"):
         fetch(run, recipe_for(site))
     select(run, photos(2))
     with pytest.raises(RecipeError, match="127.0.0.1: loopback"):
