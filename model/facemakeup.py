@@ -37,7 +37,7 @@ class FaceMakeUp(nn.Module):
             parameter.requires_grad_(True)
 
     @classmethod
-    def around(
+    def from_unet(
         cls,
         unet: FaceUNet,
         identity_dim: int,
