@@ -41,14 +41,14 @@ KEY = b"face-makeup watermark 1"
 FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2))  # rows, columns: coarse in no JPEG table
 # JPEG at quality 75 and 60 rounds these coefficients to multiples of 5-7 and 8-11: what is added to a flat block must
 # not be rounded to nothing. More (5 survives quality 50 there too) shows as grain on smooth surfaces
-TARGET = 4.0
-STRONGEST = 12.0  # of what is added to a coefficient: keeps pictures full of edges above 38 dB
-ROUNDS = 3  # the first ignores rounding and clipping to 0..255, the others make up for them
-LIMIT = 30.0  # of a coefficient: edges are heavy-tailed and would drown the rest
-SILENCE = 1e-3  # a mean below it is rounding error, and no bit
+TARGET_MEAN = 4.0
+MAX_STRENGTH = 12.0  # of what is added to a coefficient: keeps pictures full of edges above 38 dB
+ITERATIONS = 3  # the first ignores rounding and clipping to 0..255, the others make up for them
+MAX_COEFFICIENT = 30.0  # of a coefficient: edges are heavy-tailed and would drown the rest
+MIN_MEAN = 1e-3  # a mean below it is rounding error, and no bit
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as JPEG has it
-_WANTED = 2.0 * np.unpackbits(np.frombuffer(PAYLOAD, np.uint8)) - 1
+_PAYLOAD_SIGNS = 2.0 * np.unpackbits(np.frombuffer(PAYLOAD, np.uint8)) - 1
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def mark(rgb: np.ndarray) -> np.ndarray:
     if min(rgb.shape[:2]) < MIN_SIDE:
         raise ValueError(f"rgb: {rgb.shape[1]} x {rgb.shape[0]} is below {MIN_SIDE}: too small to be marked")
     marked, strength = rgb, np.zeros(BITS)
-    for _ in range(ROUNDS):
-        strength = np.clip(strength + TARGET - _WANTED * _bit_means(marked), 0, STRONGEST)
-        marked = _add(rgb, strength * _WANTED)
+    for _ in range(ITERATIONS):
+        strength = np.clip(strength + TARGET_MEAN - _PAYLOAD_SIGNS * _bit_means(marked), 0, MAX_STRENGTH)
+        marked = _add(rgb, strength * _PAYLOAD_SIGNS)
     return marked
 
 
@@ -95,7 +95,7 @@ def detect(rgb: np.ndarray) -> Detection:
     _check(rgb)
     if min(rgb.shape[:2]) < MIN_SIDE:
         return Detection(False, 0, BITS, 1.0)
-    matching = int((_WANTED * _bit_means(rgb) > SILENCE).sum())
+    matching = int((_PAYLOAD_SIGNS * _bit_means(rgb) > MIN_MEAN).sum())
     p_value = tail(matching)
     return Detection(p_value <= FALSE_POSITIVE_RATE, matching, BITS, p_value)
 
@@ -130,7 +130,7 @@ def _bit_means(rgb: np.ndarray) -> np.ndarray:
     luminance = rgb[: rows * 8, : columns * 8].astype(np.float32) @ _LUMINANCE
     blocks = luminance.reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 64)
     bit, sign, count = _assignment(rows * columns)
-    coefficients = (blocks @ _basis()).clip(-LIMIT, LIMIT).ravel()
+    coefficients = (blocks @ _basis()).clip(-MAX_COEFFICIENT, MAX_COEFFICIENT).ravel()
     return np.bincount(bit, coefficients * sign, minlength=BITS) / count
 
 

@@ -11,12 +11,15 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from generation.loading import load_model
+from generation.options import ModelOptions
 from generation.provenance import detect, read
 from jobs import generate as job
 from model.checkpoints.writing import write
-from model.config import Conditions
+from model.config import CONFIGS, Conditions
 from tests.model import folders
 from tests.model.checkpoints import foreign
 
@@ -71,8 +74,6 @@ def test_a_picture_says_what_drew_it_and_that_nobody_signed_it(photos, tmp_path)
 
 
 def test_a_picture_large_enough_is_marked(tmp_path):
-    from generation.loading import load_model
-    from generation.options import ModelOptions
     from model.presets import PRESETS
 
     smooth = np.linspace(40, 200, 256, dtype=np.uint8)[None, :, None].repeat(256, axis=0).repeat(3, axis=2)
@@ -90,9 +91,6 @@ def base(tmp_path_factory):
 
 def test_a_face_is_made_into_conditions_as_in_the_checkpoints_training(base, photos, tmp_path):
     """The checkpoint's own word counts more than the configuration's; IP-Adapter's framing is known."""
-    from generation.loading import load_model
-    from generation.options import ModelOptions
-
     parts = {"base": str(base), "image_encoder": str(base / "image_encoder"), "vae": str(base / "vae")}
     told = Conditions(crop="pad", align_size=224, identity_encoder="dlib").model_dump_json()
     ours = replace(foreign.released(), metadata={"layout": "training", "shortcut": "true", "conditions": told})
@@ -107,6 +105,15 @@ def test_a_face_is_made_into_conditions_as_in_the_checkpoints_training(base, pho
     assert "no pose branch" in model.notes[0] and "224" in model.notes[1]
     arguments = ["--model", "tiny", "--checkpoint", str(plus), "--base", str(base)]
     assert job.main([str(photos / "biden.jpg"), *PROMPT, *arguments, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_without_base_the_configurations_own_is_loaded_and_recorded(base, tmp_path):
+    config = tmp_path / "mine.yaml"
+    names = {part: str(base / part) for part in ("image_encoder", "vae")}
+    tiny = yaml.safe_load((CONFIGS / "tiny.yaml").read_text())
+    config.write_text(yaml.safe_dump(tiny | {"pretrained": {"base": str(base), **names}}))
+    model = load_model(ModelOptions(str(config)))
+    assert model.base == base.name and "No checkpoint" in model.notes[0]
 
 
 def test_what_is_there_is_not_drawn_again_and_parts_share_the_work(photos, tmp_path):
