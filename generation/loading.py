@@ -14,7 +14,7 @@ from common.version import VERSION
 from common.weights import resolve, sha256_of_weights
 from generation.options import ModelOptions
 from generation.provenance import Provenance, SavedPicture, save
-from model.build import base_parts, load_pipeline, pretrained_pipeline, random_pipeline
+from model.build import base_parts, load_pipeline, random_pipeline
 from model.conditioning.face_finder import FaceFinder
 from model.config import Conditions, load_config
 from model.dtypes import torch_dtype
@@ -129,6 +129,7 @@ def _load_exported_folder(folder: Path, dtype: torch.dtype) -> LoadedModel:
 
 
 def _load_pretrained(options: ModelOptions, dtype: torch.dtype) -> LoadedModel:
+    from model.checkpoints.on_model import pipeline_with_checkpoint
     from model.checkpoints.reading import read
 
     config = load_config(options.model)
@@ -147,10 +148,10 @@ def _load_pretrained(options: ModelOptions, dtype: torch.dtype) -> LoadedModel:
         elif trained.metadata["layout"] == "ip-adapter" and "origin" not in trained.metadata:
             conditions = conditions.model_copy(update={"align_size": 224})
             notes.append("Faces are aligned at 224 pixels, as IP-Adapter-FaceID-Plus was trained.")
-    pipeline = pretrained_pipeline(
+    pipeline = pipeline_with_checkpoint(
+        trained,
         **places,
         conditions=conditions,
-        checkpoint=trained,
         identity_dim=config.identity_dim,
         rank=config.lora_rank,
         shortcut=config.shortcut,

@@ -21,8 +21,6 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from model.checkpoints.controlnet_layout import pose_channels_of
-from model.checkpoints.state import Checkpoint
 from model.config import POSE_CHANNELS, Conditions, ModelConfig
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
@@ -58,27 +56,25 @@ def pretrained_pipeline(
     vae: str | Path | None = None,
     *,
     conditions: Conditions,
-    checkpoint: Checkpoint | None = None,
     identity_dim: int = 512,
     rank: int = 128,
     shortcut: bool = True,
     pose_channels: Sequence[int] = POSE_CHANNELS,
     dtype: torch.dtype = torch.float32,
-    keep_dtypes: bool = False,
 ) -> FaceMakeUpPipeline:
-    """A pipeline of Stable Diffusion, a CLIP image encoder and a VAE, with a checkpoint's adapter.
+    """A pipeline of Stable Diffusion, a CLIP image encoder and a VAE, with an untrained adapter.
+
+    With a checkpoint's: model/checkpoints/on_model.py.
 
     Args:
         base: a folder or hub name with unet, text_encoder, tokenizer, scheduler; and with vae and image_encoder where
             those are None.
         image_encoder, vae: folders or hub names.
-        checkpoint: None for an untrained adapter of `identity_dim`, `rank`, `shortcut` and `pose_channels`.
-        keep_dtypes: each tensor of the checkpoint keeps its own dtype: for writing it elsewhere. The authors' has two,
-            and a model of two dtypes cannot draw.
+        identity_dim, rank, shortcut, pose_channels: of the adapter.
 
     Raises:
         OSError: a part is not there; the message is diffusers' or transformers'.
-        ValueError: the checkpoint does not fit the base, with the keys; or there is no image encoder.
+        ValueError: there is no image encoder.
     """
     if image_encoder is None and Path(base).is_dir() and not (Path(base) / "image_encoder").is_dir():
         raise ValueError(
@@ -87,14 +83,7 @@ def pretrained_pipeline(
         )
     unet = FaceUNet.from_pretrained(base, subfolder="unet", torch_dtype=dtype, adapter=False)
     clip = CLIPVisionModelWithProjection.from_pretrained(**_source(image_encoder, base, "image_encoder"), dtype=dtype)
-    if checkpoint is not None:
-        dimensions = checkpoint.dimensions()
-        identity_dim, rank = dimensions.identity, dimensions.rank
-        if checkpoint.controlnet is not None:
-            pose_channels = pose_channels_of(checkpoint.controlnet)
     trained = FaceMakeUp.from_unet(unet, identity_dim, clip.config.hidden_size, rank, shortcut, pose_channels)
-    if checkpoint is not None:
-        trained.load(checkpoint, assign=keep_dtypes)
     return _pipeline(
         conditions,
         trained,

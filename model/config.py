@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserError
-from model.checkpoints.layouts import HEAD_DIM
 
 CONFIGS = Path(__file__).parent / "configs"
+HEAD_DIM = 64  # width of a resampler head; as in projector.py, which exported folders carry on its own
 POSE_CHANNELS = (16, 32, 96, 256)  # of the pose encoder: diffusers' own, and the authors'
 
 

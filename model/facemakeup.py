@@ -15,7 +15,6 @@ import torch
 from diffusers import ControlNetModel
 from torch import nn
 
-from model.checkpoints.state import Checkpoint
 from model.config import POSE_CHANNELS
 from model.face_unet import FaceUNet
 from model.projector import FaceProjector
@@ -103,29 +102,6 @@ class FaceMakeUp(nn.Module):
         for name, parameter in self.named_parameters():
             if not name.startswith("unet.") or id(parameter) in adapter:
                 yield name, parameter
-
-    def checkpoint(self, **metadata: str) -> Checkpoint:
-        """The trainable parts under the authors' names; the tensors are this module's own, not copies."""
-        shortcut = str(self.projector.config.shortcut).lower()
-        return Checkpoint(
-            self.projector.image_proj_state(),
-            self.unet.ip_adapter_state(),
-            {key: value.detach() for key, value in self.controlnet.state_dict().items()},
-            {"shortcut": shortcut, **metadata},
-        )
-
-    def load(self, checkpoint: Checkpoint, assign: bool = False) -> None:
-        """Load a checkpoint's weights; if it has no ControlNet, this one's stays. `assign`: keep the checkpoint's dtypes.
-
-        Raises:
-            ValueError, RuntimeError: keys or shapes differ, with their names.
-        """
-        self.projector.load_image_proj_state(checkpoint.image_proj, assign)
-        self.projector.register_to_config(shortcut=checkpoint.shortcut)
-        self.projector.resampler.shortcut = checkpoint.shortcut
-        self.unet.load_ip_adapter_state(checkpoint.ip_adapter, assign)
-        if checkpoint.controlnet is not None:
-            self.controlnet.load_state_dict(checkpoint.controlnet, strict=True, assign=assign)
 
 
 SILU_GAIN = 1.676  # of a layer after SiLU: E[silu(x)^2] = 0.356 for a standard normal x

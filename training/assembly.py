@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from diffusers import DDPMScheduler
 
-from model.build import base_parts, pretrained_pipeline, trained_parts
+from model.build import base_parts, trained_parts
+from model.checkpoints.on_model import pipeline_with_checkpoint
 from model.config import ModelConfig, load_config
 from model.dtypes import torch_dtype
 from model.facemakeup import FaceMakeUp
@@ -115,10 +116,10 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
 
         start = read(recipe.start_from)
     torch.manual_seed(recipe.seed)  # of fresh LoRA and projector weights; nothing else draws from it
-    return pretrained_pipeline(
+    return pipeline_with_checkpoint(
+        start,
         **base_parts(config, recipe.base),
         conditions=config.conditions,
-        checkpoint=start,
         identity_dim=config.identity_dim,
         rank=config.lora_rank,
         shortcut=config.shortcut,

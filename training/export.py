@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from model.build import trained_parts
+from model.checkpoints.on_model import checkpoint_of
 from model.checkpoints.writing import write
 from training.assembly import RunParts, open_pipeline
 from training.engine import Trained
@@ -33,7 +34,8 @@ def export(recipe: TrainRecipe, parts: RunParts, trained: Trained, out: Path | N
         for name, parameter in model.trainable():
             parameter.copy_(values[name])
     folder = out / "export"
-    checkpoint = model.checkpoint(
+    checkpoint = checkpoint_of(
+        model,
         layout="facemakeup",
         steps=str(step),
         weights=key,

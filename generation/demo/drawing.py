@@ -14,7 +14,7 @@ from typing import Any
 from generation.demo.faces import AnalysedPhoto
 from generation.loading import LoadedModel
 from generation.provenance import SavedPicture
-from model.conditioning.features import mixed
+from model.conditioning.features import mix_conditions
 from model.presets import Scales
 
 
@@ -117,7 +117,9 @@ class DrawingRunner:
         report(DrawProgress(0, request.steps, None))
         face = pipeline.encode_faces(first.rgb, [first.face])
         if second is not None:
-            face = mixed(face, pipeline.encode_faces(second.rgb, [second.face]), request.alpha, renormalise=False)
+            face = mix_conditions(
+                face, pipeline.encode_faces(second.rgb, [second.face]), request.alpha, renormalise=False
+            )
         images = pipeline(
             request.prompt,
             face=face,

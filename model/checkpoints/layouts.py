@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError
+from model.config import HEAD_DIM
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 # stock diffusers builds every FaceID-Plus projection with these, and cannot read them out of a file
 TOKENS = 4
 DEPTH = 4
-HEAD_DIM = 64
 
 LAYER = "perceiver_resampler.layers."
 ADAPTER_KEY = re.compile(r"(\d+)\.(to_(?:q|k|v|out)_lora\.(?:down|up)|to_[kv]_ip)\.weight")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from model.build import pretrained_pipeline
+from model.checkpoints.on_model import pipeline_with_checkpoint
 from model.checkpoints.state import Checkpoint
 from model.config import Conditions, load_config
 from model.face_unet import LORA, FaceUNet
@@ -30,9 +30,7 @@ def write_pipeline(
         fold_lora: add the LoRA to the UNet's weights (W + up down) and zero it: one matrix product less a projection.
     """
     conditions, note = conditions_of_checkpoint(checkpoint, base)
-    pipeline = pretrained_pipeline(
-        base, image_encoder, vae, conditions=conditions, checkpoint=checkpoint, keep_dtypes=True
-    )
+    pipeline = pipeline_with_checkpoint(checkpoint, base, image_encoder, vae, conditions=conditions, keep_dtypes=True)
     notes = [note] if note else []
     if fold_lora:
         notes.append(f"LOSSY: LoRA folded into the UNet; rounding moves a weight by at most {fold(pipeline.unet):.3g}")

@@ -8,6 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.build import trained_parts
+from model.checkpoints.on_model import checkpoint_of, load_into
 from model.config import load_config
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
@@ -144,7 +145,7 @@ def test_a_checkpoint_taken_out_and_put_into_another_model_draws_the_same(own_pi
         },
         strict=False,
     )
-    other.load(trained.checkpoint())
+    load_into(other, checkpoint_of(trained))
     with torch.no_grad():
         assert torch.equal(trained.eval()(*step_inputs()), other.eval()(*step_inputs()))
 

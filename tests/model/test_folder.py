@@ -16,6 +16,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from model.build import base_parts, load_pipeline, pretrained_pipeline, trained_parts
+from model.checkpoints.on_model import checkpoint_of, pipeline_with_checkpoint
 from model.checkpoints.pipeline_folder import write_pipeline
 from model.checkpoints.state import bit_equal
 from model.config import Conditions, load_config
@@ -87,7 +88,7 @@ def test_its_unet_is_a_stock_unet_to_everybody_else(pipeline, folder):
 
 
 def test_tensors_keep_their_dtype(pipeline, folder, tmp_path):
-    checkpoint = trained_parts(pipeline).checkpoint()
+    checkpoint = checkpoint_of(trained_parts(pipeline))
     checkpoint.ip_adapter = {key: value.to(torch.bfloat16) for key, value in checkpoint.ip_adapter.items()}
     assert write_pipeline(checkpoint, folder, tmp_path / "mixed") == []
     written = load_file(tmp_path / "mixed" / "unet" / "adapter.safetensors")
@@ -98,16 +99,16 @@ def test_tensors_keep_their_dtype(pipeline, folder, tmp_path):
 
 def test_a_checkpoint_of_two_dtypes_draws_without_being_exported_first(pipeline, folder, tmp_path):
     """The authors' release: bfloat16 beside float32."""
-    checkpoint = trained_parts(pipeline).checkpoint()
+    checkpoint = checkpoint_of(trained_parts(pipeline))
     checkpoint.ip_adapter = {key: value.to(torch.bfloat16) for key, value in checkpoint.ip_adapter.items()}
     conditions = Conditions.model_validate(pipeline.config.conditions)
-    ready = pretrained_pipeline(folder, conditions=conditions, checkpoint=checkpoint)
+    ready = pipeline_with_checkpoint(checkpoint, folder, conditions=conditions)
     write_pipeline(checkpoint, folder, tmp_path / "mixed")
     assert np.array_equal(drawn(ready), drawn(load_pipeline(tmp_path / "mixed")))
 
 
 def test_folding_keeps_the_picture_and_the_checkpoint_and_names_its_loss(pipeline, folder, tmp_path):
-    checkpoint = trained_parts(pipeline).checkpoint()
+    checkpoint = checkpoint_of(trained_parts(pipeline))
     before = {key: value.clone() for key, value in checkpoint.ip_adapter.items()}
     (note,) = write_pipeline(checkpoint, folder, tmp_path / "folded", fold_lora=True)
     assert "LOSSY" in note
@@ -120,7 +121,7 @@ def test_folding_keeps_the_picture_and_the_checkpoint_and_names_its_loss(pipelin
 def test_how_faces_were_made_into_conditions_travels_or_is_said_to_be_unknown(pipeline, folder, tmp_path):
     trained = trained_parts(pipeline)
     told = Conditions(crop="pad", align_size=224, identity_encoder="dlib")
-    write_pipeline(trained.checkpoint(conditions=told.model_dump_json()), folder, tmp_path / "told")
+    write_pipeline(checkpoint_of(trained, conditions=told.model_dump_json()), folder, tmp_path / "told")
     assert json.loads((tmp_path / "told" / "model_index.json").read_text())["conditions"]["crop"] == "pad"
     index = json.loads((folder / "model_index.json").read_text())
     plain = tmp_path / "plain"
@@ -129,7 +130,7 @@ def test_how_faces_were_made_into_conditions_travels_or_is_said_to_be_unknown(pi
         if part.name != "model_index.json":
             (plain / part.name).symlink_to(part)
     (plain / "model_index.json").write_text(json.dumps({"vae": index["vae"]}))
-    (note,) = write_pipeline(trained.checkpoint(), plain, tmp_path / "guessed")
+    (note,) = write_pipeline(checkpoint_of(trained), plain, tmp_path / "guessed")
     assert "does not say how faces were cropped" in note
 
 

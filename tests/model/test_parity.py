@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
+from model.checkpoints.on_model import load_into
 from model.checkpoints.reading import read
 from model.checkpoints.writing import write
 from model.face_unet import FaceUNet
@@ -53,7 +54,7 @@ def ours(base, checkpoint):
     unet = FaceUNet.from_config(base.config)
     unet.load_state_dict(base.state_dict())
     model = FaceMakeUp.from_unet(unet, TINY.identity, TINY.clip, TINY.rank).eval()
-    model.load(checkpoint)
+    load_into(model, checkpoint)
     return model
 
 

@@ -1,0 +1,74 @@
+"""Between a checkpoint and the model: its weights into a model, a model's weights as a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.build import pretrained_pipeline, trained_parts
+from model.checkpoints.controlnet_layout import pose_channels_of
+from model.checkpoints.state import Checkpoint
+from model.config import Conditions
+from model.facemakeup import FaceMakeUp
+from model.pipeline import FaceMakeUpPipeline
+
+
+def checkpoint_of(model: FaceMakeUp, **metadata: str) -> Checkpoint:
+    """What is trained, under the authors' names; the tensors are the model's own, not copies."""
+    shortcut = str(model.projector.config.shortcut).lower()
+    return Checkpoint(
+        model.projector.image_proj_state(),
+        model.unet.ip_adapter_state(),
+        {key: value.detach() for key, value in model.controlnet.state_dict().items()},
+        {"shortcut": shortcut, **metadata},
+    )
+
+
+def load_into(model: FaceMakeUp, checkpoint: Checkpoint, assign: bool = False) -> None:
+    """Take a checkpoint's weights; without a ControlNet in it, the model's stays. `assign`: and their dtypes.
+
+    Raises:
+        ValueError, RuntimeError: keys or shapes differ, with their names.
+    """
+    model.projector.load_image_proj_state(checkpoint.image_proj, assign)
+    model.projector.register_to_config(shortcut=checkpoint.shortcut)
+    model.projector.resampler.shortcut = checkpoint.shortcut
+    model.unet.load_ip_adapter_state(checkpoint.ip_adapter, assign)
+    if checkpoint.controlnet is not None:
+        model.controlnet.load_state_dict(checkpoint.controlnet, strict=True, assign=assign)
+
+
+def pipeline_with_checkpoint(
+    checkpoint: Checkpoint | None,
+    base: str | Path,
+    image_encoder: str | Path | None = None,
+    vae: str | Path | None = None,
+    *,
+    conditions: Conditions,
+    dtype: torch.dtype = torch.float32,
+    keep_dtypes: bool = False,
+    **adapter: Any,
+) -> FaceMakeUpPipeline:
+    """`build.pretrained_pipeline` with the checkpoint's adapter on it.
+
+    Args:
+        checkpoint: None for an untrained adapter.
+        keep_dtypes: each tensor of the checkpoint keeps its own dtype: for writing it elsewhere. The authors' has two,
+            and a model of two dtypes cannot draw.
+        adapter: `shortcut`, and what the checkpoint does not say by its shapes: `identity_dim`, `rank`, `pose_channels`.
+
+    Raises:
+        OSError: a part is not there; the message is diffusers' or transformers'.
+        ValueError: the checkpoint does not fit the base, with the keys; or there is no image encoder.
+    """
+    if checkpoint is None:
+        return pretrained_pipeline(base, image_encoder, vae, conditions=conditions, dtype=dtype, **adapter)
+    dimensions = checkpoint.dimensions()
+    adapter |= {"identity_dim": dimensions.identity, "rank": dimensions.rank}
+    if checkpoint.controlnet is not None:
+        adapter["pose_channels"] = pose_channels_of(checkpoint.controlnet)
+    pipeline = pretrained_pipeline(base, image_encoder, vae, conditions=conditions, dtype=dtype, **adapter)
+    load_into(trained_parts(pipeline), checkpoint, assign=keep_dtypes)
+    return pipeline
