@@ -14,12 +14,13 @@ from model.config import ModelConfig, load_config
 from model.dtypes import torch_dtype
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
-from training.data.batches import MicroBatches, Preparation
+from training.batches import MicroBatches
 from training.data.index import ShardIndex, read_index
 from training.data.order import Order
+from training.data.sample import Preparation
 from training.data.shards import Shards
 from training.encoder_cache.opening import open_caches
-from training.encoder_cache.reading import EncodedShards, Sources, weights_hash
+from training.encoder_cache.reading import EncodedShards, FrozenEncoders, weights_hash
 from training.encoders import Encoders
 from training.recipe import RecipeError, TrainRecipe
 
@@ -69,7 +70,7 @@ def assemble(
             for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
                 block.compile()
     # asked for before the encoders are cast: a key names their weights in fp32
-    sources = Sources(config, pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor)
+    sources = FrozenEncoders(config, pipeline.vae, pipeline.image_encoder, pipeline.feature_extractor)
     frozen = frozen_hashes(pipeline, model)
     caches = open_caches(recipe, sources, shards, before)
     reader = caches.shards
@@ -80,7 +81,7 @@ def assemble(
         torch_dtype(recipe.engine.dtype), recipe.objective.noise_offset,
     )  # fmt: skip
     ready = Preparation(
-        how=config.conditions,
+        conditions=config.conditions,
         size=config.resolution,
         identity_dim=config.identity_dim,
         tokenizer=pipeline.tokenizer,

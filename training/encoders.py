@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from model.conditioning.features import clip_features, zero_image_features
-from training.data.batches import MicroBatch
+from training.data.micro_batch import MicroBatch
 
 
 @dataclass

@@ -13,9 +13,10 @@ import torch.distributed as dist
 
 from model.conditioning.identity import IdentityEncoder
 from training.assembly import RunParts, assemble, device_of
+from training.batches import loader
 from training.checkpoint import Checkpoints
 from training.collectives import gather_lists, hosts_and_pids, sum_over_ranks
-from training.data.batches import MicroBatch, loader
+from training.data.micro_batch import MicroBatch
 from training.engine import Trained, wrap
 from training.export import export
 from training.guards import Diverged, LossSpikeGuard, TooManyCorrupt, is_not_finite, too_many_corrupt

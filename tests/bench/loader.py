@@ -15,9 +15,11 @@ import webdataset as wds
 from torch.utils.data import DataLoader
 
 from tests.bench.duel import Bench, core_seconds, duel
-from training.data.batches import MicroBatch, MicroBatches, Preparation, loader, tensors_of
+from training.batches import MicroBatches, loader
 from training.data.index import ShardIndex, read_index
+from training.data.micro_batch import MicroBatch
 from training.data.order import Order
+from training.data.sample import Preparation, tensors_of
 from training.data.shards import Shards
 
 WINDOW, ENDLESS = 4, 10**9

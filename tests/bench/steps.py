@@ -10,7 +10,7 @@ import torch
 from tests.bench.duel import Bench, medians
 from tests.bench.ranks import in_ranks
 from training.assembly import assemble
-from training.data.batches import MicroBatch
+from training.data.micro_batch import MicroBatch
 from training.objective import losses, min_snr_weights, target_of
 from training.recipe import TrainRecipe
 

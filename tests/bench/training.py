@@ -18,7 +18,7 @@ from tests.bench.state import bench_checkpoints, bench_memory
 from tests.bench.steps import bench_steps
 from tests.training.made_shards import make_shards
 from tests.training.ranks import recipe_for
-from training.data.batches import Preparation
+from training.data.sample import Preparation
 from training.recipe import ConditionDropout
 
 

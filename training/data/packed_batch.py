@@ -1,7 +1,8 @@
-"""A micro-batch on its way from a loader worker to the process that trains: one piece of shared memory.
+"""Sends a micro-batch from a loader worker to the training process as one piece of shared memory.
 
-torch hands over each tensor by a descriptor of its own, for which the receiver asks a thread of the worker, which is busy
-decoding: measured at 10 to 30 ms a micro-batch. And it copies each tensor into shared memory after it was made.
+torch alone sends each tensor by a file descriptor of its own, which the receiver has to ask a thread of the worker for
+while that worker is busy decoding: measured at 10 to 30 ms a micro-batch. It also copies each tensor into shared memory
+after it was computed. Here the rows are stacked in shared memory, and the batch is pickled as the one tensor that holds it.
 """
 
 from __future__ import annotations
@@ -21,63 +22,63 @@ ALIGNED = 64  # bytes
 Place = tuple[int, torch.dtype, tuple[int, ...]]
 
 
-def stacked(rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Rows with the same names and shapes -> (B, ...) of each name; in a loader worker as `reduced` wants them."""
+def stack_rows(rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Rows with the same names and shapes -> (B, ...) of each name; in a loader worker all in one piece of shared memory."""
     if get_worker_info() is None:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     places, total = {}, 0
     for name, value in rows[0].items():
         places[name] = (total, value.dtype, (len(rows), *value.shape))
         total += math.ceil(len(rows) * value.numel() * value.element_size() / ALIGNED) * ALIGNED
-    found = _views(torch.empty(total, dtype=torch.uint8).share_memory_(), places)
-    for name, whole in found.items():
-        torch.stack([row[name] for row in rows], out=whole)
-    return found
+    stacks = _views(torch.empty(total, dtype=torch.uint8).share_memory_(), places)
+    for name, stack in stacks.items():
+        torch.stack([row[name] for row in rows], out=stack)
+    return stacks
 
 
-def received(made: Iterator[T]) -> Iterator[T]:
-    """The same, each received while the one before is used: even one descriptor is a matter of milliseconds.
+def receive_ahead(batches: Iterator[T]) -> Iterator[T]:
+    """Yields `batches`, each received by a thread while the one before is used: even one descriptor takes milliseconds.
 
-    So is giving back the memory of one: 9 ms for 53 MB. It is done then, too, so the last two are kept alive.
+    So does freeing a batch, 9 ms for 53 MB: the thread does that as well, so the last two batches are kept alive.
     """
 
-    def following(spent: list[T]) -> T | None:
+    def receive(spent: list[T]) -> T | None:
         spent.clear()
-        return next(made, None)
+        return next(batches, None)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="received") as thread:
-        before: list[T] = []
-        coming = thread.submit(following, [])
-        while (one := coming.result()) is not None:
-            coming = thread.submit(following, before)
-            before = [one]
-            yield one
+    with ThreadPoolExecutor(1, thread_name_prefix="receive-ahead") as thread:
+        spent: list[T] = []
+        pending = thread.submit(receive, [])
+        while (batch := pending.result()) is not None:
+            pending = thread.submit(receive, spent)
+            spent = [batch]
+            yield batch
 
 
-def reduced(kind: Callable[..., Any], fields: dict[str, Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """What an object's `__reduce__` returns, so that tensors that lie in one piece are pickled as one."""
+def reduce_as_one_tensor(cls: Callable[..., Any], fields: dict[str, Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What the `__reduce__` of `cls` returns, so that tensors that lie in one storage are pickled as one tensor."""
     tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
     if len({value.untyped_storage().data_ptr() for value in tensors.values()}) != 1:
-        return _rebuilt, (kind, fields, None, {})
+        return _rebuild, (cls, fields, None, {})
     rest = {name: value for name, value in fields.items() if name not in tensors}
     places = {
         name: (value.storage_offset() * value.element_size(), value.dtype, tuple(value.shape))
         for name, value in tensors.items()
     }
     memory = torch.empty(0, dtype=torch.uint8).set_(next(iter(tensors.values())).untyped_storage())
-    return _rebuilt, (kind, rest, memory, places)
+    return _rebuild, (cls, rest, memory, places)
 
 
-def _rebuilt(
-    kind: Callable[..., Any], fields: dict[str, Any], memory: torch.Tensor | None, places: dict[str, Place]
+def _rebuild(
+    cls: Callable[..., Any], fields: dict[str, Any], memory: torch.Tensor | None, places: dict[str, Place]
 ) -> Any:
-    return kind(**fields, **(_views(memory, places) if memory is not None else {}))
+    return cls(**fields, **(_views(memory, places) if memory is not None else {}))
 
 
 def _views(memory: torch.Tensor, places: dict[str, Place]) -> dict[str, torch.Tensor]:
     """Tensors at byte offsets of `memory`, uint8 (bytes,)."""
-    found = {}
+    views = {}
     for name, (offset, dtype, shape) in places.items():
         size = math.prod(shape) * dtype.itemsize
-        found[name] = memory[offset : offset + size].view(dtype).view(shape)
-    return found
+        views[name] = memory[offset : offset + size].view(dtype).view(shape)
+    return views

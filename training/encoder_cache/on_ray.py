@@ -11,11 +11,11 @@ import ray
 from common.progress import ProgressBar, say
 from common.ray_runtime import connected, map_with_actors, worker_count
 from common.storage import Storage
+from training.data.encodings import KINDS
 from training.data.folder import ShardError
 from training.data.index import ShardIndex, read_index
 from training.data.shards import Shards
-from training.encoder_cache.reading import KINDS
-from training.encoder_cache.writing import Plan, ShardEncoder, open_sources, plan
+from training.encoder_cache.writing import MissingShards, ShardEncoder, missing_shards, open_encoders
 from training.recipe import RecipeError, TrainRecipe, checked, for_workers
 
 
@@ -61,19 +61,19 @@ def write_encoder_cache(recipe: TrainRecipe, kinds: list[str], stored: str | Non
         raise RecipeError(
             f"{index.url}: nothing can be written beside shards on a web server; run this where they are kept"
         )
-    sources, _ = open_sources(recipe)
+    encoders, _ = open_encoders(recipe)
     with connected(None):
         gpu = recipe.engine.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
         stored = stored or ("fp16" if gpu else "fp32")
-        plans = [plan(sources, kind, stored, recipe.engine.dtype, index) for kind in kinds]
-        for each in plans:
+        missing = [missing_shards(encoders, kind, stored, recipe.engine.dtype, index) for kind in kinds]
+        for each in missing:
             store = _storage(index, each.name)
             store.sweep()
             store.write_json("cached.json", each.facts)
             say("cache", f"{len(each.todo):,} of {len(index):,} shards to make in cached/{each.name} ({stored})")
-        if any(each.todo for each in plans):
-            _encode(recipe, index, plans, stored, workers, gpu)
-    for each in plans:
+        if any(each.todo for each in missing):
+            _encode(recipe, index, missing, stored, workers, gpu)
+    for each in missing:
         sizes = dict(zip(index.names, index.counts.tolist(), strict=True))
         _storage(index, each.name).write_json("sizes.json", sizes)
 
@@ -83,11 +83,11 @@ def _storage(index: ShardIndex, name: str) -> Storage:
 
 
 def _encode(
-    recipe: TrainRecipe, index: ShardIndex, plans: list[Plan], stored: str, workers: int | None, gpu: bool
+    recipe: TrainRecipe, index: ShardIndex, missing: list[MissingShards], stored: str, workers: int | None, gpu: bool
 ) -> None:
-    """Encode what the plans list, a row a shard: a picture is decoded once for both kinds."""
+    """Encode what is missing, a row a shard: a picture is decoded once for both kinds."""
     kinds: dict[int, list[str]] = {}
-    for each in plans:
+    for each in missing:
         for shard in each.todo:
             kinds.setdefault(shard, []).append(each.kind)
     rows = [{"shard": shard, "kinds": kinds[shard]} for shard in sorted(kinds)]
@@ -96,7 +96,7 @@ def _encode(
         "recipe": for_workers(recipe),
         "stored": stored,
         "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // count),
-        "names": {each.kind: each.name for each in plans},
+        "names": {each.kind: each.name for each in missing},
     }
     dataset = map_with_actors(
         ray.data.from_items(rows, override_num_blocks=len(rows)), EncodeShards, arguments, count, gpu
@@ -125,12 +125,12 @@ class EncodeShards:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         names = {kind: self.names[kind] for kind in row["kinds"]}
-        stores = {kind: _storage(self.index, name) for kind, name in names.items()}
+        folders = {kind: _storage(self.index, name) for kind, name in names.items()}
         # a shard from elsewhere is needed once: it goes with the folder
         with tempfile.TemporaryDirectory() as scratch:
             shards = Shards(self.index, scratch, int(self.index.bytes.max()))
             try:
-                holes, error = self.encoder.write(shards, row["shard"], names, stores), ""
+                holes, error = self.encoder.write(shards, row["shard"], names, folders), ""
             except ShardError as problem:  # as a row: what is raised here arrives wrapped, and its cause as text
                 holes, error = 0, str(problem)
             finally:

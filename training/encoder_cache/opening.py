@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from training.data.encodings import KINDS
 from training.data.index import ShardIndex
 from training.data.shards import Shards
 from training.encoder_cache.reading import (
-    KINDS,
     STORED,
     CacheUnusable,
     EncodedShards,
-    Sources,
+    FrozenEncoders,
     folder_name,
     open_encoder_cache,
 )
@@ -31,7 +31,7 @@ class EncoderCaches:
 
 
 def open_caches(
-    recipe: TrainRecipe, sources: Sources, shards: Shards, before: Mapping[str, str | None] | None = None
+    recipe: TrainRecipe, encoders: FrozenEncoders, shards: Shards, before: Mapping[str, str | None] | None = None
 ) -> EncoderCaches:
     """Open what the recipe allows and what is there.
 
@@ -52,7 +52,7 @@ def open_caches(
         if goes_on and before[kind] is None:
             notes[kind] = "computed: as when this run was begun"
             continue
-        facts = sources.facts(kind, recipe.engine.dtype)
+        facts = encoders.facts(kind, recipe.engine.dtype)
         try:
             index, stored, name = _open_kind(shards.index, facts, before[kind] if goes_on else None, cache)
         except CacheUnusable as error:
@@ -70,7 +70,7 @@ def open_caches(
         notes[kind], folders[kind] = f"read from cached/{name}, {stored}", name
     if not opened:
         return EncoderCaches(shards, notes, folders)
-    shapes = {kind: sources.shape(kind) for kind in opened}
+    shapes = {kind: encoders.shape(kind) for kind in opened}
     beside = EncodedShards.beside(shards.index, opened, shapes, cache, recipe.data.shard_cache_bytes)
     return EncoderCaches(beside, notes, folders)
 

@@ -1,10 +1,10 @@
-"""What the frozen encoders made of each sample, read instead of made: shards of the same format, beside the others.
+"""Reads the encoder cache: what the frozen encoders computed from each sample, in shards beside the shards.
 
     SHARDS/cached/NAME-KEY/cached.json     what KEY stands for, written first
     SHARDS/cached/NAME-KEY/NNNNN.tar       the samples of SHARDS/NNNNN.tar in their order, ID.vae.npy or ID.clip.npy each
     SHARDS/cached/NAME-KEY/NNNNN.json      its sidecar, written last; `source`: sha256 of the shard that it was made from
 
-A sample that cannot be used is a hole. training/encoder_cache/writing.py writes them, jobs/cache.py on many machines.
+A sample that cannot be used is a hole. training/encoder_cache/writing.py writes them, on_ray.py on many machines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from common.decode import DECODE_VERSION
 from common.hashing import sha256_of_bytes
 from model.config import ModelConfig
+from training.data.encodings import KINDS
 from training.data.folder import Folder, ShardError, cache_dir
 from training.data.index import ShardIndex, read_index
 from training.data.order import Order
@@ -31,16 +32,6 @@ from training.data.shards import Shards
 
 FORMAT = 1
 STORED = {"fp32": np.float32, "fp16": np.float16}  # where there are both, the exact one is read
-
-
-class Kind(NamedTuple):
-    """`field`: of a micro-batch; `words`: what a person calls it."""
-
-    field: str
-    words: str
-
-
-KINDS = {"vae": Kind("moments", "VAE moments"), "clip": Kind("clip_states", "CLIP features")}
 # what the same weights compute also hangs on these
 ARCHITECTURE = {
     "vae": ("act_fn", "norm_num_groups", "down_block_types", "layers_per_block", "block_out_channels"),
@@ -53,7 +44,7 @@ PROCESSOR = (
 
 
 class CacheUnusable(Exception):
-    """There is no cache to be used; the message says why. `absent`: nobody has begun one."""
+    """An encoder cache cannot be used; the message says why. `absent`: none has been begun."""
 
     def __init__(self, message: str, absent: bool = False):
         super().__init__(message)
@@ -61,8 +52,8 @@ class CacheUnusable(Exception):
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What cached values are computed with: encoders in fp32, before they are cast to what they compute in."""
+class FrozenEncoders:
+    """What cached values are computed with. The encoders are in fp32: a cache's key names their weights before any cast."""
 
     config: ModelConfig
     vae: AutoencoderKL
@@ -96,12 +87,12 @@ class Sources:
         }  # fmt: skip
 
     def shape(self, kind: str) -> tuple[int, ...]:
-        """Of one sample's value: (2 C, h, w), means and standard deviations; or (1 + patches, C)."""
+        """The shape of one sample's value: (2 C, h, w), means and standard deviations; or (1 + patches, C)."""
         if kind == "vae":
             side = self.config.resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
             return 2 * self.vae.config.latent_channels, side, side
-        eyes = self.image_encoder.config
-        return 1 + (eyes.image_size // eyes.patch_size) ** 2, eyes.hidden_size
+        vision = self.image_encoder.config
+        return 1 + (vision.image_size // vision.patch_size) ** 2, vision.hidden_size
 
     def _weights(self, kind: str) -> dict[str, torch.Tensor]:
         if kind == "clip":
@@ -120,8 +111,8 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
 
 def folder_name(facts: Mapping[str, Any], stored: str) -> str:
     """NAME-KEY."""
-    spelled = json.dumps({**facts, "stored": stored}, sort_keys=True, separators=(",", ":"))
-    return f"{facts['kind']}-{sha256_of_bytes(spelled.encode())[:16]}"
+    text = json.dumps({**facts, "stored": stored}, sort_keys=True, separators=(",", ":"))
+    return f"{facts['kind']}-{sha256_of_bytes(text.encode())[:16]}"
 
 
 def source_of(index: ShardIndex, shard: int) -> str:
@@ -164,7 +155,7 @@ def open_encoder_cache(index: ShardIndex, name: str, cache: str | None) -> Shard
 
 
 class EncodedShards:
-    """Shards, and what was computed from them, read as one sample. Used where `Shards` is.
+    """Shards and their encoder cache, read as one sample. Used where `Shards` is.
 
     Args:
         source: the shards themselves.
@@ -179,13 +170,13 @@ class EncodedShards:
     def beside(
         cls,
         index: ShardIndex,
-        found: Mapping[str, tuple[ShardIndex, str]],
+        opened: Mapping[str, tuple[ShardIndex, str]],
         shapes: Mapping[str, tuple[int, ...]],
         cache: str | None,
         cache_bytes: int | None,
     ) -> EncodedShards:
-        """Readers of the shards and of `found`, {kind: (index, stored dtype)}, that share `cache_bytes` by their sizes."""
-        total = sum(int(each.bytes.sum()) for each in (index, *(each for each, _ in found.values())))
+        """Readers of the shards and of `opened`, {kind: (index, stored dtype)}, that share `cache_bytes` by their sizes."""
+        total = sum(int(each.bytes.sum()) for each in (index, *(each for each, _ in opened.values())))
 
         def reader(each: ShardIndex, kept: str | Path | None) -> Shards:
             share = None if cache_bytes is None else int(cache_bytes * int(each.bytes.sum()) / total)
@@ -193,8 +184,8 @@ class EncodedShards:
 
         # folders of their own, or one's bound would evict the other's
         own = cache_dir(cache) / "cached"
-        cached = {kind: reader(each, own / kind) for kind, (each, _) in found.items()}
-        return cls(reader(index, cache), cached, {kind: (shapes[kind], stored) for kind, (_, stored) in found.items()})
+        cached = {kind: reader(each, own / kind) for kind, (each, _) in opened.items()}
+        return cls(reader(index, cache), cached, {kind: (shapes[kind], stored) for kind, (_, stored) in opened.items()})
 
     def blank(self) -> dict[str, torch.Tensor]:
         """{field of a micro-batch: zeros} of one sample."""
@@ -207,10 +198,6 @@ class EncodedShards:
     def index(self) -> ShardIndex:
         return self.source.index
 
-    @property
-    def waited(self) -> float:
-        return sum(shards.waited for shards in self._all())
-
     def read(self, shard: int, position: int, clip: bool) -> dict[str, bytes]:
         """{extension: bytes}: "vae.npy" and "clip.npy" where they are cached, the picture only if it is needed.
 
@@ -220,16 +207,16 @@ class EncodedShards:
             CorruptSample, ShardError: as `Shards.read`.
         """
         wanted = [kind for kind in self.cached if clip or kind != "clip"]
-        found = {}
+        members = {}
         for kind in wanted:
-            found |= self.cached[kind].read(shard, position)
+            members |= self.cached[kind].read(shard, position)
         if "vae" in self.cached and (not clip or "clip" in self.cached):
             extensions = [name for name in self.index.extensions if name != "jpg"]
-            return self.source.read(shard, position, extensions) | found
-        return self.source.read(shard, position) | found
+            return self.source.read(shard, position, extensions) | members
+        return self.source.read(shard, position) | members
 
     def is_hole(self, shard: int, position: int) -> bool:
-        """Could the sample not be used when its values were computed?"""
+        """Is the sample missing in the encoder cache, since it could not be used when that was computed?"""
         return any(not shards.index.members(shard, position) for shards in self.cached.values())
 
     def follow(self, order: Order, lanes: Iterable[int], node_lanes: Iterable[int] | None = None) -> None:

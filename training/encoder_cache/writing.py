@@ -1,51 +1,44 @@
-"""One shard -> the shard of what the frozen encoders make of its samples: whole, or not there."""
+"""Writes the encoder cache: of each shard a shard of what the frozen encoders compute from its samples, whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import json
-import tarfile
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from common.hashing import sha256_of_bytes, sha256_of_file
+from common.shard_format import Sidecar, TarWriter, publish_shard
+from common.storage import Storage
 from model.build import base_parts, pretrained_encoders
 from model.conditioning.features import clip_features
 from model.config import load_config
 from model.dtypes import torch_dtype
-from training.data.batches import BrokenSample, Preparation, tensors_of
 from training.data.folder import CorruptSample, Folder, ShardError
 from training.data.index import ShardIndex
+from training.data.sample import BrokenSample, Preparation, tensors_of
 from training.data.shards import Shards
-from training.encoder_cache.reading import STORED, Sources, folder_name, source_of
+from training.encoder_cache.reading import STORED, FrozenEncoders, folder_name, source_of
 from training.encoders import vae_moments
 from training.recipe import TrainRecipe
 
-AHEAD = 4  # batches that are decoded while one is encoded
+BATCHES_AHEAD = 4  # batches that are decoded while one is encoded
 EXIF_ORIENTATION = 0x0112
 
 
-class Store(Protocol):
-    """A folder where a file appears whole or not at all (curation.run_directory.run.Run)."""
-
-    def put_file(self, local: Path, relative: str) -> None: ...
-    def write_bytes(self, relative: str, data: bytes) -> None: ...
-    def write_json(self, relative: str, value: Any) -> None: ...
-
-
 @dataclass
-class Plan:
-    """A kind's folder, what its key stands for, and which shards are to be made."""
+class MissingShards:
+    """What is to be encoded of one kind. `name`: of its folder; `facts`: what cached.json says; `todo`: numbers of shards."""
 
     kind: str
     name: str
@@ -53,9 +46,9 @@ class Plan:
     todo: list[int]
 
 
-def plan(sources: Sources, kind: str, stored: str, computed: str, index: ShardIndex) -> Plan:
-    """What is missing or stale. A shard counts that has its sidecar, of this source, and all its bytes."""
-    facts = sources.facts(kind, computed)
+def missing_shards(encoders: FrozenEncoders, kind: str, stored: str, computed: str, index: ShardIndex) -> MissingShards:
+    """Which shards are missing or stale: without a sidecar that names this source, or without all its bytes."""
+    facts = encoders.facts(kind, computed)
     name = folder_name(facts, stored)
     folder = Folder(f"{index.url}/cached/{name}")
     try:
@@ -67,12 +60,12 @@ def plan(sources: Sources, kind: str, stored: str, computed: str, index: ShardIn
     todo = set(range(len(index)))
     for start in range(0, len(there), 256):
         for sidecar, text in folder.read_many(there[start : start + 256]).items():
-            shard, told = sidecars[sidecar], json.loads(text)
-            whole = files[f"{sidecar[:-5]}.tar"].size in (None, told["bytes"])
-            if whole and (told["source"], told["revision"]) == (source_of(index, shard), int(index.revisions[shard])):
+            shard, written = sidecars[sidecar], Sidecar.model_validate_json(text)
+            whole = files[f"{sidecar[:-5]}.tar"].size in (None, written.bytes)
+            if whole and (written.source, written.revision) == (source_of(index, shard), int(index.revisions[shard])):
                 todo.discard(shard)
-    shown = {**facts, "stored": stored, "shape": sources.shape(kind)}
-    return Plan(kind, name, shown, sorted(todo))
+    described = {**facts, "stored": stored, "shape": encoders.shape(kind)}
+    return MissingShards(kind, name, described, sorted(todo))
 
 
 class ShardEncoder:
@@ -85,35 +78,48 @@ class ShardEncoder:
     """
 
     def __init__(self, recipe: TrainRecipe, stored: str, device: torch.device, threads: int = 1):
-        self.sources, self.ready = open_sources(recipe)
+        self.encoders, self.ready = open_encoders(recipe)
         self.stored, self.device, self.threads, self.batch = stored, device, threads, recipe.batch.micro
-        for part in (self.sources.vae, self.sources.image_encoder):
+        for part in (self.encoders.vae, self.encoders.image_encoder):
             part.requires_grad_(False)
             if part.device != device or part.dtype != torch_dtype(recipe.engine.dtype):
                 part.to(device, torch_dtype(recipe.engine.dtype))
         if recipe.engine.channels_last:
-            self.sources.vae.to(memory_format=torch.channels_last)
+            self.encoders.vae.to(memory_format=torch.channels_last)
 
-    def write(self, shards: Shards, shard: int, names: Mapping[str, str], stores: Mapping[str, Store]) -> int:
-        """Make the shard's values of the kinds in `names` ({kind: folder name}); the samples that cannot be used.
+    def write(self, shards: Shards, shard: int, names: Mapping[str, str], folders: Mapping[str, Storage]) -> int:
+        """Encode a shard and write the shard of its values, for each kind in `names`.
+
+        Args:
+            names: {kind: name of its folder, NAME-KEY}.
+            folders: {kind: where to write}.
+
+        Returns:
+            How many samples cannot be used: holes in the encoder cache.
 
         Raises:
             ShardError: the shard cannot be had, a record contradicts its picture, or a value is too large to be stored.
         """
         index, holes = shards.index, 0
-        with tempfile.TemporaryDirectory() as scratch:
-            tars = {kind: _Tar(Path(scratch) / f"{kind}.tar") for kind in names}
+        with tempfile.TemporaryDirectory() as scratch, ExitStack() as files:
+            paths = {kind: Path(scratch) / f"{kind}.tar" for kind in names}
+            tars = {kind: TarWriter(files.enter_context(open(path, "wb"))) for kind, path in paths.items()}
             for batch in self._batches(shards, shard):
                 usable = [row for _, row in batch if row is not None]
-                values = {kind: self._encoded(kind, usable) for kind in names}
-                at = 0
+                values = {kind: iter(self._encoded(kind, usable)) for kind in names}
                 for sample_id, row in batch:
                     for kind, tar in tars.items():
-                        tar.add(sample_id, {} if row is None else {f"{kind}.npy": values[kind][at]})
-                    at += row is not None
+                        tar.add(sample_id, [] if row is None else [(f"{kind}.npy", next(values[kind]))])
                     holes += row is None
+            for tar in tars.values():
+                tar.close()
+            files.close()
+            stem = index.names[shard].removesuffix(".tar")
             for kind, tar in tars.items():
-                _publish(stores[kind], tar, index, shard, names[kind].rpartition("-")[2])
+                publish_shard(
+                    folders[kind], stem, paths[kind], tar.index, shard=shard, source=source_of(index, shard),
+                    content_hash=names[kind].rpartition("-")[2], revision=int(index.revisions[shard]),
+                )  # fmt: skip
         return holes
 
     def _batches(self, shards: Shards, shard: int) -> Iterator[list[tuple[str, dict[str, torch.Tensor] | None]]]:
@@ -127,7 +133,7 @@ class ShardEncoder:
         with ThreadPoolExecutor(self.threads) as pool:
             for position in range(int(shards.index.counts[shard])):
                 waiting.append(pool.submit(self._prepared, shards, shard, position))
-                if len(waiting) > AHEAD * self.batch:
+                if len(waiting) > BATCHES_AHEAD * self.batch:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -140,11 +146,11 @@ class ShardEncoder:
             row = tensors_of(self.ready, members)
         except (CorruptSample, BrokenSample):
             return sample_id, None
-        told, found = json.loads(members["json"]), _upright_size(members["jpg"])
-        if (told.get("width"), told.get("height")) != found:
+        record, size = json.loads(members["json"]), _upright_size(members["jpg"])
+        if (record.get("width"), record.get("height")) != size:
             raise ShardError(
                 f"{shards.index.url}/{shards.index.names[shard]}: sample {sample_id}: its record says "
-                f"{told.get('width')} x {told.get('height')} pixels, its picture has {found[0]} x {found[1]}: without the "
+                f"{record.get('width')} x {record.get('height')} pixels, its picture has {size[0]} x {size[1]}: without the "
                 "picture its face could not be placed; pack it again, or train with data.encoder_cache=off"
             )
         return sample_id, row
@@ -153,22 +159,22 @@ class ShardEncoder:
     def _encoded(self, kind: str, rows: list[dict[str, torch.Tensor]]) -> list[bytes]:
         if not rows:
             return []
-        seen = torch.stack([row["image" if kind == "vae" else "clip_pixels"] for row in rows]).to(self.device)
+        pixels = torch.stack([row["image" if kind == "vae" else "clip_pixels"] for row in rows]).to(self.device)
         if kind == "vae":
-            encoded = vae_moments(self.sources.vae, seen)
+            encoded = vae_moments(self.encoders.vae, pixels)
         else:
-            encoded = clip_features(self.sources.image_encoder, seen)
-        with np.errstate(over="ignore"):  # said below
+            encoded = clip_features(self.encoders.image_encoder, pixels)
+        with np.errstate(over="ignore"):  # reported below
             values = encoded.float().cpu().numpy().astype(STORED[self.stored])
         if not np.isfinite(values).all():
             raise ShardError(f"a value of {kind} does not fit into {self.stored}: make the cache with --dtype fp32")
         return [_npy(value) for value in values]
 
 
-def open_sources(recipe: TrainRecipe) -> tuple[Sources, Preparation]:
+def open_encoders(recipe: TrainRecipe) -> tuple[FrozenEncoders, Preparation]:
     """The encoders in fp32 on the CPU, and how a sample is prepared for them."""
     config = load_config(recipe.model)
-    vae, eyes, tokenizer, processor = pretrained_encoders(**base_parts(config, recipe.base))
+    vae, image_encoder, tokenizer, processor = pretrained_encoders(**base_parts(config, recipe.base))
     ready = Preparation(
         config.conditions,
         config.resolution,
@@ -177,48 +183,7 @@ def open_sources(recipe: TrainRecipe) -> tuple[Sources, Preparation]:
         processor,
         recipe.objective.condition_dropout,
     )
-    return Sources(config, vae, eyes, processor), ready
-
-
-class _Tar:
-    """A tar with nothing in it that changes from one run to the next, and its index."""
-
-    def __init__(self, path: Path):
-        self.path, self.index = path, []
-        self._file = open(path, "wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
-
-    def add(self, sample_id: str, members: Mapping[str, bytes]) -> None:
-        places = {}
-        for extension, data in members.items():
-            info = tarfile.TarInfo(f"{sample_id}.{extension}")
-            info.size, info.mode = len(data), 0o644
-            places[extension] = [self._file.tell() + tarfile.BLOCKSIZE, len(data)]
-            self._tar.addfile(info, io.BytesIO(data))
-        self.index.append({"id": sample_id, "members": places})
-
-    def close(self) -> None:
-        self._tar.close()
-        self._file.close()
-
-
-def _publish(store: Store, tar: _Tar, index: ShardIndex, shard: int, key: str) -> None:
-    """The tar, and last its sidecar: a stale one names another source until then."""
-    tar.close()
-    name = index.names[shard]
-    sidecar = {
-        "shard": shard,
-        "samples": len(tar.index),
-        "bytes": tar.path.stat().st_size,
-        "sha256": sha256_of_file(tar.path),
-        "revision": int(index.revisions[shard]),
-        "content_hash": key,
-        "plan": sha256_of_bytes("\n".join(index.ids(shard)).encode())[:16],
-        "source": source_of(index, shard),
-        "index": tar.index,
-    }
-    store.put_file(tar.path, name)
-    store.write_bytes(f"{name[:-4]}.json", json.dumps(sidecar, separators=(",", ":")).encode())
+    return FrozenEncoders(config, vae, image_encoder, processor), ready
 
 
 def _npy(value: np.ndarray) -> bytes:

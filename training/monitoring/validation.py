@@ -16,7 +16,8 @@ from model.conditioning.identity import IdentityEncoder
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from training.assembly import RunParts
-from training.data.batches import MicroBatch, micro_batch
+from training.batches import micro_batch
+from training.data.micro_batch import MicroBatch
 from training.encoders import Inputs
 from training.objective import losses, target_of
 from training.recipe import ConditionDropout

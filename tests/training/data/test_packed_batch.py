@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from training.data.packed_batch import received
+from training.data.packed_batch import receive_ahead
 
 
 def test_the_next_is_received_while_one_is_used():
@@ -17,7 +17,7 @@ def test_the_next_is_received_while_one_is_used():
             asked.release()
             yield number
 
-    feed = received(made())
+    feed = receive_ahead(made())
     assert next(feed) == 0
     assert asked.acquire(timeout=5) and asked.acquire(timeout=5)  # 1 is under way, or here
     assert list(feed) == [1, 2]
@@ -28,14 +28,14 @@ def test_what_fails_there_is_raised_here_in_its_turn():
         yield 0
         raise OSError("the shard is gone")
 
-    feed = received(made())
+    feed = receive_ahead(made())
     assert next(feed) == 0
     with pytest.raises(OSError, match="the shard is gone"):
         next(feed)
 
 
 def test_a_reader_that_stops_early_leaves_no_thread():
-    feed = received(iter(range(10)))
+    feed = receive_ahead(iter(range(10)))
     assert next(feed) == 0
     feed.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("received")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("receive-ahead")]

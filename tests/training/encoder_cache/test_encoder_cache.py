@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 
-import training.data.batches
+import training.data.sample
 from common.hashing import sha256_of_bytes
-from curation.run_directory.run import Run
+from common.storage import Storage
 from tests.training.loopback import serving
 from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_trainer import plain
 from training.assembly import assemble
-from training.data.batches import loader
+from training.batches import loader
 from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.shards import Shards
 from training.encoder_cache.reading import folder_name
-from training.encoder_cache.writing import ShardEncoder, open_sources, plan
+from training.encoder_cache.writing import ShardEncoder, missing_shards, open_encoders
 from training.monitoring.validation import Panel
 from training.objective import losses, target_of
 from training.recipe import RecipeError
@@ -33,12 +33,12 @@ from training.recipe import RecipeError
 CPU = torch.device("cpu")
 
 
-def make_cache(recipe, kinds=("vae", "clip"), stored="fp32", stores=Run):
+def make_cache(recipe, kinds=("vae", "clip"), stored="fp32", storage=Storage):
     """What jobs/cache.py does, in this process; the plans by kind, as they were before."""
     index = read_index(recipe.data.shards, recipe.data.shard_cache)
     encoder = ShardEncoder(recipe, stored, CPU, threads=2)
-    plans = {kind: plan(encoder.sources, kind, stored, recipe.engine.dtype, index) for kind in kinds}
-    places = {kind: stores(f"{index.url}/cached/{made.name}") for kind, made in plans.items()}
+    plans = {kind: missing_shards(encoder.encoders, kind, stored, recipe.engine.dtype, index) for kind in kinds}
+    places = {kind: storage(f"{index.url}/cached/{made.name}") for kind, made in plans.items()}
     for kind, place in places.items():
         place.write_json("cached.json", plans[kind].facts)
     names = {kind: made.name for kind, made in plans.items()}
@@ -158,8 +158,8 @@ def test_a_picture_is_decoded_only_where_its_clip_features_are_kept(copy, base, 
     drop = {"data__encoder_cache": "require", "objective__condition_dropout": {"clip_features": 0.5}}
     recipe = recipe_for(copy, base, **drop)
     make_cache(recipe, ["vae"])
-    decoded, usual = [], training.data.batches.decode
-    monkeypatch.setattr(training.data.batches, "decode", lambda *a, **k: decoded.append(1) or usual(*a, **k))
+    decoded, usual = [], training.data.sample.decode
+    monkeypatch.setattr(training.data.sample, "decode", lambda *a, **k: decoded.append(1) or usual(*a, **k))
     batch = assemble(recipe, 0, 1, CPU).batches[0]
     assert 0 < int(batch.keep_clip.sum()) < len(batch.ids) and len(decoded) == int(batch.keep_clip.sum())
     assert batch.valid.all() and [bool(seen.any()) for seen in batch.clip_pixels] == batch.keep_clip.bool().tolist()
@@ -193,7 +193,7 @@ def test_the_panel_sees_pictures_all_the_same(copy, base):
 
 
 def test_a_key_changes_with_whatever_changes_a_value(base, shards):
-    sources, _ = open_sources(recipe_for(shards, base))
+    sources, _ = open_encoders(recipe_for(shards, base))
 
     def names(change=None, computed="fp32", stored="fp32", **conditions):
         config = sources.config
@@ -270,17 +270,17 @@ def test_what_cannot_be_cached_is_said(copy, base, stored, words):
         )
     encoder = ShardEncoder(recipe, stored, CPU)
     with torch.no_grad():
-        encoder.sources.vae.quant_conv.bias.add_(1e6 if stored == "fp16" else 0)
+        encoder.encoders.vae.quant_conv.bias.add_(1e6 if stored == "fp16" else 0)
     index = read_index(copy, recipe.data.shard_cache)
     with pytest.raises(ShardError, match=words):
-        encoder.write(Shards(index, recipe.data.shard_cache), 2, {"vae": "vae-0"}, {"vae": Run(copy / "cached")})
+        encoder.write(Shards(index, recipe.data.shard_cache), 2, {"vae": "vae-0"}, {"vae": Storage(copy / "cached")})
     assert not list((copy / "cached").glob("*.tar"))
 
 
 # -- kills ---------------------------------------------------------------------------------------------------------
 
 
-class Mortal(Run):
+class Mortal(Storage):
     """Dies where it is told to."""
 
     at = ""

@@ -14,9 +14,10 @@ from model.config import load_config
 from tests.training.made_shards import sample
 from tests.training.ranks import recipe_for
 from training.assembly import open_pipeline
-from training.data.batches import BrokenSample, MicroBatches, Preparation, draws, loader, tensors_of, uniform
+from training.batches import MicroBatches, loader, slot_draws, uniform
 from training.data.index import read_index
 from training.data.order import Order
+from training.data.sample import BrokenSample, Preparation, tensors_of
 from training.data.shards import Shards
 from training.recipe import ConditionDropout
 
@@ -101,13 +102,13 @@ def test_dropout_is_drawn_from_the_streams_that_it_always_had(ready):
     dropout = ready.dropout.model_dump() | {"clip_features": 0.5, "face": 0.0, "everything": 0.0}
     changed = replace(ready, dropout=ConditionDropout(**dropout))
     for slot in range(32):
-        kept = draws(changed, SEED, 5, slot)
+        kept = slot_draws(changed, SEED, 5, slot)
         assert bool(kept["keep_clip"]) == (uniform(SEED, "drop clip", 5, slot) >= 0.5)
         assert bool(kept["keep_text"]) == (uniform(SEED, "drop text", 5, slot) >= dropout["text"])
 
 
 def test_conditions_are_dropped_as_often_as_the_recipe_says(ready):
-    drawn = [draws(ready, SEED, t, slot) for t in range(250) for slot in range(BATCH)]
+    drawn = [slot_draws(ready, SEED, t, slot) for t in range(250) for slot in range(BATCH)]
     kept = {name: np.mean([float(one[name]) for one in drawn]) for name in drawn[0] if name.startswith("keep")}
     everything = ConditionDropout().everything
     assert kept["keep_text"] == pytest.approx((1 - 0.3) * (1 - everything), abs=0.04)
@@ -130,8 +131,12 @@ def test_clip_pixels_are_made_only_where_they_are_looked_at(shards, tmp_path, re
 
 
 def test_draws_of_other_steps_slots_and_streams_differ(ready):
-    first, other_slot, other_step = draws(ready, SEED, 0, 0), draws(ready, SEED, 0, 1), draws(ready, SEED, 1, 0)
-    again = draws(ready, SEED, 0, 0)
+    first, other_slot, other_step = (
+        slot_draws(ready, SEED, 0, 0),
+        slot_draws(ready, SEED, 0, 1),
+        slot_draws(ready, SEED, 1, 0),
+    )
+    again = slot_draws(ready, SEED, 0, 0)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["noise"], other_slot["noise"])
     assert not torch.equal(first["noise"], other_step["noise"])
