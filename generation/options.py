@@ -1,4 +1,4 @@
-"""Options of jobs/generate.py and jobs/demo.py: dataclasses that hold them, and types that check them as they are parsed."""
+"""Options of jobs/generate.py and jobs/demo.py: dataclasses that hold them, and types that check what was typed."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ python jobs/generate.py runs/sample/shards/sample --model sd15 --checkpoint mode
 ray job submit --working-dir . -- python jobs/generate.py ... --part 0/4            a quarter of it
 
 A shard's samples bring their face, identity and caption; of a photo the face is found. OUT/drawn.jsonl has a line for
-every picture that was asked for: drawn, or why not. Pictures that are there are not drawn again; OUT/settings.json says what
-decided them, and other settings need another folder.
+every picture that was asked for: drawn, or why not. Pictures that are there are not drawn again; OUT/settings.json says
+what decided them, and other settings need another folder.
 """
 
 from __future__ import annotations

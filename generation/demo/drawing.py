@@ -20,7 +20,7 @@ from model.presets import Scales
 
 @dataclass(frozen=True)
 class DrawRequest:
-    """The settings of one drawing. `alpha`: share of the second face; `record_prompt`: the files' record has the prompt."""
+    """The settings of one drawing. `alpha`: share of the second face; `record_prompt`: files name the prompt."""
 
     prompt: str
     negative_prompt: str

@@ -196,7 +196,7 @@ def _face_widgets(photo: AnalysedPhoto, picked: int | None) -> tuple[gr.Image, g
 
 
 def _draw_handler(analyser: PhotoAnalyser, runner: DrawingRunner) -> Callable[..., Iterator[tuple[Any, ...]]]:
-    """What the Draw button runs; its arguments and results are widgets' values, in the order that `build_page` names."""
+    """What the Draw button runs. Arguments and results are widgets' values, in the order of `build_page`."""
 
     def draw(
         photo: str | None,

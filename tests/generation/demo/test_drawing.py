@@ -7,7 +7,6 @@ import re
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,22 +18,6 @@ from generation.demo.server import startup_lines
 from generation.photos import PhotoError
 from jobs import demo
 from model.presets import PRESETS
-from tests.generation.demo.demo_world import group_file, portrait_files, tiny_model
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def portraits() -> dict[str, Path]:
-    return portrait_files()
-
-
-@pytest.fixture(scope="module")
-def group() -> Path:
-    return group_file()
 
 
 def test_the_face_is_boxed_where_the_finder_found_it(model, portraits):

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlparse
 
 import numpy as np
@@ -19,25 +18,10 @@ from generation.demo.faces import read_upload
 from generation.demo.server import serve
 from generation.provenance import read
 from model.presets import PRESETS
-from tests.generation.demo.demo_world import Visitor, directly, group_file, pixels, portrait_files, tiny_model
+from tests.generation.demo.demo_world import Visitor, directly, pixels
 
 LONG, SHORT = {"steps": 100, "count": 8}, {"steps": 3, "count": 1}
 connected: list[object] = []
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def portraits() -> dict[str, Path]:
-    return portrait_files()
-
-
-@pytest.fixture(scope="module")
-def group() -> Path:
-    return group_file()
 
 
 @pytest.fixture(scope="module")
