@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     look = commands.add_parser(
         "inspect",
         help="layout, sizes, dtypes, hash, what it lacks",
-        description="Exit 0: complete; 1: it lacks something; 2: no checkpoint.",
+        description="Exit 0: complete; 1: it lacks something; 2: not a checkpoint.",
     )
     look.add_argument("file", help="a file, or the folder of a trainer or an export")
     look.add_argument("--json", action="store_true", help="for programs")
@@ -140,7 +140,7 @@ def _print_table(report: Report) -> None:
 
 
 def _plain(value: Any) -> str:
-    """What a file says about itself, as text: no markup, nothing that a terminal would obey."""
+    """Text of a file as it may be printed: without markup and without control characters."""
     from rich.markup import escape
 
     return escape("".join(letter if letter.isprintable() else "?" for letter in str(value)))

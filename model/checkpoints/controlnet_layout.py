@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 # options that leave no trace in a shape; with another value the same tensors compute something else
-UNSEEN = (
+NOT_IN_SHAPES = (
     "attention_head_dim",
     "num_attention_heads",
     "norm_num_groups",
@@ -29,10 +29,10 @@ SD15 = {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768
 
 
 def config_from_shapes(shapes: Shapes) -> dict[str, Any]:
-    """The `ControlNetModel` options that the shapes tell; those in `UNSEEN` are left to the caller.
+    """The `ControlNetModel` options that follow from the shapes; those in `NOT_IN_SHAPES` are left to the caller.
 
     Raises:
-        CheckpointError: the tensors that tell are missing.
+        CheckpointError: tensors that are needed for it are missing.
     """
     try:
         return _config_from_shapes(shapes)
@@ -67,7 +67,7 @@ def pose_channels_of(state: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
     """Of a ControlNet's pose encoder, by its shapes.
 
     Raises:
-        CheckpointError: the tensors that tell are missing.
+        CheckpointError: tensors that are needed for it are missing.
     """
     return config_from_shapes({key: tuple(value.shape) for key, value in state.items()})[
         "conditioning_embedding_out_channels"
@@ -85,12 +85,12 @@ def full_config(
     config), else from the base `unet`'s config (ControlNetModel.from_unet copies them), else Stable Diffusion 1.5's.
 
     Raises:
-        CheckpointError: the shapes are not Stable Diffusion 1.5's and nobody says the number of heads.
+        CheckpointError: the shapes are not Stable Diffusion 1.5's and the number of heads is unknown.
     """
     config = config_from_shapes(shapes)
     source = stored or unet
     if source:
-        return config | {option: source[option] for option in UNSEEN if option in source}
+        return config | {option: source[option] for option in NOT_IN_SHAPES if option in source}
     if any(config[option] != value for option, value in SD15.items()):
         raise CheckpointError(
             "the ControlNet's number of attention heads is in no tensor, and its sizes "

@@ -62,11 +62,11 @@ def read_unchecked(path: str | Path) -> Checkpoint:
     checkpoint = _split_raw(file) if layout == "raw" else _split(file)
     checkpoint.metadata |= file.metadata | {"layout": layout}
     checkpoint.metadata.pop("format", None)  # safetensors' own word
-    said = shortcut_in_name(path)
+    shortcut = shortcut_in_name(path)
     if layout == "authors" or (layout == "raw" and checkpoint.controlnet is not None):
-        said = True  # the authors train, and draw, with the shortcut only
-    if "shortcut" not in checkpoint.metadata and said is not None:
-        checkpoint.metadata["shortcut"] = "true" if said else "false"
+        shortcut = True  # the authors train, and draw, with the shortcut only
+    if "shortcut" not in checkpoint.metadata and shortcut is not None:
+        checkpoint.metadata["shortcut"] = "true" if shortcut else "false"
     return checkpoint
 
 
@@ -104,7 +104,7 @@ def _split_raw(file: TensorFile) -> Checkpoint:
         if other != stored and not bit_equal(file[other], file[stored]):
             raise CheckpointError(
                 f"{file.path}: {other} and {stored} are two names of one tensor but differ; the file mixes two states "
-                "of training, and nobody can say which is meant"
+                "of training, and the right one is unknown"
             )
     parts = {part: {name: file[key] for name, key in names.items()} for part, names in found.items()}
     metadata = {"frozen_ignored": str(len(frozen))} if frozen else {}
@@ -147,9 +147,9 @@ def _add_controlnet(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _json(file: Path) -> dict:
     try:
-        said = json.loads(file.read_text())
-        if not isinstance(said, dict):
-            raise ValueError(f"a JSON {type(said).__name__}, not an object")
+        value = json.loads(file.read_text())
+        if not isinstance(value, dict):
+            raise ValueError(f"a JSON {type(value).__name__}, not an object")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: {error}; the folder is incomplete, export or copy it again") from error
-    return said
+    return value

@@ -12,7 +12,7 @@ from model.checkpoints.tensor_files import TensorFile
 PROCESSOR = re.compile(r"unet\.(.+\.attn[12])\.processor\.(.+)")
 RAW = ("image_proj_model.", "adapter_modules.", "contorlnet.", "controlnet.", "unet.")
 
-WANTED = (
+SUPPORTED = (
     "Face-MakeUp's model.bin, IP-Adapter-FaceID-Plus (v1, v2) for SD1.5, the raw output of their trainers, and what "
     "this project writes"
 )
@@ -34,7 +34,7 @@ def recognise(file: TensorFile) -> str:
     """`authors`, `facemakeup`, `ip-adapter` or `raw`.
 
     Raises:
-        CheckpointError: anything else, with what it is as far as the keys tell.
+        CheckpointError: it is something else; what, where the keys show it.
     """
     keys = list(file)
     if any(key.startswith(("image_proj.", "ip_adapter.")) for key in keys):
@@ -66,14 +66,14 @@ def recognise(file: TensorFile) -> str:
         return "raw"
     for pattern, what, remedy in OTHERS:
         if any(re.match(pattern, key) for key in bare):
-            raise CheckpointError(f"{file.path} is {what}: {remedy}. What is read: {WANTED}")
+            raise CheckpointError(f"{file.path} is {what}: {remedy}. What is read: {SUPPORTED}")
     raise CheckpointError(
-        f"{file.path} is no checkpoint that is known; its keys: {listed(keys, 4) or 'none'}. What is read: {WANTED}"
+        f"{file.path} is not a known checkpoint; its keys: {listed(keys, 4) or 'none'}. What is read: {SUPPORTED}"
     )
 
 
 def require_plus(path: Path, image_proj: Collection[str]) -> None:
-    """The projector is FaceID-Plus's, told from the others of the IP-Adapter family by its keys.
+    """Check that the projector is FaceID-Plus's, and not another of the IP-Adapter family, by its keys.
 
     Raises:
         CheckpointError: it is another; which, and what it lacks.

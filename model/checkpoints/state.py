@@ -1,4 +1,4 @@
-"""A checkpoint in memory: the authors' three dictionaries of tensors, each in its own dtype, and what is known of it."""
+"""A checkpoint in memory: the authors' three dictionaries of tensors, each in its own dtype, and metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help should not
 
 @dataclass
 class Checkpoint:
-    """What training makes, under the authors' key names (see `model.checkpoints.layouts`).
+    """The trained parts, under the authors' key names (see `model.checkpoints.layouts`).
 
     Attributes:
         image_proj, ip_adapter: the projector; LoRA and image-prompt K and V of the UNet.

@@ -83,11 +83,13 @@ def _open_pickle(path: Path, mmap: bool) -> TensorFile:
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # whatever a damaged file makes the reader stumble over
+    except Exception as error:  # a damaged file can make torch raise anything
         text = str(error)
-        if wanted := re.findall(r"(?:GLOBAL|Unsupported (?:global|class)[^\w]*(?:GLOBAL)?)\s*([\w.]+)", text):
+        if globals_in_pickle := re.findall(
+            r"(?:GLOBAL|Unsupported (?:global|class)[^\w]*(?:GLOBAL)?)\s*([\w.]+)", text
+        ):
             raise CheckpointError(
-                f"{path} asks for {listed(sorted(set(wanted)), 3)} when it is loaded: that would run code, so it is "
+                f"{path} asks for {listed(sorted(set(globals_in_pickle)), 3)} when it is loaded: that would run code, so it is "
                 "refused; remedy: take the safetensors version, or have its owner save plain tensors"
             ) from error
         reason = text.splitlines()[0] if text else type(error).__name__
@@ -97,16 +99,18 @@ def _open_pickle(path: Path, mmap: bool) -> TensorFile:
     nested = any(isinstance(value, dict) for value in content.values())
     opened = TensorFile(path, nested=nested)
     opened._sources = _flat(path, content) if nested else content
-    strange = [key for key, value in opened._sources.items() if not isinstance(key, str) or not torch.is_tensor(value)]
-    if strange and not nested:
+    not_tensors = [
+        key for key, value in opened._sources.items() if not isinstance(key, str) or not torch.is_tensor(value)
+    ]
+    if not_tensors and not nested:
         raise CheckpointError(
-            f"{path} holds things that are no tensors: {listed(map(str, strange))}; it is no checkpoint"
+            f"{path} holds things that are not tensors: {listed(map(str, not_tensors))}; it is not a checkpoint"
         )
     return opened
 
 
 def _flat(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a dictionary of dictionaries, the inner keys; what is not of ours keeps its outer key, to be recognised."""
+    """A dictionary of dictionaries, flat: inner keys behind the part's name; unknown outer keys stay, to be recognised."""
     import torch
 
     flat: dict[str, Any] = {}
@@ -140,10 +144,10 @@ def _open_sharded(index: Path) -> TensorFile:
     opened = TensorFile(index)
     for name in names:
         shard = open_tensors(index.parent / name)
-        wanted = [key for key, file in shards.items() if file == name]
-        if lost := [key for key in wanted if key not in shard]:
+        keys = [key for key, file in shards.items() if file == name]
+        if lost := [key for key in keys if key not in shard]:
             raise CheckpointError(f"{index.parent / name} lacks {listed(lost)}, which {index.name} says it has")
-        opened._sources |= {key: shard._sources[key] for key in wanted}
+        opened._sources |= {key: shard._sources[key] for key in keys}
     return opened
 
 

@@ -55,7 +55,7 @@ def write(
 
     Args:
         base: a diffusers folder of the base model; needed by `pipeline`, and where a ControlNet's heads are unknown.
-        image_encoder, vae: folders or hub names for `pipeline`, where `base` has none or another one is wanted.
+        image_encoder, vae: folders or hub names for `pipeline`, where `base` has none or another is preferred.
         dtype: `fp16`, `bf16` or `fp32`, for all parts. Lossy where it has fewer bits.
         fold_lora: `pipeline` only: add the LoRA to the UNet's weights. Lossy where the base is not fp32.
         force: replace what is at `path`: a file, or a folder that was exported.
@@ -99,7 +99,7 @@ def write(
                 notes.extend(
                     write_pipeline(checkpoint, base, scratch, image_encoder=image_encoder, vae=vae, fold_lora=fold_lora)
                 )
-            except (ValueError, RuntimeError) as error:  # torch says a shape that does not fit as the latter
+            except (ValueError, RuntimeError) as error:  # torch raises RuntimeError for a shape that does not fit
                 raise CheckpointError(f"no pipeline can be made on {base}: {error}") from error
         elif layout == "diffusers":
             _write_diffusers(checkpoint, scratch, unet)
@@ -137,9 +137,11 @@ def _check_request(
         raise CheckpointError(
             f"{path} is a {'folder' if path.is_dir() else 'file'}, layout {layout} is not: not replaced"
         )
-    ours = ("model_index.json", ADAPTER_FILE)
-    if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in ours):
-        raise CheckpointError(f"{path} is no exported folder (it has none of {listed(ours)}): not replaced, even so")
+    exported = ("model_index.json", ADAPTER_FILE)
+    if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in exported):
+        raise CheckpointError(
+            f"{path} is not an exported folder (it has none of {listed(exported)}): not replaced, even so"
+        )
 
 
 def _cast(checkpoint: Checkpoint, dtype: str) -> tuple[Checkpoint, float]:
@@ -178,13 +180,13 @@ def _stock_notes(checkpoint: Checkpoint, layout: str) -> list[str]:
 def _pickle_notes(checkpoint: Checkpoint, path: Path, layout: str) -> list[str]:
     """A .bin has no place for metadata; what the reader will take for granted must be so."""
     notes = []
-    said = True if layout == "authors" else shortcut_in_name(path)
-    if layout == "ip-adapter" and said is not None and said != checkpoint.shortcut:
+    read_as = True if layout == "authors" else shortcut_in_name(path)
+    if layout == "ip-adapter" and read_as is not None and read_as != checkpoint.shortcut:
         right = "plusv2" if checkpoint.shortcut else "plus"
-        raise CheckpointError(f"{path.name} would be taken for shortcut={said}; remedy: a name with `{right}` in it")
-    if said != checkpoint.shortcut:
+        raise CheckpointError(f"{path.name} would be read as shortcut={read_as}; remedy: a name with `{right}` in it")
+    if read_as != checkpoint.shortcut:
         option = "--shortcut" if checkpoint.shortcut else "--no-shortcut"
-        notes.append(f"the file does not say its shortcut: whoever reads it must say {option}")
+        notes.append(f"the file cannot record its shortcut: reading it needs {option}")
     lost = sorted(checkpoint.metadata.keys() - {"layout", "shortcut", "origin", "frozen_ignored"})
     if lost:
         notes.append(f"a .bin has no place for metadata; dropped: {listed(lost)}")

@@ -150,5 +150,5 @@ OTHER_MODELS = {  # name: (content, words of the refusal)
     "bare ControlNet": (_zeros("controlnet_cond_embedding.conv_in.weight", "conv_in.weight"), "a ControlNet alone"),
     "single-file model": (_zeros("model.diffusion_model.input_blocks.0.0.weight"), "whole Stable Diffusion"),
     "ZeRO piece": ({"module": _zeros("a"), "ds_version": "0.19"}, "DeepSpeed"),
-    "something else": (_zeros("layer.weight"), "no checkpoint that is known"),
+    "something else": (_zeros("layer.weight"), "is not a known checkpoint"),
 }  # fmt: skip

@@ -85,7 +85,7 @@ def test_force_replaces_what_was_exported_and_nothing_else(released, tmp_path, c
     (home / "precious.txt").write_text("mine")
     asked = ["--to", "diffusers", "--force", "--base", str(tmp_path)]
     assert main(["convert", str(source), str(home), *asked]) == 2
-    assert "no exported folder" in capsys.readouterr().err and (home / "precious.txt").read_text() == "mine"
+    assert "not an exported folder" in capsys.readouterr().err and (home / "precious.txt").read_text() == "mine"
     for _ in range(2):
         assert main(["convert", str(source), str(tmp_path / "out"), *asked]) == 0
     inside = tmp_path / "out" / "ip-adapter-facemakeup.safetensors"

@@ -168,7 +168,7 @@ def test_a_layout_with_a_controlnet_is_not_written_without_one(tmp_path, base, l
         ("a.bin", "authors", {"dtype": "int8"}, "no dtype 'int8'"),
         ("a.bin", "webui", {}, "no layout 'webui'"),
         ("a", "diffusers", {"base": "nowhere"}, "unet/config.json"),
-        ("faceid-plus_sd15.bin", "ip-adapter", {}, "would be taken for shortcut=False; remedy: a name with `plusv2`"),
+        ("faceid-plus_sd15.bin", "ip-adapter", {}, "would be read as shortcut=False; remedy: a name with `plusv2`"),
     ],
 )
 def test_requests_that_cannot_be_are_refused_before_anything_is_written(
