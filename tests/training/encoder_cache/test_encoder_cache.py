@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -14,8 +13,8 @@ import pytest
 import torch
 
 import training.data.sample
-from common.hashing import sha256_of_bytes
 from common.storage import Storage
+from tests.training.encoder_cache.damaged_shards import break_picture, change, take_out
 from tests.training.loopback import serving
 from tests.training.ranks import log_of, recipe_for, run_ranks
 from tests.training.test_trainer import plain
@@ -47,34 +46,6 @@ def make_cache(recipe, kinds=("vae", "clip"), stored="fp32", storage=Storage):
     for place in places.values():
         place.write_json("sizes.json", dict(zip(index.names, index.counts.tolist(), strict=True)))
     return plans
-
-
-def change(tar, edit):
-    """Another shard in the place of one: `edit(bytes, members of a sample by position)`, and a sidecar that fits."""
-    sidecar = tar.with_suffix(".json")
-    told, data = json.loads(sidecar.read_text()), bytearray(tar.read_bytes())
-    edit(data, told)
-    tar.write_bytes(data)
-    told["sha256"] = sha256_of_bytes(data)
-    sidecar.write_text(json.dumps(told))
-
-
-def break_picture(position):
-    def edit(data, told):
-        offset, size = told["index"][position]["members"]["jpg"]
-        data[offset : offset + size] = bytes(size)
-
-    return edit
-
-
-def take_out(position):
-    def edit(data, told):
-        for offset, size in told["index"][position]["members"].values():
-            data[offset : offset + size] = bytes(size)
-        told["index"][position]["members"] = {}
-        told["revision"] += 1
-
-    return edit
 
 
 @pytest.fixture(scope="module")
