@@ -15,6 +15,7 @@ import numpy as np
 from common.hashing import sha256_of_bytes
 from common.shard_format import publish_shard, write_tar
 from common.storage import Storage
+from training.data.index import ShardIndex
 
 ENCODER = "dlib-0123456789ab"
 CONTENT_HASH = "0123456789abcdef"
@@ -120,3 +121,8 @@ def make_shards(folder: Path, counts: Sequence[int], **how: Any) -> Path:
         number += count
     (folder / "sizes.json").write_text(json.dumps({f"{shard:05d}.tar": count for shard, count in enumerate(counts)}))
     return folder
+
+
+def members_of(folder: Path, index: ShardIndex, shard: int, position: int) -> dict[str, bytes]:
+    data = (folder / index.names[shard]).read_bytes()
+    return {name: data[at : at + size] for name, (at, size) in index.members(shard, position).items()}

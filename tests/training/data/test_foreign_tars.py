@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
+from tests.training.made_shards import members_of
 from training.data import index_scan
 from training.data.folder import ShardError
 from training.data.index import read_index
@@ -43,7 +44,7 @@ def test_tars_of_another_maker_are_read_as_webdataset_reads_them(tmp_path):
     for expected in webdataset.WebDataset(tars, shardshuffle=False):
         shard, position = divmod(number, 2)
         assert index.id(shard, position) == expected["__key__"]
-        assert cut(folder, index, shard, position) == {name: expected[name] for name in index.extensions}
+        assert members_of(folder, index, shard, position) == {name: expected[name] for name in index.extensions}
         number += 1
     assert number == 4
 

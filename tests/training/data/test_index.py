@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from tests.training import made_shards
-from tests.training.made_shards import ENCODER, make_shards, sample, write_shard
+from tests.training.made_shards import ENCODER, make_shards, members_of, sample, write_shard
 from training.data import index_scan
 from training.data.folder import ShardError
-from training.data.index import ShardIndex, read_index
+from training.data.index import read_index
 
 COUNTS = [4, 1, 3]
 ROOT = Path(__file__).parents[3]
@@ -32,11 +32,6 @@ def shards(tmp_path_factory) -> Path:
 def copy(shards, tmp_path) -> Path:
     """One that may be spoilt."""
     return Path(shutil.copytree(shards, tmp_path / "shards"))
-
-
-def cut(folder: Path, index: ShardIndex, shard: int, position: int) -> dict[str, bytes]:
-    data = (folder / index.names[shard]).read_bytes()
-    return {name: data[at : at + size] for name, (at, size) in index.members(shard, position).items()}
 
 
 def test_the_made_shards_have_the_keys_of_the_real_ones():
@@ -59,7 +54,7 @@ def test_every_sample_where_it_stands(shards, tmp_path):
         for position in range(count):
             sample_id, members = sample(number, side=32)
             assert index.id(shard, position) == sample_id
-            assert cut(shards, index, shard, position) == dict(members)
+            assert members_of(shards, index, shard, position) == dict(members)
             number += 1
     with pytest.raises(IndexError, match=r"00001\.tar has no sample 1; it has 1"):
         index.id(1, 1)
@@ -84,7 +79,7 @@ def test_a_changed_shard_is_another_set(copy, tmp_path):
     write_shard(copy, 1, [sample(77, side=32)])
     after = read_index(copy, tmp_path / "cache")
     assert after.hash != before.hash and after.id(1, 0) == sample(77)[0]
-    assert cut(copy, after, 1, 0) == dict(sample(77, side=32)[1])
+    assert members_of(copy, after, 1, 0) == dict(sample(77, side=32)[1])
 
 
 def test_the_hash_is_of_the_content_not_of_the_place(shards, copy, tmp_path):
@@ -97,12 +92,12 @@ def test_a_hole_keeps_its_place(copy, tmp_path):
     (copy / "00000.json").write_text(json.dumps(sidecar | {"revision": 1}))
     index = read_index(copy, tmp_path)
     assert index.counts.tolist() == COUNTS and index.revisions.tolist() == [1, 0, 0]
-    assert index.members(0, 0) == {} and cut(copy, index, 0, 1) == dict(sample(1, side=32)[1])
+    assert index.members(0, 0) == {} and members_of(copy, index, 0, 1) == dict(sample(1, side=32)[1])
     one = json.loads((copy / "00001.json").read_text())
     one["index"][0]["members"] = {}
     (copy / "00001.json").write_text(json.dumps(one | {"revision": 1}))
     index = read_index(copy, tmp_path)
-    assert index.members(1, 0) == {} and cut(copy, index, 2, 2) == dict(sample(7, side=32)[1])
+    assert index.members(1, 0) == {} and members_of(copy, index, 2, 2) == dict(sample(7, side=32)[1])
 
 
 def processes_agree(folder: str, cache: str, barrier, answers) -> None:
