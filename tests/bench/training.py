@@ -55,7 +55,7 @@ def inputs(folder: Path, size: Size) -> tuple[Input, Path]:
     pipeline.save_pretrained(folder / "base")
     # nothing is dropped: of what is, the trainer's loader makes no CLIP pixels, and the others would have more to do
     ready = Preparation(
-        how=config.conditions, size=size.size, identity_dim=config.identity_dim, tokenizer=pipeline.tokenizer,
+        conditions=config.conditions, size=size.size, identity_dim=config.identity_dim, tokenizer=pipeline.tokenizer,
         processor=pipeline.feature_extractor, dropout=ConditionDropout(text=0, face=0, everything=0),
     )  # fmt: skip
     shards = make_shards(folder / "shards", size.shards, side=size.side)
