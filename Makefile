@@ -93,7 +93,7 @@ tiny-base: sample  ## what tiny.yaml stands on, into the cache
 	@$(BIN)/python jobs/tiny_base.py $(if $(SEED),--seed $(SEED))
 
 weights: $(READY)
-	@$(BIN)/python -m common.weights
+	@$(BIN)/python -m common.pinned_files.weights
 
 # RECIPE's own default is the curation's
 TRAINED := $(if $(filter file,$(origin RECIPE)),tiny,$(RECIPE))

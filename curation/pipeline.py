@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from common.pinned_files.weights import WEIGHTS, resolve
 from common.progress import say
 from common.settings import RecipeError
-from common.weights import WEIGHTS, resolve
 from curation.annotation.annotate import annotate
 from curation.annotation.encoder import build_encoder
 from curation.cutting.cut import claim_name, cut

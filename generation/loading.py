@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from common.errors import UserError
+from common.pinned_files.weights import resolve, sha256_of_weights
 from common.version import VERSION
-from common.weights import resolve, sha256_of_weights
 from generation.options import ModelOptions
 from generation.provenance import Provenance, SavedPicture, save
 from model.build import base_parts, load_pipeline, random_pipeline

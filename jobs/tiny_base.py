@@ -39,7 +39,7 @@ def sample_photos() -> Path:
     Raises:
         PackageError, SampleError: it cannot be made, and why.
     """
-    from common.packages import cache_dir
+    from common.pinned_files.packages import cache_dir
     from curation.sample.folder import make_sample
 
     make_sample(cache_dir() / "sample")

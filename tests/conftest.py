@@ -106,7 +106,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """The sample's folder, made if it is not there."""
-    from common.packages import cache_dir
+    from common.pinned_files.packages import cache_dir
     from curation.sample.folder import make_sample
 
     folder = cache_dir() / "sample"

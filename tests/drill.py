@@ -185,7 +185,7 @@ def main() -> int:
     asked = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
 
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
     from tests.training.made_shards import make_shards

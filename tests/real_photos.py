@@ -7,8 +7,8 @@ from functools import cache
 
 import pytest
 
-from common import weights
 from common.decode import Picture, decode
+from common.pinned_files import weights
 from curation.sample.photos import INSIGHTFACE, SKIMAGE
 
 FILES = {

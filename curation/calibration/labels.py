@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from common.decode import Undecodable, decode
 from common.hashing import sha256_of_file
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 from common.progress import ProgressBar
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe

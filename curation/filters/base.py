@@ -25,8 +25,8 @@ from pydantic import AfterValidator, Field
 from common.decode import DECODE_VERSION, ImageLimits, Picture
 from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes
+from common.pinned_files.weights import Resolved, resolve
 from common.settings import Section
-from common.weights import Resolved, resolve
 from curation.versions import SCORES_FORMAT
 
 DECODE_LIBRARIES = ("PIL", "cv2")  # they decode and resize
@@ -143,7 +143,7 @@ class Filter(Check):
 
     @classmethod
     def weight_names(cls, settings: Section) -> dict[str, str]:
-        """{role: name in common/weight_table.py} of the model files that these settings need."""
+        """{role: name in common/pinned_files/weight_table.py} of the model files that these settings need."""
         return {}
 
     @classmethod

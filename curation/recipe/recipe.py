@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from common.decode import ImageLimits
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 from common.settings import RecipeError, Section, Share, read_yaml, substitute, validated, variables_in, with_changes
 from curation.filters.base import Filter, Machine
 from curation.filters.registry import Filters, Thresholds, open_filters

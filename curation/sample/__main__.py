@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from common.command_line import exit_code_of
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 from common.progress import console
 from curation.sample.folder import is_complete, make_sample
 

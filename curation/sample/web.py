@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 
 MAX_THREADS = 64
 MAX_ANSWER_SECONDS = 30.0  # seconds that a silent or endless answer lasts at most

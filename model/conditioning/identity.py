@@ -17,7 +17,7 @@ import numpy as np
 
 from common.hashing import canonical_json, sha256_of_bytes
 from common.onnx_sessions import session
-from common.weights import resolve, sha256_of_weights
+from common.pinned_files.weights import resolve, sha256_of_weights
 from model.conditioning.alignment import align
 
 EncoderName = Literal["dlib", "arcface"]

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 from tests.bench.duel import Bench, core_seconds, medians
 from tests.bench.loader import Input, Ours
 

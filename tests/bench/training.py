@@ -46,7 +46,7 @@ def quiet() -> None:
 
 def inputs(folder: Path, size: Size) -> tuple[Input, Path]:
     """Shards with what makes tensors of them, and the folder of a random tiny base."""
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
 

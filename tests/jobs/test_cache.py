@@ -21,7 +21,7 @@ KINDS = ["--what", "vae,clip", "--workers", "1"]
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """(shards, base): made samples, one of them no picture, and a random tiny base."""
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
 

@@ -17,7 +17,7 @@ from model.config import load_config
 
 @pytest.fixture(scope="session")
 def vocabulary():
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
 
     return resolve("clip-vocabulary").path
 

@@ -21,7 +21,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.packages import cache_dir
-from common.weights import resolve
+from common.pinned_files.packages import cache_dir
+from common.pinned_files.weights import resolve
 from model.conditioning.features import FaceConditions
 from model.config import load_config
 from model.pipeline import FaceMakeUpPipeline

@@ -42,7 +42,7 @@ def run_rank(
     Raises:
         NonRetryableError: what no restart cures. Everything else is what training raised, and may be cured by one.
     """
-    from common.weights import WeightError
+    from common.pinned_files.weights import WeightError
     from training.checkpoint import CheckpointFault
     from training.data.folder import ShardError
     from training.engine import EngineError
@@ -73,8 +73,8 @@ def identity_encoder_of(recipe: TrainRecipe, rank: int) -> IdentityEncoder | Non
     It is the one that the model is conditioned on and so judges its own cause: its figure tells that a run learns, not
     how good it is.
     """
+    from common.pinned_files.weights import WeightError
     from common.progress import say
-    from common.weights import WeightError
     from model.conditioning.identity import open_encoder
 
     if rank or not recipe.monitoring.validation_samples:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
+from common.pinned_files.weights import resolve
 from common.progress import ProgressBar, duration_text, say
-from common.weights import resolve
 from model.config import ModelConfig, load_config
 from training.recipe import TrainRecipe
 from training.tiny_base.base import facts_of, find_or_train

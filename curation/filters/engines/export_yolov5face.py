@@ -145,7 +145,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if not options.here:
-        from common.packages import cache_dir
+        from common.pinned_files.packages import cache_dir
 
         python = make_environment(options.env or cache_dir() / "yolov5face-env", sys.executable)
         again = sys.argv[1:] if arguments is None else arguments

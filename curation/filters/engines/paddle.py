@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 from curation.filters.base import FilterBroken
 from curation.filters.engines import paddle_worker
 from curation.filters.engines.paddle_worker import packed, receive, send, unpacked

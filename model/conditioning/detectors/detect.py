@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.decode import Picture
-from common.weights import WEIGHTS, RefusedError, Resolved, WeightError, resolve, resolve_file
+from common.pinned_files.weights import WEIGHTS, RefusedError, Resolved, WeightError, resolve, resolve_file
 from model.conditioning.detectors import FACE_FLOOR, DetectorName
 from model.conditioning.detectors.centerface import CenterFace
 from model.conditioning.detectors.detections import Detections, suppress

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from common.weights import RefusedError, WeightError, resolve
+from common.pinned_files.weights import RefusedError, WeightError, resolve
 from curation.filters.evidence import FAIL, PASS, UNKNOWN
 from curation.filters.faces import FACE, Faces, FacesThresholds, prominent
 from model.conditioning.detectors import FACE_FLOOR, detect

@@ -16,7 +16,7 @@ from PIL import Image
 
 from common.decode import Undecodable, decode, upright_box
 from common.hashing import sha256_of_bytes
-from common.packages import cache_dir
+from common.pinned_files.packages import cache_dir
 from curation.sample import folder as front
 from curation.sample.addresses import FAILING, SECOND_URLS, SUCCEEDING
 from curation.sample.boxes import choose, made_up, stored_boxes

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from common.hashing import sha256_of_bytes, sha256_of_file
 from common.onnx_sessions import DeviceError
-from common.weights import ENVIRONMENT, WeightError
+from common.pinned_files.weights import ENVIRONMENT, WeightError
 from model.conditioning.alignment import align, template
 from model.conditioning.identity import ArcFace, Dlib, open_encoder
 

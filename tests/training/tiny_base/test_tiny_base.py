@@ -36,7 +36,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    from common.weights import resolve
+    from common.pinned_files.weights import resolve
 
     return resolve("clip-vocabulary").path
 

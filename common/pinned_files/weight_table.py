@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.packages import Package
+from common.pinned_files.packages import Package
 
 
 @dataclass(frozen=True)

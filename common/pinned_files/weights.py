@@ -4,8 +4,8 @@ A file is looked for, in this order, in: a folder that the user names (`weights:
 FACEMAKEUP_WEIGHTS), earlier downloads, a Python package that ships it (opened, never imported), and the pinned
 address of its origin. weight_table.py lists the files.
 
-    python -m common.weights              every file: where it was found, licence, use
-    python -m common.weights fetch [NAME] download what the default recipe needs, or what is named
+    python -m common.pinned_files.weights              every file: where it was found, licence, use
+    python -m common.pinned_files.weights fetch [NAME] download what the default recipe needs, or what is named
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.hashing import sha256_of_file
-from common.packages import PackageError, cache_dir
-from common.weight_table import DEFAULT, WEIGHTS, Weight
+from common.pinned_files.packages import PackageError, cache_dir
+from common.pinned_files.weight_table import DEFAULT, WEIGHTS, Weight
 
 CONNECT_SECONDS = 5  # an offline machine should hear so at once
 ENVIRONMENT = "FACEMAKEUP_WEIGHTS"
@@ -190,7 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    parser = argparse.ArgumentParser(prog="python -m common.weights", description="Model files: list and fetch.")
+    parser = argparse.ArgumentParser(
+        prog="python -m common.pinned_files.weights", description="Model files: list and fetch."
+    )
     parser.add_argument("action", nargs="?", choices=["list", "fetch"], default="list")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default of fetch: {' '.join(DEFAULT)}")
     parser.add_argument("--folder", help=f"where to look first; default: {ENVIRONMENT}")

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from common import weights
 from common.hashing import sha256_of_bytes, sha256_of_file
-from common.packages import PackageError
-from common.weight_table import DEFAULT, WEIGHTS
-from common.weights import RefusedError, WeightError, main, resolve, resolve_file
+from common.pinned_files import weights
+from common.pinned_files.packages import PackageError
+from common.pinned_files.weight_table import DEFAULT, WEIGHTS
+from common.pinned_files.weights import RefusedError, WeightError, main, resolve, resolve_file
 
 CONTENT = b"a model"
 DIGEST = sha256_of_bytes(CONTENT)
@@ -24,7 +24,7 @@ def empty(monkeypatch, tmp_path):
     def no_index(self):
         raise PackageError(f"package {self.name}=={self.version} could not be fetched")
 
-    monkeypatch.setattr("common.packages.Package.fetch", no_index)
+    monkeypatch.setattr("common.pinned_files.packages.Package.fetch", no_index)
     return tmp_path
 
 
