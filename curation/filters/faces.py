@@ -53,6 +53,9 @@ class FacesThresholds(Section):
             return {**value, "min_confidence": both}
         return value
 
+    def confidence(self, detector: DetectorName) -> float:
+        return self.min_confidence.get(detector, 0.5)
+
 
 class Faces(Filter):
     """Rejects images without a prominent face, or with more than asked for. Keeps box, score and five points of each.
@@ -120,7 +123,7 @@ class Faces(Filter):
         def best(evidence: pa.Table) -> np.ndarray:
             return largest(evidence, "boxes", "score")
 
-        confidence = thresholds.min_confidence.get(self.detector, 0.5)
+        confidence = thresholds.confidence(self.detector)
         return [
             Measure("prominent", "Prominent faces", "faces", "count", counted, note=f"wanted: {thresholds.count}"),
             Measure("best", "Score of the best face", "score", "linear", best, confidence, decides=False),
@@ -129,7 +132,7 @@ class Faces(Filter):
     def outlines(
         self, evidence: Mapping[str, Any], size: tuple[int, int], thresholds: FacesThresholds
     ) -> list[Outline]:
-        confidence = thresholds.min_confidence.get(self.detector, 0.5)
+        confidence = thresholds.confidence(self.detector)
         return [
             Outline(box_corners(face["box"], size), face["score"] >= confidence) for face in evidence["boxes"] or ()
         ]
@@ -152,7 +155,7 @@ def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: Detecto
     rows, boxes, scores = flattened(evidence, "boxes", "box", "score")
     first = np.searchsorted(rows, rows)
     index = np.arange(len(rows)) - first
-    confident = scores >= np.float32(thresholds.min_confidence[detector])
+    confident = scores >= np.float32(thresholds.confidence(detector))
     rows, index, boxes = rows[confident].astype(np.int64), index[confident], boxes[confident].astype(np.float64)
     if not len(rows):
         return rows, index

@@ -5,6 +5,7 @@ Only the columns that are counted are kept, and an id as the number that its 16 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +53,8 @@ class Tables:
 
     def __init__(self) -> None:
         # no network: a run in a bucket is read through its own file system, never by an extension of DuckDB
-        self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+        config = {"autoinstall_known_extensions": False, "temp_directory": tempfile.gettempdir()}
+        self._connection = duckdb.connect(config=config)
         self._connection.execute(SCHEMA)
         self.present: set[str] = set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +219,8 @@ def test_the_estimate_is_unbiased_though_filters_stop_early(tmp_path: Path):
         fails.interval[0] < rate < fails.interval[1]
         for (fails, _), rate in zip(by_check.checks.values(), [0.3, 0.1, 0.5], strict=False)
     )
+
+
+def test_what_does_not_fit_in_memory_goes_to_the_folder_for_temporary_files():
+    """And not to `.tmp` in the folder that the command was started in."""
+    assert Tables().rows("SELECT current_setting('temp_directory')") == [(tempfile.gettempdir(),)]

@@ -1,0 +1,35 @@
+"""The recipes that come with the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from curation.recipe import recipe as recipes
+
+FOLDER = Path(recipes.__file__).parent
+
+
+def fields(tree: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in tree.items():
+        found |= fields(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return found
+
+
+@pytest.mark.parametrize("name", ["sample", "facecaptionhq-4m"])
+def test_a_recipe_states_only_what_differs_from_the_defaults(name: str, monkeypatch: pytest.MonkeyPatch):
+    """So that changing a default in a filter's class changes what is run."""
+    monkeypatch.setenv("FACECAPTION_PARQUET", "faces.parquet")
+    path = FOLDER / f"{name}.yaml"
+    differing = recipes.load(path).model_dump(mode="json", exclude_defaults=True)
+    assert fields(yaml.safe_load(path.read_text())) == fields(differing)
+
+
+def test_a_confidence_that_is_given_for_one_detector_leaves_the_other_its_default():
+    tree = {"name": "a", "sources": {"facecaption": ["x"]}, "select": {"count": 1}}
+    faces = recipes.parse(tree, changes=["thresholds.faces.min_confidence.yolov5-face=0.7"]).thresholds.faces
+    assert (faces.confidence("yolov5-face"), faces.confidence("centerface")) == (0.7, 0.5)
