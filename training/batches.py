@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -140,21 +141,16 @@ def loader(
     options: dict[str, Any] = {}
     if workers:
         options = {"prefetch_factor": prefetch, "multiprocessing_context": "fork", "worker_init_fn": _worker}
+    sampler = range(start, stop)
     received = iter(
-        DataLoader(
-            batches, sampler=range(start, stop), batch_size=None, num_workers=workers, pin_memory=pin,
-            collate_fn=_unchanged, **options,
-        )
-    )  # fmt: skip
+        DataLoader(batches, sampler=sampler, batch_size=None, num_workers=workers, pin_memory=pin, **options)
+    )
     # pinning has a thread of its own that receives
     return receive_ahead(received) if workers and not pin else received
 
 
-def _unchanged(batch: MicroBatch) -> MicroBatch:
-    return batch
-
-
 def _worker(_: int) -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)  # OpenCV would start a thread a core in every worker
     # torchrun, Slurm and a terminal signal whole groups: a worker that dies of it takes its rank along, unsaved
     os.setpgid(0, 0)

@@ -15,6 +15,7 @@ from tests.training.made_shards import sample
 from tests.training.ranks import recipe_for
 from training.assembly import open_pipeline
 from training.batches import MicroBatches, loader, slot_draws, uniform
+from training.data import shards as shards_module
 from training.data.index import read_index
 from training.data.order import Order
 from training.data.sample import BrokenSample, Preparation, tensors_of
@@ -143,19 +144,18 @@ def test_draws_of_other_steps_slots_and_streams_differ(ready):
     assert not torch.equal(first["noise"], first["vae_noise"])
 
 
-def test_a_broken_sample_keeps_its_slot_and_is_named(shards, tmp_path, ready):
+def test_a_broken_sample_keeps_its_slot_and_is_named(shards, tmp_path, monkeypatch, ready):
     copy = tmp_path / "broken"
     shutil.copytree(shards, copy)
     whole = batches(copy, tmp_path / "cache", ready)
-    shard, position = whole.order.sample(0, int(whole.order.slots_of(0, 1, 4, 0)[1]))
+    (shard,), (position,) = whole.order.slots(0, whole.order.slots_of(0, 1, 4, 0)[1:2])
     offset, size = whole.shards.index.members(shard, position)["jpg"]
     tar = copy / whole.shards.index.names[shard]
     data = bytearray(tar.read_bytes())
     data[offset + 200 : offset + size] = bytes(size - 200)
     tar.write_bytes(data)
-    hurt = MicroBatches(
-        Shards(whole.shards.index, tmp_path / "cache", verify="never"), whole.order, ready, SEED, 0, 1, 4
-    )
+    monkeypatch.setattr(shards_module, "verify_once", lambda *_: None)  # it was spoilt after it was verified
+    hurt = MicroBatches(Shards(whole.shards.index, tmp_path / "cache"), whole.order, ready, SEED, 0, 1, 4)
     before, after = batches(shards, tmp_path / "cache", ready)[0], hurt[0]
     assert after.ids == before.ids and after.valid.tolist() == [1, 0, 1, 1]
     assert [name for name, _ in after.corrupt] == [before.ids[1]]

@@ -115,7 +115,7 @@ def verify_once(path: Path, sha256: str, notes: Path) -> None:
 
 
 class Folder:
-    """A folder by its URL or local path. Cheap to make, safe to pickle, and to use after a fork."""
+    """A folder by its URL or local path. Cheap to make, safe to use after a fork."""
 
     def __init__(self, url: str | os.PathLike[str]):
         text = os.fspath(url)
@@ -124,9 +124,6 @@ class Folder:
         self.url = (text if "://" in text else str(Path(text).expanduser().absolute())).rstrip("/")
         self.is_local = "://" not in self.url
         self._made: tuple[int, fsspec.AbstractFileSystem, str] | None = None
-
-    def __reduce__(self):
-        return Folder, (self.url,)
 
     def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
         # an asynchronous filesystem's connections and thread belong to the process that made it

@@ -7,7 +7,7 @@ processes of a machine share its pages, and millions of samples cost a process n
 
 from __future__ import annotations
 
-import ast
+import io
 import json
 import os
 import shutil
@@ -26,7 +26,7 @@ SHOWN = 5  # of a list of names in an error
 
 
 class ShardIndex:
-    """The index of a folder of shards. Cheap to pickle; `read_index` makes it.
+    """The index of a folder of shards; `read_index` makes it.
 
     `url`; `names`: of the tars, in order; `counts`, `bytes`: int64 (shards,), samples (holes included) and size of each
     tar; `sha256`: of each tar, "" where nobody wrote it down; `revisions`: int64 (shards,); `extensions`: of the members
@@ -52,14 +52,10 @@ class ShardIndex:
             np.array(meta[key], dtype=np.int64) for key in ("counts", "bytes", "revisions")
         )
         self._starts = np.append(0, np.cumsum(self.counts))
-        # here, not when first read: functools.cached_property has a lock, which a process that is forked meanwhile
-        # would wait for for ever
+        # mapped now, not when first read: a lock of functools.cached_property may be held while a process is forked
         self._ids, self._offsets, self._sizes = (
             np.load(self.path / f"{name}.npy", mmap_mode="r") for name in ("ids", "offsets", "sizes")
         )
-
-    def __reduce__(self):
-        return ShardIndex, (str(self.path),)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -252,35 +248,24 @@ def _identity(folder: Folder, parts: list[Part]) -> tuple[str, int]:
     """(encoder, length) of the identities, from the first sample that is not a hole."""
     part = next(part for part in parts if part.extensions)
     row = int(np.flatnonzero(part.offsets[:, 0] != HOLE)[0])
-    place = {name: (int(part.offsets[row, at]), int(part.sizes[row, at])) for at, name in enumerate(part.extensions)}
-    return _encoder_of(folder, part.name, place), _length_of(folder, part.name, place)
+    place = dict(
+        zip(part.extensions, zip(part.offsets[row].tolist(), part.sizes[row].tolist(), strict=True), strict=True)
+    )
 
+    def member(extension: str) -> bytes:
+        offset, size = place[extension]
+        return folder.read(part.name, offset, offset + size)
 
-def _encoder_of(folder: Folder, name: str, place: dict[str, tuple[int, int]]) -> str:
-    if "json" not in place or "identity.npy" not in place:
-        return ""
-    offset, size = place["json"]
-    try:
-        record = json.loads(folder.read(name, offset, offset + size))
-    except ValueError as error:
-        raise ShardError(f"{folder.url}/{name}: the first sample's .json is no JSON: {error}") from error
-    return str(record.get("identity_encoder", "")) if isinstance(record, dict) else ""
-
-
-def _length_of(folder: Folder, name: str, place: dict[str, tuple[int, int]]) -> int:
     if "identity.npy" not in place:
-        return 0
-    offset, size = place["identity.npy"]
-    head = folder.read(name, offset, offset + min(size, 128))
+        return "", 0
     try:
-        # the header is a Python literal after ten bytes: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
-        if head[:8] != b"\x93NUMPY\x01\x00":
-            raise ValueError("not version 1 of the .npy format")
-        header = ast.literal_eval(head[10 : 10 + int.from_bytes(head[8:10], "little")].decode("latin1").strip())
-        (length,) = header["shape"]
-    except (ValueError, SyntaxError, KeyError) as error:
-        raise ShardError(f"{folder.url}/{name}: the first sample's .identity.npy is no vector: {error}") from error
-    return int(length)
+        (length,) = np.lib.format.read_array(io.BytesIO(member("identity.npy"))).shape
+        record = json.loads(member("json")) if "json" in place else None
+    except ValueError as error:
+        raise ShardError(
+            f"{folder.url}/{part.name}: the first sample's .identity.npy is no vector, or its .json no JSON: {error}"
+        ) from error
+    return str(record.get("identity_encoder", "")) if isinstance(record, dict) else "", length
 
 
 def _some(names: list[str]) -> str:

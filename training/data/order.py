@@ -3,8 +3,8 @@
 An epoch is a seeded permutation of the shards. Their samples, one shard after the other, are cut into L contiguous
 *lanes* of floor(N / L) samples. Inside a lane, consecutive shards form *windows*, whose samples are permuted together.
 Slot i of a step belongs to lane i mod L. B slots make a step and L divides B, so every lane gives B / L samples a
-step, an epoch has exactly floor(N / B) steps, and the N mod B samples that are left over are dropped. Which ones they
-are differs from epoch to epoch (`Order.tail`).
+step, an epoch has exactly floor(N / B) steps, and the N mod B samples that are left over are dropped: others in each
+epoch.
 
 Ranks and loader workers only slice this function. A rank owns whole lanes, so it, and the node that it stands on, reads
 only their shards. So resume is one integer, the number of ranks may change to any divisor of L, and no rank waits for
@@ -52,7 +52,7 @@ class Window(NamedTuple):
 
 
 class Order:
-    """The order of a run. Cheap to make, safe to pickle and to fork; every method is a function of its arguments.
+    """The order of a run. Every method is a function of its arguments.
 
     Args:
         counts: samples of each shard, holes included; a shard may be empty.
@@ -86,9 +86,6 @@ class Order:
         # two windows of each lane, and one for a reader that lags
         self._window = lru_cache(3 * self.lanes)(self._make_window)
 
-    def __reduce__(self):
-        return _order, (self.counts, self.seed, self.lanes, self.batch_size, self.window)
-
     # -- samples ---------------------------------------------------------------------------------------------------
 
     def epoch_of(self, t: int) -> tuple[int, int]:
@@ -96,10 +93,6 @@ class Order:
         if t < 0:
             raise ValueError(f"step {t} is below 0")
         return divmod(int(t), self.steps_per_epoch)
-
-    def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """(shards, positions) of step `t`, each int64 (B,), by slot."""
-        return self.slots(t, np.arange(self.batch_size))
 
     def slots(self, t: int, slots: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """(shards, positions) of some slots of step `t`, each int64 (len(slots),); only their lanes are looked at."""
@@ -112,19 +105,6 @@ class Order:
         for lane in np.unique(lanes).tolist():
             mine = np.flatnonzero(lanes == lane)
             shards[mine], positions[mine] = self._places(epoch, lane, places[mine])
-        return shards, positions
-
-    def sample(self, t: int, i: int) -> tuple[int, int]:
-        """(shard, position) of slot `i` of step `t`."""
-        shards, positions = self.slots(t, [i])
-        return int(shards[0]), int(positions[0])
-
-    def tail(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """(shards, positions) of the N mod B samples that the epoch does not see, each int64 (N mod B,)."""
-        unseen = np.arange(self.steps_per_epoch * self.lane_batch, self.lane_samples)
-        ends = [self._places(epoch, lane, unseen) for lane in range(self.lanes)] if len(unseen) else []
-        ends.append(_look_up(self._epoch(epoch), np.arange(self.lanes * self.lane_samples, self.samples)))
-        shards, positions = (np.concatenate(arrays) for arrays in zip(*ends, strict=True))
         return shards, positions
 
     # -- slices ----------------------------------------------------------------------------------------------------
@@ -167,10 +147,6 @@ class Order:
         else:
             then = self._window(epoch + 1, lane, 0).shards[:last]
         return _in_order(now), _in_order(then)
-
-    def windows(self, epoch: int, lane: int) -> list[Window]:
-        """All windows of a lane, the few samples of its last ones that no step sees included."""
-        return [self._make_window(epoch, lane, number) for number in range(len(self._starts(epoch, lane)) - 1)]
 
     @property
     def window_shards(self) -> int:
@@ -223,10 +199,6 @@ class Order:
             shards[mine] = window.shards[places[mine] - window.start]
             positions[mine] = window.positions[places[mine] - window.start]
         return shards, positions
-
-
-def _order(counts: np.ndarray, seed: int, lanes: int, batch: int, window: int) -> Order:
-    return Order(counts, seed=seed, lanes=lanes, batch=batch, window=window)
 
 
 def _look_up(epoch: Epoch, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

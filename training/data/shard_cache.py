@@ -17,9 +17,10 @@ import os
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from common.hashing import sha256_of_file
 from training.data.folder import ShardError, locked, retrying
@@ -27,7 +28,15 @@ from training.data.folder import ShardError, locked, retrying
 PAUSE = 0.1  # seconds between two looks for room
 PATIENCE = 600.0  # seconds a reader waits for others to let go of their shards
 
-_alive: weakref.WeakSet[ShardCache] = weakref.WeakSet()
+
+@dataclass
+class _Pins:
+    """The file, locked by this process, that lists the `keys` of the shards that it reads now or soon."""
+
+    pid: int = field(default_factory=os.getpid)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    file: IO[bytes] | None = None
+    keys: frozenset[str] = frozenset()
 
 
 class ShardCache:
@@ -37,13 +46,15 @@ class ShardCache:
         self.root, self.limit, self.patience = root, int(limit), patience
         for name in ("shards", "locks", "pins"):
             (root / name).mkdir(parents=True, exist_ok=True)
-        self._reset()
-        _alive.add(self)
+        self._pins = _Pins()
 
-    def _reset(self) -> None:
-        self._guard = threading.Lock()
-        self._pins: int | None = None
-        self._pinned: frozenset[str] = frozenset()
+    def _own_pins(self) -> _Pins:
+        """Those of this process. After a fork new ones: an inherited file would keep the parent's pins after its death."""
+        if self._pins.pid != os.getpid():
+            if self._pins.file is not None:
+                self._pins.file.close()
+            self._pins = _Pins()
+        return self._pins
 
     def path(self, key: str) -> Path:
         return self.root / "shards" / f"{key}.tar"
@@ -57,25 +68,28 @@ class ShardCache:
 
     def pin(self, keys: Iterable[str]) -> None:
         """What this process reads now or soon, instead of what it named before: nobody removes it. It need not be there."""
-        keys = frozenset(keys)
-        with self._guard:
-            if keys == self._pinned and self._pins is not None:
+        keys, own = frozenset(keys), self._own_pins()
+        with own.lock:
+            if keys == own.keys and own.file is not None:
                 return
             with locked(self.root / "lock"):
-                if self._pins is None:
-                    path = self.root / "pins" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-                    self._pins = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
-                    fcntl.flock(self._pins, fcntl.LOCK_EX)
-                os.ftruncate(self._pins, 0)
-                os.pwrite(self._pins, "\n".join(sorted(keys)).encode(), 0)
-                self._pinned = keys
+                if own.file is None:
+                    own.file = open(self.root / "pins" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}", "xb", buffering=0)
+                    fcntl.flock(own.file, fcntl.LOCK_EX)
+                own.file.seek(0)
+                own.file.truncate()
+                own.file.write("\n".join(sorted(keys)).encode())
+                own.keys = keys
 
     def close(self) -> None:
-        """Let go of all pins."""
-        with self._guard:
-            if self._pins is not None:
-                os.close(self._pins)  # who looks next finds the list without an owner
-                self._pins, self._pinned = None, frozenset()
+        """Let go of all pins: who looks next finds the list without an owner."""
+        own = self._own_pins()
+        with own.lock:
+            if own.file is not None:
+                # closing is not enough: a process that was forked meanwhile holds the same open file, and the lock with it
+                fcntl.flock(own.file, fcntl.LOCK_UN)
+                own.file.close()
+                own.file, own.keys = None, frozenset()
 
     def _pinned_by_all(self) -> set[str]:
         keys: set[str] = set()
@@ -87,16 +101,18 @@ class ShardCache:
                     keys.update(file.read().decode().split())
         return keys
 
-    # -- bringing ----------------------------------------------------------------------------------------------------
+    # -- fetching ----------------------------------------------------------------------------------------------------
 
-    def bring(self, key: str, size: int, sha256: str, name: str, fetch: Callable[[Path], None], *, wait: bool) -> bool:
+    def fetch(
+        self, key: str, size: int, sha256: str, name: str, download: Callable[[Path], None], *, wait: bool
+    ) -> bool:
         """See to it that a shard is there. Pin it first, or it may be gone again at once.
 
         Args:
             size, sha256: what it must be; sha256 "" if nobody wrote it down.
             name: its URL, for messages.
-            fetch: one attempt to download it to a path.
-            wait: for room, and for whoever is bringing it; otherwise False is returned in either case.
+            download: one attempt to download it to a path.
+            wait: for room, and for whoever is fetching it; otherwise False is returned in either case.
 
         Raises:
             ShardError: it cannot be had, is not what it must be, or no room came up in time.
@@ -109,7 +125,7 @@ class ShardCache:
         with locked(self.root / "locks" / f"{key}.lock", wait=wait) as mine:
             if not mine:
                 return False
-            # somebody else may have brought it while this process waited for the lock
+            # somebody else may have fetched it while this process waited for the lock
             if self._there(final):
                 return True
             partial = final.with_name(f"{key}.{size}.partial")
@@ -121,7 +137,7 @@ class ShardCache:
                     f" use by other readers since {self.patience:g} s: set it to more, or read with fewer processes"
                 )
             try:
-                _download(partial, size, sha256, name, fetch)
+                _download(partial, size, sha256, name, download)
                 with locked(self.root / "lock"):  # or who counts may see neither of the two names
                     os.replace(partial, final)
             finally:
@@ -195,9 +211,9 @@ def _is_free(descriptor: int) -> bool:
     return True
 
 
-def _download(partial: Path, size: int, sha256: str, name: str, fetch: Callable[[Path], None]) -> None:
+def _download(partial: Path, size: int, sha256: str, name: str, download: Callable[[Path], None]) -> None:
     def once() -> None:
-        fetch(partial)
+        download(partial)
         if (got := partial.stat().st_size) != size:
             raise OSError(f"got {got:,} of {size:,} bytes")
 
@@ -212,15 +228,3 @@ def _download(partial: Path, size: int, sha256: str, name: str, fetch: Callable[
         f"{name}: downloaded twice, its sha256 is {digest}, its sidecar says {sha256}:"
         " the shard was changed or damaged where it is kept; bring it there again"
     )
-
-
-def _forget_parent() -> None:
-    # an inherited descriptor would keep the parent's pins after its death
-    for cache in list(_alive):
-        inherited = cache._pins
-        cache._reset()
-        if inherited is not None:
-            os.close(inherited)
-
-
-os.register_at_fork(after_in_child=_forget_parent)

@@ -1,6 +1,6 @@
 """Random access to samples in shards: in place on a local disk, through a bounded cache from anywhere else.
 
-A sample is one pread. What is needed next is known (training/data/order.py), so threads bring the shards of the next
+A sample is one pread. What is needed next is known (training/data/order.py), so threads fetch the shards of the next
 windows, or verify those of a local folder, before anybody asks for them.
 """
 
@@ -10,12 +10,11 @@ import os
 import shutil
 import tarfile
 import threading
-import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -26,34 +25,44 @@ from training.data.order import Order
 from training.data.prefetch import Prefetcher
 from training.data.shard_cache import PATIENCE, ShardCache
 
-Verify = Literal["first-use", "never"]
 OPEN_FILES = 128  # far below the usual limit of 1,024 a process
-
-_alive: weakref.WeakSet[Shards] = weakref.WeakSet()
 
 
 class _OpenFile:
     """A descriptor that is closed when the last thread that reads from it has let go."""
 
-    __slots__ = ("descriptor",)
-
     def __init__(self, path: Path | str):
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
 
-    def __del__(self, close=os.close) -> None:  # bound: at the interpreter's end modules are gone
-        if hasattr(self, "descriptor"):
-            close(self.descriptor)
+
+@dataclass
+class _ProcessState:
+    """What each process has of its own: after a fork the parent's threads are gone and its locks may be held for ever.
+
+    `at`: the windows that the lanes stand in; `wanted`: shards that are needed now or next.
+    """
+
+    pid: int = field(default_factory=os.getpid)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    files: OrderedDict[int, _OpenFile] = field(default_factory=OrderedDict)
+    order: Order | None = None
+    lanes: tuple[int, ...] = ()
+    at: list[tuple[int, int]] = field(default_factory=list)
+    wanted: list[int] = field(default_factory=list)
+    prefetcher: Prefetcher | None = None
 
 
 class Shards:
-    """Samples by (shard, position). Safe to pickle, to fork, and to read from in threads.
+    """Samples by (shard, position). Safe to fork, and to read from in threads.
 
     Args:
         index: what is where.
         cache: local folder for shards from elsewhere and for what was verified; None: `training.data.folder.cache_dir`.
         cache_bytes: how much of it shards may take, over all processes of the machine; None: as much as all shards.
-        verify: "first-use": a local shard's sha256 is checked before its first sample is read, and not again until the
-            file changes. Downloaded shards are always checked.
+
+    A shard's sha256 is checked when it is downloaded, or before the first sample of a local one is read, and not again
+    until the file changes.
 
     Raises:
         ShardError: the disk cannot hold `cache_bytes`.
@@ -64,34 +73,22 @@ class Shards:
         index: ShardIndex,
         cache: str | os.PathLike[str] | None = None,
         cache_bytes: int | None = None,
-        verify: Verify = "first-use",
         patience: float = PATIENCE,
     ):
-        if verify not in ("first-use", "never"):
-            raise ValueError(f"verify is {verify!r}; choose first-use or never")
-        self.index, self.verify, self.folder = index, verify, Folder(index.url)
-        self.kept = cache_dir(cache)
-        self._arguments = (index, str(self.kept), cache_bytes, verify, patience)
+        self.index, self.folder = index, Folder(index.url)
+        self.cache_dir = cache_dir(cache)
         self.cache: ShardCache | None = None
         if not self.folder.is_local:
             total = int(index.bytes.sum())
-            self.cache = ShardCache(self.kept, total if cache_bytes is None else cache_bytes, patience)
+            self.cache = ShardCache(self.cache_dir, total if cache_bytes is None else cache_bytes, patience)
             self._check_disk(min(self.cache.limit, total), cache_bytes)
-        self._reset()
-        _alive.add(self)
+        self._state = _ProcessState()
 
-    def __reduce__(self):
-        return Shards, self._arguments
-
-    def _reset(self) -> None:
-        self.waited = 0.0  # seconds that reads waited for a shard: what bringing ahead did not hide
-        self._guard = threading.RLock()
-        self._files: OrderedDict[int, _OpenFile] = OrderedDict()
-        self._order: Order | None = None
-        self._lanes: tuple[int, ...] = ()
-        self._at: list[tuple[int, int]] = []
-        self._wanted: list[int] = []
-        self._ahead: Prefetcher | None = None
+    def _own(self) -> _ProcessState:
+        """The state of this process; a new one after a fork."""
+        if self._state.pid != os.getpid():
+            self._state = _ProcessState()
+        return self._state
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -131,26 +128,25 @@ class Shards:
             raise CorruptSample(f"{where}: the tar has {info.name} of {info.size} bytes, the index {size} bytes")
 
     def _open(self, shard: int) -> _OpenFile:
-        with self._guard:
-            if shard in self._files:
-                self._files.move_to_end(shard)
-                return self._files[shard]
-        before = time.monotonic()
-        self._let_go(shard)
+        own = self._own()
+        with own.lock:
+            if shard in own.files:
+                own.files.move_to_end(shard)
+                return own.files[shard]
+        self._release(shard)
         self._prepare(shard, wait=True)
         path = self.cache.path(self._key(shard)) if self.cache else self._local(shard)
         file = retrying(self._url(shard), lambda: _OpenFile(path))
-        with self._guard:
-            self._files[shard] = file
-            while len(self._files) > OPEN_FILES:
-                self._files.popitem(last=False)
-            self.waited += time.monotonic() - before
+        with own.lock:
+            own.files[shard] = file
+            while len(own.files) > OPEN_FILES:
+                own.files.popitem(last=False)
         return file
 
-    # -- bringing ahead ----------------------------------------------------------------------------------------------
+    # -- prefetching -------------------------------------------------------------------------------------------------
 
     def follow(self, order: Order, lanes: Iterable[int], node_lanes: Iterable[int] | None = None) -> None:
-        """Bring ahead what `lanes` need, from now on, wherever `advance` says that they are.
+        """Prefetch what `lanes` need, from now on, wherever `advance` says that they are.
 
         Args:
             order: over the shards of this index.
@@ -169,8 +165,9 @@ class Shards:
                 f" machine's {len(tuple(node_lanes or lanes))} lanes need {needed:,}; set it to that or more, or choose a"
                 " smaller window, or fewer lanes"
             )
-        with self._guard:
-            self._order, self._lanes, self._at = order, lanes, []
+        own = self._own()
+        with own.lock:
+            own.order, own.lanes, own.at = order, lanes, []
 
     def bytes_needed(self, order: Order, lanes: Iterable[int]) -> int:
         """What two windows of each lane can take at most, in any epoch."""
@@ -178,38 +175,40 @@ class Shards:
         return min(int(self.index.bytes.sum()), 2 * len(tuple(lanes)) * sum(largest))
 
     def advance(self, t: int) -> None:
-        """The reader is at step `t`: bring what is left of its windows, then those that follow. Returns at once."""
-        order = self._order
+        """The reader is at step `t`: prefetch what is left of its windows, then those that follow. Returns at once."""
+        own = self._own()
+        order = own.order
         if order is None:
             raise ValueError("follow an order first (in each process: a fork inherits none)")
-        at = [order.window_at(t, lane) for lane in self._lanes]
-        if at == self._at:
+        at = [order.window_at(t, lane) for lane in own.lanes]
+        if at == own.at:
             return
-        needed = [order.shards_needed(t, lane) for lane in self._lanes]
+        needed = [order.shards_needed(t, lane) for lane in own.lanes]
         # the first shard of every lane, then the second of every lane, ...: no lane waits for another's last
         wanted = list(dict.fromkeys(_in_turn([now for now, _ in needed]) + _in_turn([then for _, then in needed])))
-        with self._guard:
-            self._at, self._wanted = at, wanted
-            self._let_go()
-        if self._ahead is None:
-            self._ahead = Prefetcher(lambda shard: self._prepare(shard, wait=False))
-        self._ahead.want(wanted)
+        with own.lock:
+            own.at, own.wanted = at, wanted
+            self._release()
+        if own.prefetcher is None:
+            own.prefetcher = Prefetcher(lambda shard: self._prepare(shard, wait=False))
+        own.prefetcher.want(wanted)
 
-    def _let_go(self, *but: int) -> None:
+    def _release(self, *but: int) -> None:
         """Downloaded shards: close all files but those that are wanted, and pin these. Nobody removes what is pinned,
         and the disk gets back only what is closed: what is open just in case would take others' room."""
         if self.cache:
-            with self._guard:
-                needed = {*self._wanted, *but}
-                for shard in self._files.keys() - needed:
-                    del self._files[shard]
+            own = self._own()
+            with own.lock:
+                needed = {*own.wanted, *but}
+                for shard in own.files.keys() - needed:
+                    del own.files[shard]
                 self.cache.pin(map(self._key, needed))
 
     def _prepare(self, shard: int, *, wait: bool) -> bool:
         """See to it that a shard is there and verified; False: there is no room, and `wait` was not asked for."""
         if self.cache:
             name = self.index.names[shard]
-            return self.cache.bring(
+            return self.cache.fetch(
                 self._key(shard), int(self.index.bytes[shard]), self.index.sha256[shard], self._url(shard),
                 lambda path: self.folder.download(name, path), wait=wait,
             )  # fmt: skip
@@ -217,12 +216,12 @@ class Shards:
         return True
 
     def close(self) -> None:
-        """Stop bringing, close files, let go of pins. Reading again opens them again."""
-        if self._ahead:
-            self._ahead.close()
+        """Stop prefetching, close files, let go of pins. Reading again opens them again."""
+        if prefetcher := self._own().prefetcher:
+            prefetcher.close()
         if self.cache:
             self.cache.close()
-        self._reset()
+        self._state = _ProcessState()
 
     # -- where -------------------------------------------------------------------------------------------------------
 
@@ -240,11 +239,11 @@ class Shards:
 
     def _check_disk(self, needed: int, cache_bytes: int | None) -> None:
         assert self.cache is not None
-        room = shutil.disk_usage(self.kept).free + self.cache.used()
+        room = shutil.disk_usage(self.cache_dir).free + self.cache.used()
         if needed > room:
             said = "not set, so all shards are kept" if cache_bytes is None else f"{cache_bytes:,}"
             raise ShardError(
-                f"cache_bytes is {said}: {needed:,} bytes, but {self.kept} has room for {room:,};"
+                f"cache_bytes is {said}: {needed:,} bytes, but {self.cache_dir} has room for {room:,};"
                 " set cache_bytes to less, or choose a cache on a larger disk"
             )
 
@@ -253,8 +252,8 @@ class Shards:
         found = retrying(self._url(shard), lambda: os.stat(path)).st_size
         if found != self.index.bytes[shard]:
             raise ShardError(f"{path} has {found:,} bytes, the index {self.index.bytes[shard]:,}: it changed meanwhile")
-        if self.verify == "first-use" and expected:
-            verify_once(path, expected, self.kept / "verified")
+        if expected:
+            verify_once(path, expected, self.cache_dir / "verified")
 
 
 def _is_header_of(header: bytes, member: str, size: int) -> bool:
@@ -276,12 +275,3 @@ def _pread(descriptor: int, size: int, offset: int) -> bytes:
 def _in_turn(lists: list[list[int]]) -> list[int]:
     longest = max(map(len, lists), default=0)
     return [one[place] for place in range(longest) for one in lists if place < len(one)]
-
-
-def _forget_parent() -> None:
-    # threads did not come along, locks may be held for ever, and descriptors are the parent's
-    for shards in list(_alive):
-        shards._reset()
-
-
-os.register_at_fork(after_in_child=_forget_parent)

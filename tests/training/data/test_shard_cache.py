@@ -37,7 +37,7 @@ def bring(cache: ShardCache, number: int, *, fetched: list | None = None, data: 
             fetched.append(number)
         path.write_bytes(content(number) if data is None else data)
 
-    return cache.bring(key(number), SIZE, key(number), f"s3://made/{number}.tar", fetch, wait=wait)
+    return cache.fetch(key(number), SIZE, key(number), f"s3://made/{number}.tar", fetch, wait=wait)
 
 
 def numbers(root: Path) -> set[int]:
@@ -117,7 +117,7 @@ def test_damage_on_the_way_is_mended_by_asking_again(tmp_path):
         tries.append(path)
         path.write_bytes(content(9 if len(tries) == 1 else 1))
 
-    assert cache.bring(key(1), SIZE, key(1), "x", fetch, wait=True)
+    assert cache.fetch(key(1), SIZE, key(1), "x", fetch, wait=True)
     assert numbers(tmp_path) == {1}
 
 
@@ -128,7 +128,7 @@ def test_a_shard_without_a_hash_is_checked_by_its_size(tmp_path):
         tries.append(path)
         path.write_bytes(content(1)[: 500 if len(tries) == 1 else SIZE])
 
-    assert ShardCache(tmp_path, SIZE).bring("foreign", SIZE, "", "x", fetch, wait=True)
+    assert ShardCache(tmp_path, SIZE).fetch("foreign", SIZE, "", "x", fetch, wait=True)
     assert numbers(tmp_path) == {1} and len(tries) == 2
 
 
@@ -143,8 +143,8 @@ def test_an_io_error_is_tried_again_then_stops(tmp_path, error):
         path.write_bytes(content(1)[: 500 if len(tries) == 3 else SIZE])  # the third is cut short
 
     with pytest.raises(ShardError, match=f"x: tried 5 times: {type(error).__name__}: {error}"):
-        cache.bring(key(1), SIZE, key(1), "x", fetch, wait=True)
-    assert cache.bring(key(1), SIZE, key(1), "x", fetch, wait=True) and len(tries) == 9
+        cache.fetch(key(1), SIZE, key(1), "x", fetch, wait=True)
+    assert cache.fetch(key(1), SIZE, key(1), "x", fetch, wait=True) and len(tries) == 9
 
 
 def test_what_does_not_heal_is_not_tried_again(tmp_path):
@@ -155,7 +155,7 @@ def test_what_does_not_heal_is_not_tried_again(tmp_path):
         raise FileNotFoundError("gone")
 
     with pytest.raises(ShardError, match="x: FileNotFoundError: gone"):
-        ShardCache(tmp_path, 2 * SIZE).bring(key(1), SIZE, key(1), "x", fetch, wait=True)
+        ShardCache(tmp_path, 2 * SIZE).fetch(key(1), SIZE, key(1), "x", fetch, wait=True)
     assert len(tries) == 1
 
 
@@ -217,7 +217,7 @@ def stuck(root: Path, ready: str) -> None:
         Path(ready).touch()
         time.sleep(600)
 
-    cache.bring(key(2), SIZE, key(2), "x", fetch, wait=True)
+    cache.fetch(key(2), SIZE, key(2), "x", fetch, wait=True)
 
 
 def test_killed_in_mid_download(tmp_path):

@@ -26,6 +26,11 @@ def until(what, seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def sample_at(order: Order, t: int, slot: int) -> tuple[int, int]:
+    shards, positions = order.slots(t, [slot])
+    return int(shards[0]), int(positions[0])
+
+
 def test_the_next_window_is_there_before_it_is_asked_for(web, tmp_path):
     index = read_index(web.url, tmp_path)
     order = Order(index.counts, seed=0, lanes=2, batch=2, window=1)
@@ -39,10 +44,9 @@ def test_the_next_window_is_there_before_it_is_asked_for(web, tmp_path):
         seen.update(now, then)
         until(lambda: all(shards.cache.path(index.sha256[s]).exists() for s in {*now, *then}))  # noqa: B023
         got = dict(web.asked)
-        assert shards.read(*order.sample(t, 1)) == expected(*order.sample(t, 1))
+        assert shards.read(*sample_at(order, t, 1)) == expected(*sample_at(order, t, 1))
         assert web.asked == got, "it was brought before it was read"
     assert set(web.asked) == {index.names[s] for s in seen}, "nothing else is brought"
-    assert shards.waited < 1
     shards.close()
 
 
@@ -50,7 +54,7 @@ def test_a_resumed_run_brings_its_window_first_and_none_before(web, tmp_path):
     index = read_index(web.url, tmp_path)
     order = Order(index.counts, seed=3, lanes=1, batch=1, window=2)
     shards = Shards(index, tmp_path)
-    t = order.windows(0, 0)[1].end - 1
+    t = order._window(0, 0, 1).end - 1
     now, then = order.shards_needed(t, 0)
     assert len(now) == 1 and len(then) == 2
     web.asked.clear()
@@ -68,7 +72,7 @@ def walk(shards: Shards, order: Order, lanes: list[int], limit: int) -> None:
         shards.advance(t)
         for i in range(order.batch_size):
             if i % order.lanes in lanes:
-                place = order.sample(t, i)
+                place = sample_at(order, t, i)
                 assert shards.read(*place) == expected(*place)
         assert shards.cache.used() <= limit
     shards.close()
@@ -138,9 +142,9 @@ def test_what_is_wanted_soon_is_pinned(web, tmp_path):
     wanted = {*order.shards_needed(0, 0)[0], *order.shards_needed(0, 0)[1]}
     until(lambda: all(shards.cache.path(index.sha256[s]).exists() for s in wanted))
     other = ShardCache(tmp_path, shards.cache.used())
-    assert not other.bring("another", 1000, "", "x", lambda path: path.write_bytes(b"x" * 1000), wait=False)
+    assert not other.fetch("another", 1000, "", "x", lambda path: path.write_bytes(b"x" * 1000), wait=False)
     shards.close()
-    assert other.bring("another", 1000, "", "x", lambda path: path.write_bytes(b"x" * 1000), wait=False)
+    assert other.fetch("another", 1000, "", "x", lambda path: path.write_bytes(b"x" * 1000), wait=False)
 
 
 def test_a_fork_follows_by_itself(folder, tmp_path):
@@ -166,7 +170,7 @@ def walk_locally(shards: Shards, order: Order) -> None:
     shards.follow(order, [0])
     for t in range(order.steps_per_epoch):
         shards.advance(t)
-        assert shards.read(*order.sample(t, 0)) == expected(*order.sample(t, 0))
+        assert shards.read(*sample_at(order, t, 0)) == expected(*sample_at(order, t, 0))
     shards.close()
 
 
