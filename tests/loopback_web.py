@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import threading
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from common.http.addresses import AddressBook, FetchFailure
-from common.http.client import Attempt, SafeOpener, installed
+from common.http.client import Attempt, SafeClient
+from common.http.opener import SafeOpener, installed
 
 JPEG = b"\xff\xd8\xff" + bytes(range(256)) * 40
 LOOPBACK = ["127.0.0.0/8"]
@@ -85,6 +88,40 @@ class Web(BaseHTTPRequestHandler):
         self.answer(200, JPEG, Content_Length="")
         self.drip(b"\0" * 65536, pause=0.0)
 
+    def do_negative_chunk(self) -> None:
+        self.answer(200, b"-1\r\n" + JPEG, Content_Length="", Transfer_Encoding="chunked")
+        self.drip(b"\0" * 65536, pause=0.0)
+
+    def encoded(self, encoding: str, body: bytes) -> None:
+        self.answer(200, body, Content_Encoding=encoding)
+
+    def do_gzip(self) -> None:
+        self.encoded("gzip", gzip.compress(JPEG))
+
+    def do_two_gzips(self) -> None:
+        self.encoded("x-gzip", gzip.compress(JPEG[:100]) + gzip.compress(JPEG[100:]))
+
+    def do_zlib(self) -> None:
+        self.encoded("deflate", zlib.compress(JPEG))
+
+    def do_raw_deflate(self) -> None:
+        self.encoded("Deflate", zlib.compress(JPEG)[2:-4])
+
+    def do_gzip_in_name_only(self) -> None:
+        self.encoded("gzip", JPEG)
+
+    def do_bomb(self) -> None:
+        self.encoded("gzip", gzip.compress(JPEG + bytes(100_000_000), 1))
+
+    def do_half_gzip(self) -> None:
+        self.encoded("gzip", gzip.compress(JPEG)[:-20])
+
+    def do_torn_gzip(self) -> None:
+        self.encoded("gzip", b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 100)
+
+    def do_brotli(self) -> None:
+        self.encoded("br", b"\x8b\x02\x80" + JPEG)
+
     def do_dripping(self) -> None:
         self.answer(200, JPEG, Content_Length="100000")
         self.drip(b"\0", pause=0.05)
@@ -154,9 +191,9 @@ def serving(handler: type[Web] = Web) -> Iterator[Server]:
         thread.join()
 
 
-def opener_for(web: Server | None, lookup=None, **options) -> SafeOpener:
+def opener_for(web: Server | None, lookup=None, deadline: float = 30.0, **options) -> SafeOpener:
     resolve = {"*.test:80": f"127.0.0.1:{web.server_port}"} if web else {}
-    return SafeOpener(AddressBook(resolve, LOOPBACK if web else [], lookup), **options)
+    return SafeOpener(SafeClient(AddressBook(resolve, LOOPBACK if web else [], lookup), **options), deadline)
 
 
 def get(opener: SafeOpener, url: str, timeout: float = 2.0) -> tuple[bytes | None, Attempt]:

@@ -13,7 +13,9 @@ from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Allowed = tuple[Network, int | None]  # and the only port there, or None for all
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+RELAYS = ipaddress.IPv4Network("192.88.99.0/24")  # of 6to4, withdrawn (RFC 7526); `ipaddress` calls them global
 
 
 class FetchFailure(Exception):
@@ -30,7 +32,8 @@ class AddressBook:
     Args:
         resolve: as `curl --resolve`: {"host:port": "address:port"}. "*.test:80" is every host under .test; the
             more specific entry wins. Its targets are checked like any other address.
-        allow_networks: CIDR blocks that may be reached though they are not public.
+        allow_networks: CIDR blocks that may be reached though they are not public: "10.0.0.0/8", or on one port
+            only "127.0.0.0/8:8000".
         lookup: used instead of `socket.getaddrinfo`.
 
     Raises:
@@ -43,7 +46,7 @@ class AddressBook:
         allow_networks: list[str] | None = None,
         lookup: Callable[..., list[Any]] | None = None,
     ):
-        self.allowed: list[Network] = [ipaddress.ip_network(text) for text in allow_networks or []]
+        self.allowed: list[Allowed] = [_allowed(text) for text in allow_networks or []]
         self.lookup = lookup
         self.exact: dict[tuple[str, int], tuple[str, int]] = {}
         self.suffixes: list[tuple[str, int, tuple[str, int]]] = []
@@ -88,7 +91,7 @@ class AddressBook:
         if not endpoints:
             raise FetchFailure("dns", f"{name}: no address")
         for _, sockaddr in endpoints:
-            reason = refusal(sockaddr[0], self.allowed)
+            reason = refusal(sockaddr[0], port, self.allowed)
             if reason:
                 raise FetchFailure("refused_address", f"{host} is at {sockaddr[0]}: {reason}")
         return endpoints
@@ -96,7 +99,7 @@ class AddressBook:
     def refused_targets(self) -> list[str]:
         """Entries of the resolve map that no request could follow, as "address: reason"."""
         targets = {*self.exact.values(), *(target for _, _, target in self.suffixes)}
-        reasons = ((address, refusal(address, self.allowed)) for address, _ in sorted(targets))
+        reasons = ((address, refusal(address, port, self.allowed)) for address, port in sorted(targets))
         return [f"{address}: {reason}" for address, reason in reasons if reason]
 
 
@@ -108,14 +111,23 @@ def split_endpoint(text: str) -> tuple[str, int]:
     return host.strip("[]").lower().rstrip("."), int(port)
 
 
-def refusal(text: str, allowed: list[Network]) -> str | None:
-    """Why an address is not connected to, or None. An IPv4 address inside an IPv6 one counts as itself."""
+def _allowed(text: str) -> Allowed:
+    """ "CIDR" or "CIDR:port" -> (network, port or None)."""
+    address, slash, rest = text.partition("/")
+    length, colon, port = rest.partition(":")
+    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"allow_networks: {text!r}: {port!r} is not a port")
+    return ipaddress.ip_network(address + slash + length), int(port) if colon else None
+
+
+def refusal(text: str, port: int, allowed: list[Allowed]) -> str | None:
+    """Why an address is not connected to at that port, or None. An IPv4 address inside an IPv6 one counts as itself."""
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "not an address"
     forms = [address, *_embedded(address)]
-    if any(form in network for form in forms for network in allowed):
+    if any(form in network and only in (None, port) for form in forms for network, only in allowed):
         return None
     # what wraps an IPv4 address is as good or bad as that address; ::ffff:0:0/96 and 64:ff9b::/96 are themselves
     # listed as reserved, which would cut off networks that have nothing else
@@ -138,4 +150,4 @@ def _kind(address: Address) -> str | None:
     for kind in ("unspecified", "loopback", "link_local", "site_local", "multicast", "reserved", "private"):
         if getattr(address, f"is_{kind}", False):
             return kind.replace("_", "-")
-    return None if address.is_global else "non-public"
+    return None if address.is_global and address not in RELAYS else "non-public"

@@ -1,4 +1,4 @@
-"""HTTP connections with time limits: every read of every byte, of headers and body alike, goes through `recv_into`."""
+"""HTTP connections with limits of time and size: every read of headers and body alike goes through `recv_into`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import http.client
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from common.http.addresses import AddressBook, FetchFailure
@@ -22,6 +24,15 @@ class Clock:
     def spent(self) -> float:
         return time.monotonic() - self.started
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What is done inside takes no time of this clock."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            self.started += time.monotonic() - before
+
     def wait(self) -> float:
         """Seconds that the next wait on the network may take. Raises `deadline` when there are none left."""
         left = self.total - self.spent
@@ -30,21 +41,30 @@ class Clock:
         return min(self.idle, left)
 
 
-class _Timed:
-    """Socket whose every read is within the limits of its clock."""
+class _Limited:
+    """Socket whose every read is within the limits of its clock and of `most` bytes in all.
+
+    The bytes are counted here, before any of the framing is believed: http.client reads a chunk of size -1 to the end.
+    """
 
     clock: Clock
+    most: int
+    received = 0
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:
         self.settimeout(self.clock.wait())
-        return super().recv_into(*arguments, **options)
+        size = super().recv_into(*arguments, **options)
+        self.received += size
+        if self.received > self.most:
+            raise FetchFailure("too_many_bytes", f"more than {self.most} bytes were sent, headers and framing included")
+        return size
 
 
-class TimedSocket(_Timed, socket.socket):
+class LimitedSocket(_Limited, socket.socket):
     pass
 
 
-class TimedTLSSocket(_Timed, ssl.SSLSocket):
+class LimitedTLSSocket(_Limited, ssl.SSLSocket):
     pass
 
 
@@ -56,17 +76,17 @@ def tls_context() -> ssl.SSLContext:
 
 
 class Connection(http.client.HTTPConnection):
-    """HTTP to an address that the book allows, every wait within the limits of the clock."""
+    """HTTP to an address that the book allows, every wait within the limits of the clock, `most` bytes in all."""
 
-    def __init__(self, host: str, port: int, book: AddressBook, clock: Clock):
+    def __init__(self, host: str, port: int, book: AddressBook, clock: Clock, most: int):
         super().__init__(host, port)
-        self.book, self.clock = book, clock
+        self.book, self.clock, self.most = book, clock, most
 
     def connect(self) -> None:
         refused: OSError | None = None
         for family, address in self.book.endpoints(self.host, self.port):
-            self.sock = TimedSocket(family, socket.SOCK_STREAM)
-            self.sock.clock = self.clock
+            self.sock = LimitedSocket(family, socket.SOCK_STREAM)
+            self.sock.clock, self.sock.most = self.clock, self.most
             try:
                 self.sock.settimeout(self.clock.wait())
                 self.sock.connect(address)
@@ -82,10 +102,10 @@ class TLSConnection(Connection):
 
     default_port = 443
 
-    def __init__(self, host: str, port: int, book: AddressBook, clock: Clock, context: ssl.SSLContext):
-        super().__init__(host, port, book, clock)
+    def __init__(self, host: str, port: int, book: AddressBook, clock: Clock, most: int, context: ssl.SSLContext):
+        super().__init__(host, port, book, clock, most)
         self.context = context
-        context.sslsocket_class = TimedTLSSocket
+        context.sslsocket_class = LimitedTLSSocket
 
     def connect(self) -> None:
         super().connect()
@@ -96,4 +116,4 @@ class TLSConnection(Connection):
             raise ConnectionResetError(str(error)) from error
         except ssl.SSLError as error:
             raise FetchFailure("tls", str(error)) from error
-        self.sock.clock = self.clock
+        self.sock.clock, self.sock.most = self.clock, self.most

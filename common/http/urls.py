@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
+import idna
+
 from common.http.addresses import FetchFailure
 
 NOT_SENDABLE = re.compile(r"[^!#-;=?-_a-z|~]")  # controls, space, quotes, angle brackets, braces, non-ASCII
@@ -23,7 +25,7 @@ def request_url(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
         host = unquote(parts.hostname or "", errors="strict")
-        host = host if host.isascii() else host.encode("idna").decode()
+        host = host if host.isascii() else _ascii_host(host)
     except ValueError as error:  # UnicodeError is one
         raise FetchFailure("bad_url", f"{url[:200]}: {error}") from error
     if parts.scheme not in ("http", "https"):
@@ -33,6 +35,17 @@ def request_url(url: str) -> str:
     netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     path = parts.path or "/"
     return f"{parts.scheme}://{netloc}{_encoded(path)}" + (f"?{_encoded(parts.query)}" if parts.query else "")
+
+
+def _ascii_host(host: str) -> str:
+    """The host in punycode as browsers have it: IDNA 2008 over the mapping of UTS 46, so that `straße` stays itself.
+
+    Raises:
+        UnicodeError: a label that IDNA 2008 does not allow, or one that is too long.
+    """
+    labels = idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")
+    # a label that is ASCII is sent as it stands: IDNA would refuse an underscore
+    return ".".join(label if label.isascii() else idna.alabel(label).decode() for label in labels)
 
 
 def _encoded(text: str) -> str:

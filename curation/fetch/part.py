@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook, FetchFailure
-from common.http.client import Attempt, SafeOpener, installed
+from common.http.client import Attempt, SafeClient
+from common.http.opener import SafeOpener, installed
 from common.http.urls import request_url
 from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import LOST, part_name, unit_name
@@ -89,9 +90,8 @@ def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, st
         return PartSummary.of(run.read_table(f"{name}.parquet"))
     with _work_folder(run, f"{unit_name(round_number, part)}-") as folder:
         sendable, rows = _sendable(items)
-        opener = SafeOpener(
-            AddressBook(settings.resolve, settings.allow_networks), settings.deadline, settings.max_bytes
-        )
+        book = AddressBook(settings.resolve, settings.allow_networks)
+        opener = SafeOpener(SafeClient(book, max_bytes=settings.max_bytes), settings.deadline)
         log = _download(folder, part, sendable, settings, opener)
         downloaded, members = _read_back(folder, part)
         for identifier, _ in sendable:

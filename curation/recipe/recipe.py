@@ -63,7 +63,9 @@ class Fetch(Section):
     max_bytes: int = Field(50_000_000, ge=1, description="a body that goes on beyond this is `too_many_bytes`")
     user_agent_token: str | None = Field("facemakeup", description="named to servers and looked up in X-Robots-Tag")
     optout: list[str] = ["noai", "noimageai", "noindex", "noimageindex"]
-    allow_networks: list[str] = Field([], description="CIDR blocks that may be reached though they are not public")
+    allow_networks: list[str] = Field(
+        [], description='CIDR blocks that may be reached though they are not public; "127.0.0.0/8:8000": on that port'
+    )
     resolve: dict[str, str] = Field({}, description='as curl --resolve: {"host:port": "address:port"}; "*.test:80" too')
     local_web: LocalWeb | None = None
     max_local_failures: Share = Field(0.5, description="share of DNS, routing and TLS failures that stops the fetch")

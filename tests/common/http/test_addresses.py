@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
 
 from common.http.addresses import AddressBook, FetchFailure, refusal
-from common.http.client import SafeOpener
+from common.http.client import SafeClient
+from common.http.opener import SafeOpener
 from common.http.urls import request_url
 from tests.loopback_web import JPEG, LOOPBACK, answers, get, opener_for, serving
 
@@ -39,7 +41,7 @@ NOT_PUBLIC = [
     "127.0.0.1", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.251",
     "255.255.255.255", "240.0.0.1", "192.0.2.7", "198.18.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1",
     "fec0::1", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254",
-    "64:ff9b::10.0.0.1", "2002:7f00:1::", "2002:a00:1::", "::127.0.0.1",
+    "64:ff9b::10.0.0.1", "2002:7f00:1::", "2002:a00:1::", "::127.0.0.1", "192.88.99.1",
 ]  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def test_an_inner_address_in_the_url_opens_no_socket(url, no_sockets):
 
 def test_public_addresses_are_not_refused():
     for address in ("93.184.216.34", "2606:2800:220:1::1", "::ffff:93.184.216.34", "64:ff9b::5db8:d822"):
-        assert refusal(address, []) is None, address
+        assert refusal(address, 80, []) is None, address
 
 
 def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
@@ -85,15 +87,29 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
 
 def test_allowed_networks_are_reached(web):
     book = AddressBook({}, ["127.0.0.0/8"])
-    body, record = get(SafeOpener(book), f"http://127.0.0.1:{web.server_port}/a")
+    body, record = get(SafeOpener(SafeClient(book)), f"http://127.0.0.1:{web.server_port}/a")
     assert body == JPEG and record.error is None
-    _, record = get(SafeOpener(AddressBook({}, ["10.0.0.0/8"])), f"http://127.0.0.1:{web.server_port}/a")
+    _, record = get(SafeOpener(SafeClient(AddressBook({}, ["10.0.0.0/8"]))), f"http://127.0.0.1:{web.server_port}/a")
     assert record.error == "refused_address" and len(web.seen) == 1
+
+
+def test_a_network_may_be_allowed_on_one_port_only():
+    book = AddressBook({}, ["127.0.0.0/8:8000", "fd00::/8:80", "10.0.0.0/8"])
+    assert refusal("127.0.0.1", 8000, book.allowed) is None
+    assert refusal("127.0.0.1", 22, book.allowed) == "loopback address; `fetch.allow_networks` can allow it"
+    assert refusal("fd00::1", 80, book.allowed) is None and refusal("fd00::1", 81, book.allowed)
+    assert refusal("10.1.2.3", 22, book.allowed) is None
+
+
+@pytest.mark.parametrize("entry", ["127.0.0.0/8:", "127.0.0.0/8:http", "127.0.0.0/8:70000", "localhost", "10.0.0.1/8"])
+def test_an_allowed_network_that_cannot_be_read_is_said_so(entry):
+    with pytest.raises(ValueError, match=re.escape(entry)):
+        AddressBook({}, [entry])
 
 
 def test_a_resolve_target_is_checked_too(no_sockets):
     book = AddressBook({"a.test:80": "127.0.0.1:8000"})
-    _, record = get(SafeOpener(book), "http://a.test/")
+    _, record = get(SafeOpener(SafeClient(book)), "http://a.test/")
     assert record.error == "refused_address" and no_sockets == []
     assert book.refused_targets() == ["127.0.0.1: loopback address; `fetch.allow_networks` can allow it"]
 
@@ -152,8 +168,16 @@ def test_the_next_address_is_tried(web):
     def lookup(host, port, **_):
         return answers("127.0.0.2", "127.0.0.1")(host, web.server_port)  # the server listens on the second alone
 
-    body, record = get(SafeOpener(AddressBook({}, LOOPBACK, lookup)), "http://two.example/a")
+    body, record = get(SafeOpener(SafeClient(AddressBook({}, LOOPBACK, lookup))), "http://two.example/a")
     assert body == JPEG and record.http_status == 200
+
+
+@pytest.mark.parametrize("url", ["//127.0.0.1/", "127.0.0.1", ""])
+def test_what_is_no_url_is_a_failure_like_any_other(url, no_sockets):
+    opener = opener_for(None)
+    with pytest.raises(FetchFailure, match="bad_url"):
+        opener.open(url)
+    assert opener.records[url].error == "bad_url" and no_sockets == []
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://a.test/b", "data:image/png;base64,AAAA"])
@@ -171,6 +195,10 @@ def test_only_http_and_https_to_begin_with(url, no_sockets):
         ("http://a.test/a%20b%2Fc%zz.jpg?u=http://x.y/z&a=[1]", "http://a.test/a%20b%2Fc%zz.jpg?u=http://x.y/z&a=[1]"),
         ("http://a.test/küche/写真.jpg", "http://a.test/k%C3%BCche/%E5%86%99%E7%9C%9F.jpg"),
         ("HTTP://Bücher.Test:80/x", "http://xn--bcher-kva.test:80/x"),
+        ("http://straße.test/", "http://xn--strae-oqa.test/"),  # IDNA 2003 would ask strasse.test
+        ("http://βόλος.test/", "http://xn--nxasmm1c.test/"),
+        ("http://my_shop.bücher.test/", "http://my_shop.xn--bcher-kva.test/"),
+        ("http://ＡＢＣ。test/", "http://abc.test/"),
         ("https://a.test", "https://a.test/"),
         ("http://a.test?x", "http://a.test/?x"),
         ("http://a.test/x#frag ment", "http://a.test/x"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import resource
 import socket
 import ssl
 import time
@@ -12,8 +13,9 @@ import pytest
 
 from common.hashing import sha256_of_bytes
 from common.http.addresses import AddressBook
-from common.http.client import SafeOpener, installed
+from common.http.client import SafeClient
 from common.http.connection import tls_context
+from common.http.opener import SafeOpener, installed
 from tests.loopback_web import JPEG, LOOPBACK, get, opener_for, serving
 
 
@@ -42,13 +44,29 @@ def test_chunks_are_read(web):
     assert body == JPEG and record.bytes == len(JPEG)
 
 
+@pytest.mark.parametrize("path", ["gzip", "two_gzips", "zlib", "raw_deflate", "gzip_in_name_only"])
+def test_content_encodings_are_undone(web, path):
+    body, record = get(opener_for(web), f"http://photos.test/{path}")
+    assert body == JPEG and record.bytes == len(JPEG) and record.sha256 == sha256_of_bytes(JPEG)
+
+
+def test_what_the_socket_gives_counts_whatever_the_framing_says(web):
+    """A chunk of size -1 makes http.client read to the end, which this server never reaches."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, record = get(opener_for(web, max_bytes=500_000, deadline=5), "http://photos.test/negative_chunk")
+    assert record.error == "too_many_bytes" and record.seconds < 4
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
 @pytest.mark.parametrize(
     ("path", "error", "status"),
     [
         ("404", "http_404", 404), ("503", "http_503", 503), ("304", "http_304", 304), ("302", "http_302", 302),
         ("html", "not_an_image", 200), ("empty", "empty_body", 200), ("204", "empty_body", 204),
         ("truncated", "truncated_body", 200), ("half_chunk", "truncated_body", 200), ("huge", "too_many_bytes", 200),
-        ("endless", "too_many_bytes", 200), ("nonsense", "http_protocol", None), ("reset", "connection", None),
+        ("endless", "too_many_bytes", 200), ("negative_chunk", "too_many_bytes", 200), ("bomb", "too_many_bytes", 200),
+        ("half_gzip", "truncated_body", 200), ("torn_gzip", "http_protocol", 200), ("brotli", "not_an_image", 200),
+        ("nonsense", "http_protocol", None), ("reset", "connection", None),
         ("loop", "too_many_redirects", 301),
     ],
 )  # fmt: skip
@@ -60,6 +78,10 @@ def test_how_an_answer_fails(web, path, error, status):
         assert record.bytes is None
     if path == "endless":
         assert record.bytes <= 500_000 + (1 << 16)
+    if path == "bomb":  # of 100 MB, a little more than allowed is ever in memory
+        assert record.bytes <= 500_000 + (1 << 20)
+    if path == "brotli":
+        assert record.detail == "image/jpeg br"
     if path == "loop":
         assert len(web.seen) == 11
 
@@ -182,7 +204,7 @@ def secure_opener(secure_web, trusted: bool, **options) -> SafeOpener:
     if trusted:
         context.load_verify_locations(certificate)
     book = AddressBook({"*.test:443": f"127.0.0.1:{server.server_port}"}, LOOPBACK)
-    return SafeOpener(book, context=context, **options)
+    return SafeOpener(SafeClient(book, context=context), **options)
 
 
 def test_tls_keeps_the_original_name(secure_web):
