@@ -92,29 +92,22 @@ class Curation:
 
     def _weights(self) -> list[dict[str, str]]:
         """Every model file: what it is, its hash and licence, where it was found, what for."""
-        by_hash = {item.sha256: item.name for item in WEIGHTS.values() if item.sha256}
-        used = [
-            (item.weight_hashes[role], path, name)
-            for name, item in self.filters.items()
-            for role, path in item.weights.items()
-        ]
+        used = [(name, file) for name, item in self.filters.items() for file in item.files.values()]
         if self.encoder:
-            hashes = self.encoder.describe()["weights"]
-            used += [(hashes[role], path, "identity") for role, path in self.encoder.weights.items()]
-        listed = []
-        for digest, path, use in used:
-            known = resolve(by_hash[digest], self.recipe.weights) if digest in by_hash else None
-            listed.append(
-                {
-                    "name": known.name if known else path.name,
-                    "file": path.name,
-                    "sha256": digest,
-                    "licence": known.licence if known else "as its owner says",
-                    "source": known.source if known else "named by the recipe",
-                    "used_for": use,
-                }
-            )
-        return listed
+            names = {weight.file: weight.name for weight in WEIGHTS.values()}
+            paths = self.encoder.weights.values()
+            used += [("identity", resolve(names[path.name], self.recipe.weights)) for path in paths]
+        return [
+            {
+                "name": file.name,
+                "file": file.path.name,
+                "sha256": file.sha256,
+                "licence": file.licence,
+                "source": file.source,
+                "used_for": use,
+            }
+            for use, file in used
+        ]
 
     # -- the steps ----------------------------------------------------------------------------------------------
 

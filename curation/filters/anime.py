@@ -60,7 +60,7 @@ class Anime(Filter):
     def cascade(self) -> cv2.CascadeClassifier:
         # candidates of parallel stripes come in any order, and grouping averages them in that order
         cv2.setNumThreads(1)
-        return cv2.CascadeClassifier(str(self.weights["cascade"]))
+        return cv2.CascadeClassifier(str(self.files["cascade"].path))
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         if self.settings.where == "image":

@@ -15,7 +15,6 @@ import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -121,23 +120,10 @@ class Filter(Check):
     # for calibration: the values that are tried of each threshold
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
-    def __init__(
-        self,
-        settings: Section,
-        limits: ImageLimits,
-        weights: Mapping[str, Path] | None = None,
-        weight_hashes: Mapping[str, str] | None = None,
-        needed_fingerprints: Mapping[str, str] | None = None,
-        device: str = "cpu",
-    ):
-        """`weights`: model files by role, already checked by hash."""
-        self.settings = settings
-        self.limits = limits
-        self.weights = dict(weights or {})
-        self.weight_hashes = dict(weight_hashes or {})
-        self.needed_fingerprints = dict(needed_fingerprints or {})
+    def __init__(self, settings: Section, machine: Machine, files: Mapping[str, Resolved] | None = None):
+        """`files`: model files by role, already checked by hash."""
+        self.settings, self.machine, self.files = settings, machine, dict(files or {})
         self.needs = self.needed(settings)
-        self.run_on = device
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -159,24 +145,12 @@ class Filter(Check):
             WeightError: a model file is missing or is not the pinned one.
         """
         files = {role: resolve(name, machine.weights) for role, name in cls.weight_names(settings).items()}
-        return cls._of_files(settings, machine, files)
-
-    @classmethod
-    def _of_files(cls, settings: Section, machine: Machine, files: Mapping[str, Resolved], **more: Any) -> Filter:
-        return cls(
-            settings,
-            machine.limits,
-            {role: file.path for role, file in files.items()},
-            {role: file.sha256 for role, file in files.items()},
-            {name: machine.fingerprints[name] for name in cls.needed(settings)},
-            machine.device,
-            **more,
-        )
+        return cls(settings, machine, files)
 
     @classmethod
     def of_description(cls, description: Mapping[str, Any]) -> Filter:
         """The filter that wrote scores, from what its `describe` said: for verdicts and reports, without model files."""
-        return cls(cls.Settings.model_validate(description.get("settings") or {}), ImageLimits())
+        return cls(cls.Settings.model_validate(description.get("settings") or {}), Machine(ImageLimits()))
 
     def describe(self) -> dict[str, Any]:
         """Everything that a score of this filter depends on, besides the bytes of the image."""
@@ -185,9 +159,9 @@ class Filter(Check):
             "format": SCORES_FORMAT,
             "version": self.version,
             "settings": self.settings.model_dump(mode="json"),
-            "decode": {"version": DECODE_VERSION, **self.limits.model_dump()},
-            "weights": dict(sorted(self.weight_hashes.items())),
-            "needs": dict(sorted(self.needed_fingerprints.items())),
+            "decode": {"version": DECODE_VERSION, **self.machine.limits.model_dump()},
+            "weights": {role: file.sha256 for role, file in sorted(self.files.items())},
+            "needs": {name: self.machine.fingerprints[name] for name in sorted(self.needs)},
             "libraries": {name: library_version(name) for name in (*DECODE_LIBRARIES, *self.libraries)},
         }
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from common.decode import ImageLimits, Picture
 from common.hashing import canonical_json
+from common.pinned_files.weights import Resolved
 from common.settings import Section, Share
 from curation.filters.base import Filter, Machine, Measure, Outline, box_corners, stored_from
 from curation.filters.evidence import flattened, largest, missing, passed
@@ -75,20 +76,26 @@ class Faces(Filter):
         "min_relative_area": [0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4],
     }
 
-    def __init__(self, *args: Any, detector: DetectorName | None = None, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.detector: DetectorName = detector or self.settings.model
+    def __init__(
+        self,
+        settings: FacesSettings,
+        machine: Machine,
+        files: Mapping[str, Resolved] | None = None,
+        detector: DetectorName | None = None,
+    ):
+        super().__init__(settings, machine, files)
+        self.detector: DetectorName = detector or settings.model
 
     @classmethod
     def open(cls, settings: FacesSettings, machine: Machine) -> Faces:
         detector, file = choose_detector(settings.model, settings.stand_in, machine.weights, settings.file)
-        return cls._of_files(settings, machine, {"detector": file}, detector=detector)
+        return cls(settings, machine, {"detector": file}, detector)
 
     @classmethod
     def of_description(cls, description: Mapping[str, Any]) -> Faces:
         settings = dict(description.get("settings") or {})
         detector = settings.pop("detector", None)
-        return cls(cls.Settings.model_validate(settings), ImageLimits(), detector=detector)
+        return cls(cls.Settings.model_validate(settings), Machine(ImageLimits()), detector=detector)
 
     def describe(self) -> dict[str, Any]:
         # what ran counts, not what was wished for: a stand-in that was not needed changes no score
@@ -98,7 +105,7 @@ class Faces(Filter):
 
     @cached_property
     def model(self) -> Detector:
-        return open_detector(self.detector, self.weights["detector"], self.settings.input_side, self.run_on)
+        return open_detector(self.detector, self.files["detector"].path, self.settings.input_side, self.machine.device)
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         detections = detect_faces(self.model, pictures, self.settings.nms_iou) if pictures else []

@@ -19,7 +19,7 @@ from common.decode import Picture
 from common.hashing import canonical_json
 from common.settings import Section, Share
 from curation.filters.base import Filter, Measure, Outline, stored_from
-from curation.filters.engines.ppocr import TEXT_FLOOR, Engine, OnnxEngine, TextBoxes
+from curation.filters.engines.ppocr import TEXT_FLOOR, TextBoxes, TextEngine
 from curation.filters.evidence import flattened, missing, passed
 
 BOX = pa.struct([pa.field("score", pa.float32()), pa.field("quad", pa.list_(pa.float32(), 8))])
@@ -61,12 +61,12 @@ class Text(Filter):
         return {"detector": settings.model}
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> TextEngine:
         if self.settings.engine == "paddleocr":
-            from curation.filters.engines.paddle import PaddleEngine
-
-            return PaddleEngine(self.weights["detector"], self.settings, self.run_on)
-        return OnnxEngine(self.weights["detector"], self.settings, self.run_on)
+            from curation.filters.engines.paddle import PaddleEngine as Engine
+        else:
+            from curation.filters.engines.ppocr import OnnxEngine as Engine
+        return Engine(self.files["detector"].path, self.settings, self.machine.device)
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         views = [picture.view(self.settings.max_side) for picture in pictures]
@@ -74,31 +74,21 @@ class Text(Filter):
         return pa.table({"boxes": pa.array(rows, pa.list_(BOX))})
 
     def verdict(self, evidence: pa.Table, thresholds: TextThresholds) -> np.ndarray:
-        rows, corners = _counted(evidence, thresholds.min_confidence, thresholds.max_line)
-        areas = hull_area(corners)
-        number = np.bincount(rows, minlength=len(evidence))
-        total = np.bincount(rows, areas, minlength=len(evidence))
-        largest = np.zeros(len(evidence))
-        np.maximum.at(largest, rows, areas)
-        # a union is no larger than the sum of its parts and no smaller than the largest: few rows need the union
-        too_much = (number > thresholds.max_boxes) | (largest > thresholds.max_area)
-        open_rows = ~too_much & (total > thresholds.max_area)
-        of_open = open_rows[rows]
-        too_much |= open_rows & (union_area(rows[of_open], corners[of_open], len(evidence)) > thresholds.max_area)
-        return passed(~too_much, missing(evidence, "boxes"))
+        area, number = area_and_number(evidence, thresholds)
+        few = (number <= thresholds.max_boxes) & (area <= thresholds.max_area)
+        return passed(few, missing(evidence, "boxes"))
 
     def measures(self, thresholds: TextThresholds) -> list[Measure]:
         def covered(evidence: pa.Table) -> np.ndarray:
-            return area_and_number(evidence, thresholds.min_confidence, thresholds.max_line)[0]
+            return area_and_number(evidence, thresholds)[0]
 
         def counted(evidence: pa.Table) -> np.ndarray:
-            return area_and_number(evidence, thresholds.min_confidence, thresholds.max_line)[1]
+            return area_and_number(evidence, thresholds)[1]
 
+        area, boxes = thresholds.max_area, thresholds.max_boxes
         return [
-            Measure(
-                "area", "Text: area covered", "share of the image", "log", covered, thresholds.max_area, above=False
-            ),
-            Measure("boxes", "Text: boxes", "boxes", "count", counted, thresholds.max_boxes, above=False),
+            Measure("area", "Text: area covered", "share of the image", "log", covered, area, above=False),
+            Measure("boxes", "Text: boxes", "boxes", "count", counted, boxes, above=False),
         ]
 
     def outlines(self, evidence: Mapping[str, Any], size: tuple[int, int], thresholds: TextThresholds) -> list[Outline]:
@@ -127,42 +117,27 @@ def _evidence(boxes: TextBoxes, view: np.ndarray) -> list[dict[str, Any]]:
     return [{"score": float(scores[i]), "quad": shares[i].tolist()} for i in order]
 
 
-def _counted(evidence: pa.Table, min_confidence: float, max_line: float) -> tuple[np.ndarray, np.ndarray]:
-    """Row and corners, float64 (n, 4, 2), of each box that counts: sure enough, and not too high for a line.
+def area_and_number(evidence: pa.Table, thresholds: TextThresholds) -> tuple[np.ndarray, np.ndarray]:
+    """Of the boxes that count: the area that they cover, as a share of the image, and their number; (rows,) each.
 
-    On pictures without text the detector is at times sure of a large blob (a cup, an animal). Lines of text are
-    thin: on labelled photos, leaving out boxes higher than a fifth of the image rejected 1 % instead of 8 % of the
-    images without text, and as many of those with much.
+    A box counts that is sure enough, and not too high for a line. On pictures without text the detector is at times
+    sure of a large blob (a cup, an animal). Lines of text are thin: on labelled photos, leaving out boxes higher than a
+    fifth of the image rejected 1 % instead of 8 % of the images without text, and as many of those with much.
     """
     rows, scores, quads = flattened(evidence, "boxes", "score", "quad")
     corners = quads.reshape(-1, 4, 2).astype(np.float64)
     steps = corners[:, [1, 3]] - corners[:, [0]]
     height = np.hypot(steps[..., 0], steps[..., 1]).min(axis=1)
-    counted = (scores >= np.float32(min_confidence)) & (height <= max_line)
-    return rows[counted], corners[counted]
-
-
-def area_and_number(evidence: pa.Table, min_confidence: float, max_line: float = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Of the boxes that count: the area that they cover, as a share of the image, and their number; (rows,) each."""
-    rows, corners = _counted(evidence, min_confidence, max_line)
+    counted = (scores >= np.float32(thresholds.min_confidence)) & (height <= thresholds.max_line)
+    rows, corners = rows[counted], corners[counted]
     return union_area(rows, corners, len(evidence)), np.bincount(rows, minlength=len(evidence))
 
 
-def hull_area(corners: np.ndarray) -> np.ndarray:
-    """Area of the convex hull of each four points, (n, 4, 2) -> (n,).
-
-    The hull, since the corners of a thin box that were rounded to pixels may be out of order. It is the largest of
-    the three quadrangles and four triangles that four points make.
-    """
-    a, b, c, d = corners.transpose(1, 2, 0)
-    # twice a quadrangle's area is the product of its diagonals, twice a triangle's that of two sides
-    pairs = [(c - a, d - b), (b - a, d - c), (d - a, c - b)]
-    pairs += [(b - a, c - a), (b - a, d - a), (c - a, d - a), (c - b, d - b)]
-    return np.max([np.abs(p[0] * q[1] - p[1] * q[0]) for p, q in pairs], axis=0) / 2
-
-
 def union_area(rows: np.ndarray, corners: np.ndarray, length: int) -> np.ndarray:
-    """Area of the union of each row's boxes, float64 (length,). `rows` ascend."""
+    """Area of the union of each row's boxes, float64 (length,). `rows` ascend.
+
+    Of each box its convex hull, since the corners of a thin box that were rounded to pixels may be out of order.
+    """
     areas = np.zeros(length)
     polygons = shapely.convex_hull(shapely.multipoints(corners))
     present, first, count = np.unique(rows, return_index=True, return_counts=True)

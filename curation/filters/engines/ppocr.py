@@ -22,7 +22,7 @@ MAX_BOXES = 1000
 TextBoxes = tuple[np.ndarray, np.ndarray]  # quads (n, 4, 2) in pixels of the image, scores (n,)
 
 
-class Engine(Protocol):
+class TextEngine(Protocol):
     def __call__(self, images: Sequence[np.ndarray]) -> list[TextBoxes]:
         """Lines of text in each uint8 RGB image, whose longer side is at most `max_side`."""
 

@@ -50,7 +50,7 @@ def test_evidence_holds_what_opencv_would_give_at_any_threshold(drawn, photo, ma
         view = picture.view(320)
         grey = cv2.equalizeHist(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY))
         smallest = round(0.1 * min(grey.shape))
-        cascade = cv2.CascadeClassifier(str(one.weights["cascade"]))
+        cascade = cv2.CascadeClassifier(str(one.files["cascade"].path))
         expected = cascade.detectMultiScale(grey, 1.05, threshold, minSize=(smallest, smallest))
         scale = np.array([picture.width / view.shape[1], picture.height / view.shape[0]] * 2)
         # OpenCV keeps groups of more than `minNeighbors` windows
@@ -102,7 +102,7 @@ def test_looks_only_at_the_faces_that_were_found(drawn, make):
 def test_the_face_filter_is_part_of_its_fingerprint_only_where_it_is_used(make):
     image, inside = make("anime", where="image"), make("anime", where="faces")
     assert (image.needs, inside.needs) == ((), ("faces",))
-    assert image.needed_fingerprints == {} and list(inside.needed_fingerprints) == ["faces"]
+    assert image.describe()["needs"] == {} and list(inside.describe()["needs"]) == ["faces"]
     assert image.fingerprint != inside.fingerprint
 
 

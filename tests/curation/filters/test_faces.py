@@ -59,7 +59,7 @@ def test_box_and_points(photo, detector):
     left_eye, right_eye, nose, left_mouth, right_mouth = np.array(best["landmarks"]).reshape(5, 2)
     assert x1 < left_eye[0] < nose[0] < right_eye[0] < x2 and left_mouth[0] < right_mouth[0]
     assert y1 < left_eye[1] < nose[1] < left_mouth[1] < y2
-    golden = GOLDEN.get(detector.weight_hashes["detector"][:16])
+    golden = GOLDEN.get(detector.files["detector"].sha256[:16])
     if golden:
         assert best["box"] == pytest.approx(golden[0], abs=0.5)
         assert best["landmarks"] == pytest.approx(golden[1], abs=0.5)

@@ -5,7 +5,7 @@ import pytest
 
 from common.decode import decode
 from curation.filters.engines.paddle import PaddleEngine, PaddleError, folder
-from curation.filters.text import Text
+from curation.filters.text import TextThresholds, area_and_number
 from curation.sample.photos import MEMES, SKIMAGE
 
 TEMPLATES = ("friends", "gears", "headaches", "midwit", "stonks", "dragon", "crow")
@@ -39,18 +39,18 @@ def test_same_boxes_as_our_own_engine(filters, pictures):
         for a, b in zip(sorted(box["quad"] for box in one), sorted(box["quad"] for box in other), strict=True):
             apart = (np.array(a) - np.array(b)).reshape(4, 2) * (width, height)
             assert np.abs(apart).max() <= 2  # pixels of the view
-    areas = [Text.measure(table, 0.6, 0.2)[0] for table in tables]
+    areas = [area_and_number(table, TextThresholds())[0] for table in tables]
     assert areas[0] == pytest.approx(areas[1], abs=0.005)
 
 
 def test_the_process_ends_with_its_engine(filters, make):
-    engine = PaddleEngine(filters[1].weights["detector"], filters[1].settings, "cpu")
+    engine = PaddleEngine(filters[1].files["detector"].path, filters[1].settings, "cpu")
     engine.close()
     assert engine.process.returncode == 0
 
 
 def test_a_dead_process_is_an_error_not_a_hang(filters, photo):
-    engine = PaddleEngine(filters[1].weights["detector"], filters[1].settings, "cpu")
+    engine = PaddleEngine(filters[1].files["detector"].path, filters[1].settings, "cpu")
     engine.process.kill()
     engine.process.wait()
     with pytest.raises(PaddleError, match="PaddleOCR's process failed"):
