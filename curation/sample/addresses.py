@@ -159,7 +159,7 @@ def addresses(pictures: list[Picture]) -> list[Address]:
 
 
 def _expect(picture: Picture) -> str:
-    return {"empty": "empty_body", "not_an_image": "not_an_image"}.get(picture.decodes, "success")
+    return {"empty": "empty_body", "html": "not_an_image"}.get(picture.decodes, "success")
 
 
 def _succeeding(address: Address, name: str, changes: dict[str, Any]) -> Address:

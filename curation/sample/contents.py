@@ -72,7 +72,7 @@ def _place(photo: Photo, folder: Path) -> Picture:
     file = f"photos/{photo.sha256[:16]}.{extension}"
     _link(photo.path, folder / file)
     boxes = tuple(box for box, _ in stored_boxes()[photo.sha256])
-    decodes = "unsupported_format" if form == "gif" else "too_small" if min(width, height) < 32 else "ok"
+    decodes = "gif" if form == "gif" else "too_small" if min(width, height) < 32 else "ok"
     kind = TYPES[extension]
     return Picture(photo.sha256, file, photo.stem, boxes, width, height, "photo", decodes, kind)
 

@@ -232,15 +232,15 @@ def derived_pictures(photos: list[Photo]) -> list[DerivedPicture]:
     add("truncated.jpg", "truncated_jpeg", "guido", lambda i: _jpeg(i)[:-9000], decodes="truncated", **broken)
     add("header-only.jpg", "header_only_jpeg", "filippo", lambda i: _jpeg(i)[:300], decodes="truncated", **broken)
     add("damaged.png", "damaged_png", "filippo", _damaged_png, decodes="corrupt", **png, **broken)
-    gif = {"content_type": "image/gif", "decodes": "unsupported_format"}
+    gif = {"content_type": "image/gif", "decodes": "gif"}
     add("animated.gif", "animated_gif", "guido", lambda i: _animated(i, "GIF"), **gif, **broken)
     add("animated.webp", "animated_webp", "guido", lambda i: _animated(i, "WEBP"), decodes="animated", **webp, **broken)
-    bmp = {"content_type": "image/bmp", "decodes": "unsupported_format"}
+    bmp = {"content_type": "image/bmp", "decodes": "bmp"}
     add("picture.bmp", "bmp", "president", lambda i: _save(i.resize((200, 150)), "BMP"), **bmp, **broken)
     add("one-pixel.jpg", "one_pixel", "guido", lambda i: _jpeg(i.resize((1, 1))), decodes="too_small", **broken)
     add("stamp.jpg", "31_pixels", "guido", lambda i: _jpeg(i.resize((48, 31))), decodes="too_small", **broken)
     bomb = {"content_type": "image/png", "decodes": "too_many_pixels", "size": (40_000, 40_000)}
     add("bomb.png", "decompression_bomb", "guido", lambda _: _bomb(), **bomb, **broken)
-    add("page.jpg", "html_named_jpg", "guido", lambda _: HTML, decodes="not_an_image", **broken)
+    add("page.jpg", "html_named_jpg", "guido", lambda _: HTML, decodes="html", **broken)
     add("empty.jpg", "empty_file", "guido", lambda _: b"", decodes="empty", **broken)
     return files

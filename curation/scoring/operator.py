@@ -144,6 +144,7 @@ class _UnitInWork:
                 width=picture.width,
                 height=picture.height,
                 exif_orientation=picture.orientation,
+                detail="; ".join(picture.notes) or None,
             )
         except Undecodable as error:
             picture = None

@@ -20,13 +20,15 @@ LIMITS = ImageLimits(max_pixels=50_000_000)
 REASONS = {
     "empty": "The file is empty",
     "not_an_image": "The file is no picture",
-    "unsupported_format": "Pictures of this kind are not read",
     "animated": "The picture is animated",
     "too_many_pixels": f"The picture has more than {LIMITS.max_pixels // 1_000_000} megapixels",
+    "too_many_scans": "The picture is built up in too many steps",
+    "too_much_memory": "The picture takes too much memory",
     "too_small": f"The picture is smaller than {LIMITS.min_side} pixels",
     "truncated": "The file ends in the middle of the picture",
     "corrupt": "The file is damaged",
 }
+OTHER_FORMAT = "Pictures of this kind are not read"
 SHOWN_SIDE = 1024  # pixels: longer side of the picture with boxes
 CHOSEN, OTHER, DARK = (20, 184, 166), (250, 204, 21), (17, 24, 39)  # RGB
 
@@ -103,7 +105,7 @@ def read_upload(path: str | Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise PhotoError("The photo was deleted here, since it is old: add it again.") from error
     except Undecodable as error:
-        raise PhotoError(f"{REASONS[error.reason]}: take another JPEG, PNG or WebP photo.") from error
+        raise PhotoError(f"{REASONS.get(error.reason, OTHER_FORMAT)}: take another JPEG, PNG or WebP photo.") from error
 
 
 class PhotoAnalyser:

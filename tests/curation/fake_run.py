@@ -25,7 +25,7 @@ CUT, ENCODER, SNAPSHOT_HASH, PART = "fake", "e" * 12, "5" * 16, 20
 HOSTS = ("photos.test", "cdn.images.test", "blog.test", "<img onerror=alert(1)>.test")
 DEAD = {3: "http_404", 9: "http_404", 17: "http_403", 25: "timeout", 33: "dns", 41: "opt_out", 49: "lost_by_downloader"}
 HEALED = {5: "timeout", 30: "http_503"}
-SURPLUS, UNDECODABLE = (68, 69), {12: "truncated", 28: "not_an_image", 44: "animated"}
+SURPLUS, UNDECODABLE = (68, 69), {12: "truncated", 28: "html", 44: "animated"}
 UNDECIDED, NO_IDENTITY, SELECTED, CANDIDATES = (22,), (24,), 70, 80
 
 BREAKS = {
@@ -141,7 +141,7 @@ def _fetch(run: Run, breaks: str | None) -> list[int]:
         tar, rows = b"", []
         for number in members:
             error = DEAD.get(number) or (HEALED.get(number) if round_ == 0 else None)
-            data = b"<html>" if UNDECODABLE.get(number) == "not_an_image" else picture(number)
+            data = b"<html>" if UNDECODABLE.get(number) == "html" else picture(number)
             data = data[:400] if UNDECODABLE.get(number) == "truncated" else data
             rows.append(_attempt(number, round_, part, error, data, len(tar)))
             if not error:

@@ -9,12 +9,7 @@ import pytest
 from PIL import Image
 
 from common.decode import ImageLimits, as_jpeg, decode, sniff, upright_box
-
-
-def encoded(array: np.ndarray, kind: str = "JPEG", **options) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, kind, **options)
-    return out.getvalue()
+from tests.common.decode.files import encoded
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def test_a_jpeg_is_packed_as_it_came_and_a_png_once():
 @pytest.mark.parametrize(
     ("start", "kind"),
     [(b"\xff\xd8\xff\xe0", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"RIFF\0\0\0\0WEBP", "webp"), (b"GIF89a", "gif"),
-     (b"<!DOCTYPE html>", None), (b"", None)],
+     (b"<!DOCTYPE html>", None), (b"%PDF-", None), (b"<svg>", "svg"), (b"", None)],
 )  # fmt: skip
 def test_the_first_bytes_say_what_it_is(start, kind):
     assert sniff(start) == kind

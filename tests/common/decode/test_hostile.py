@@ -32,9 +32,8 @@ def test_a_bomb_is_refused_by_its_header(sample, made):
     assert len(data) < 10_000
     with pytest.raises(Undecodable, match="too_many_pixels"):
         decode(data)
-    with pytest.raises(Undecodable) as caught:
+    with pytest.raises(Undecodable, match="too_much_memory"):
         decode(data, ImageLimits(max_pixels=40_000 * 40_000))
-    assert caught.value.reason in ("truncated", "corrupt")
 
 
 def test_garbage_never_raises_anything_else(sample, made):
