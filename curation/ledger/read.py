@@ -21,15 +21,15 @@ def read_ledger(run: Run, cut: str | None = None) -> Ledger:
         curation.ledger.tables.LedgerError: a table that does not follow the layout.
     """
     manifest = run.manifest()
-    if not manifest and not run.glob("candidates/*"):
-        raise RunNotFound(f"{run.root}: no run there (neither manifest.json nor candidates/)")
+    if not manifest:
+        raise RunNotFound(f"{run.root}: no run there (it has no manifest.json)")
     ledger = Ledger(run, manifest, choose_cut(run, manifest, cut))
-    content = _json(run, f"cuts/{ledger.cut}/content.json")
-    content = {**content, **(content.get("content") or {})}
+    claimed = _json(run, f"cuts/{ledger.cut}/content.json")
+    content = claimed.get("content") or {}
     ledger.thresholds = _thresholds(run, ledger)
-    ledger.fingerprints = content.get("fingerprints") or manifest.get("fingerprints") or _only_folders(run)
+    ledger.fingerprints = content.get("fingerprints") or manifest.get("fingerprints") or {}
     ledger.detector = _detector(ledger)
-    ledger.content_hash = content.get("content_hash") or content.get("hash") or manifest.get("content_hash") or ""
+    ledger.content_hash = claimed.get("hash") or manifest.get("content_hash") or ""
     ledger.source_counts = _json(run, "candidates/counts.json")
     ledger.select_counts = _json(run, "selected/counts.json")
     load_tables(ledger, content.get("snapshot"), str(content.get("encoder") or ""))
@@ -60,24 +60,10 @@ def _json(run: Run, path: str) -> dict[str, Any]:
 def _thresholds(run: Run, ledger: Ledger) -> Thresholds:
     path = f"cuts/{ledger.cut}/thresholds.yaml"
     tree = yaml.safe_load(run.read_bytes(path)) if run.exists(path) else ledger.recipe.get("thresholds")
-    tree = tree or {}
-    return Thresholds.model_validate(tree.get("thresholds", tree))
+    return Thresholds.model_validate(tree or {})
 
 
 def _detector(ledger: Ledger) -> str:
     """The manifest speaks of the latest start; what the evidence was made with stands beside it."""
     described = _json(ledger.run, f"scores/faces-{ledger.fingerprints.get('faces')}/filter.json")
-    settings = (ledger.recipe.get("filters") or {}).get("faces") or {}
-    detector = (
-        (described.get("settings") or {}).get("detector") or ledger.manifest.get("detector") or settings.get("model")
-    )
-    return detector or "yolov5-face"
-
-
-def _only_folders(run: Run) -> dict[str, str]:
-    """Fingerprints from the folders themselves, for a run without a manifest."""
-    fingerprints: dict[str, list[str]] = {}
-    for folder in sorted({path.split("/")[1] for path in run.glob("scores/*-*/*")}):
-        name, _, fingerprint = folder.rpartition("-")
-        fingerprints.setdefault(name, []).append(fingerprint)
-    return {name: several[0] for name, several in fingerprints.items() if len(several) == 1}
+    return (described.get("settings") or {}).get("detector") or ledger.manifest.get("detector") or "yolov5-face"

@@ -6,8 +6,7 @@ Only the columns that are counted are kept, and an id as the number that its 16 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -64,43 +63,34 @@ class Tables:
         Raises:
             LedgerError: an id is null, or not 16 hex digits; the message begins with `source`.
         """
-        with self._registered(part=part):
-            self._insert(table, f"SELECT {values} FROM part", source)
+        self._insert(table, f"SELECT {values} FROM part", source, part=part)
 
     def insert_ids(self, table: str, ids: list[str], source: str) -> None:
         """Append rows that are an id alone; raises as `insert` does."""
         self._insert(table, "SELECT id_number(unnest(?::VARCHAR[]))", source, ids)
 
-    def _insert(self, table: str, query: str, source: str, *parameters: Any) -> None:
+    def _insert(self, table: str, query: str, source: str, *parameters: Any, **tables: pa.Table) -> None:
         try:
-            self._connection.execute(f"INSERT INTO {table} {query}", parameters or None)
+            self._run(f"INSERT INTO {table} {query}", parameters, tables)
         except duckdb.ConstraintException as error:
             raise LedgerError(f"{source}: an id is not 16 hex digits") from error
         self.present.add(table)
 
-    @contextmanager
-    def _registered(self, **tables: pa.Table) -> Iterator[None]:
-        """Queries may name these Arrow tables."""
-        for name, table in tables.items():
+    def _run(self, sql: str, parameters: Sequence[Any], tables: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+        for name, table in tables.items():  # replaces the one of that name before
             self._connection.register(name, table)
-        try:
-            yield
-        finally:
-            for name in tables:
-                self._connection.unregister(name)
+        return self._connection.execute(sql, parameters or None)
 
     def execute(self, sql: str) -> None:
         self._connection.execute(sql)
 
     def rows(self, sql: str, *parameters: Any, **tables: pa.Table) -> list[tuple[Any, ...]]:
         """The rows of a query, which may name `tables`; `parameters` are its question marks."""
-        with self._registered(**tables):
-            return self._connection.execute(sql, parameters or None).fetchall()
+        return self._run(sql, parameters, tables).fetchall()
 
     def arrays(self, sql: str, **tables: pa.Table) -> list[np.ndarray]:
         """The columns of a query, which may name `tables`."""
-        with self._registered(**tables):
-            return list(self._connection.execute(sql).fetchnumpy().values())
+        return list(self._run(sql, (), tables).fetchnumpy().values())
 
     def number(self, sql: str, *parameters: Any) -> int:
         """The one number that a query gives."""
@@ -136,21 +126,6 @@ class Tables:
     def contains(self, table: str, ids: np.ndarray) -> np.ndarray:
         """bool (ids,): which of them the table has."""
         return self.look_up(ids, "id IS NOT NULL", table)[0]
-
-
-def ids_of(table: pa.Table, where: str) -> np.ndarray:
-    """uint64 (rows,) of the `id` column, 16 hex digits each.
-
-    Raises:
-        LedgerError: a null, or another length.
-    """
-    try:
-        ids = np.frombuffer(bytes.fromhex("".join(table["id"].to_pylist())), ">u8").astype(np.uint64)
-    except (TypeError, ValueError) as error:
-        raise LedgerError(f"{where}: an id is not 16 hex digits ({error})") from error
-    if len(ids) != table.num_rows:
-        raise LedgerError(f"{where}: an id is not 16 hex digits")
-    return ids
 
 
 def name_of(number: int | np.uint64) -> str:

@@ -106,8 +106,7 @@ def pack(
     for number, start in enumerate(range(0, len(rows), size)):
         part = rows[start : start + size]
         ids = [row["id"] for row in part]
-        key = ids_hash(ids)
-        if _stands(run, f"shards/{name}/{number:05d}", key, content_hash):
+        if _stands(run, f"shards/{name}/{number:05d}", ids_hash(ids), content_hash):
             done += 1
         else:
             names = [row["unit"] for row in part]
@@ -118,9 +117,8 @@ def pack(
         with ProgressBar("pack", sum(len(row["ids"]) for row in todo), "samples") as progress:
             for row in map_with_tasks(todo, write):
                 progress.advance(row["samples"])
-    shards = -(-len(rows) // recipe.pack.samples_per_shard)
-    sizes = {f"{number:05d}.tar": min(recipe.pack.samples_per_shard, len(rows) - number * recipe.pack.samples_per_shard)
-             for number in range(shards)}  # fmt: skip
+    shards = -(-len(rows) // size)
+    sizes = {f"{number:05d}.tar": min(size, len(rows) - number * size) for number in range(shards)}
     run.write_json(f"shards/{name}/sizes.json", sizes)
     run.write_bytes(f"shards/{name}/README.md", dataset_card(run, recipe, name, rows, content_hash).encode())
     say("pack", f"{len(rows):,} samples in {shards:,} shards; {len(todo):,} written, {done:,} not written again")

@@ -110,6 +110,3 @@ def chosen_faces(run: Run, name: str, known: UnitScores) -> dict[str, tuple[dict
         for row in rows
         if row["verdict"] == "kept"
     }
-
-
-# -- a sample --------------------------------------------------------------------------------------------------

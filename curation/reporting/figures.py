@@ -193,8 +193,7 @@ def bar(share: float, low: float | None = None, high: float | None = None, kind:
     """A horizontal bar of `share` of the width; the interval of an estimate is drawn as a thin line with ends."""
     parts = [f'<rect class="{kind}" width="{100 * share:.2f}%" height="100%" rx="2"/>']
     if low is not None and high is not None:
-        ends = (f"{100 * min(end, 0.998):.2f}%" for end in (low, high))
-        start, stop = ends
+        start, stop = (f"{100 * min(end, 0.998):.2f}%" for end in (low, high))
         parts.append(f'<line class="whisker" x1="{start}" x2="{stop}" y1="50%" y2="50%"/>')
         parts += [f'<line class="whisker" x1="{end}" x2="{end}" y1="25%" y2="75%"/>' for end in (start, stop)]
     return Markup(f'<svg class="bar" aria-hidden="true">{"".join(parts)}</svg>')

@@ -212,14 +212,9 @@ def published(ledger: Ledger, examples: int = 12) -> Published | None:
             CASE WHEN verdict = 'kept' THEN '{NO_IDENTITY}' ELSE reason END AS lost_to
         FROM verdicts""")
     number = dict(tables.rows("SELECT outcome, count(*) FROM compared WHERE published GROUP BY 1")).get
-    lost, extra = (
-        "compared WHERE published AND outcome = 'rejected'",
-        "compared WHERE outcome = 'kept' AND NOT published",
-    )
-    if ledger.has("selected"):
-        selected = f"(FROM {wanted} SEMI JOIN selected USING (id))"
-    else:
-        selected = wanted
+    lost = "compared WHERE published AND outcome = 'rejected'"
+    extra = "compared WHERE outcome = 'kept' AND NOT published"
+    selected = f"(FROM {wanted} SEMI JOIN selected USING (id))"
     reasons = {
         "not selected": tables.size(wanted) - tables.size(selected),
         "not fetched": tables.size(selected) - tables.shared(selected, "taken"),
@@ -227,12 +222,10 @@ def published(ledger: Ledger, examples: int = 12) -> Published | None:
         "undecided": number("undecided", 0),
         **{label_of(reason): n for reason, n in tables.counts("lost_to", lost).items()},
     }
-    failing = {
-        label_of(check): tables.rows(f'SELECT count(*) FILTER (published), count(*) FROM compared WHERE "{check}" = 0')[
-            0
-        ]
-        for check in ledger.checks
-    }
+    failing = {}
+    for check in ledger.checks:
+        (counts,) = tables.rows(f'SELECT count(*) FILTER (published), count(*) FROM compared WHERE "{check}" = 0')
+        failing[label_of(check)] = counts
     return Published(
         candidates=tables.size(wanted),
         judged=number("kept", 0) + number("rejected", 0),

@@ -18,7 +18,7 @@ from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing
 from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
-from curation.ledger.tables import ids_of, name_of
+from curation.ledger.tables import name_of
 
 LIMIT = 200_000  # images
 
@@ -90,7 +90,8 @@ def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
                 table = ledger.run.read_table(path)
                 unknown = missing(table, item.columns[0].name)
                 columns = [measured.value_of(table).astype(np.float64) for measured in mine[name]]
-                parts.append([ids_of(table, path), *(np.where(unknown, np.nan, column) for column in columns)])
+                (ids,) = ledger.tables.arrays("SELECT id_number(id) FROM part", part=table.select(["id"]))
+                parts.append([ids, *(np.where(unknown, np.nan, column) for column in columns)])
         if not parts:
             continue
         ids, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -161,20 +162,12 @@ def closest(measure: MeasuredImages, number: int = 12) -> tuple[list[int], list[
 def evidence_of(ledger: Ledger, wanted: dict[str, set[int]]) -> dict[tuple[str, int], dict[str, Any]]:
     """{(check, id): its row of evidence} for the few images that are drawn."""
     records: dict[tuple[str, int], dict[str, Any]] = {}
-    if ledger.snapshot is None:
-        return records
     for check, ids in wanted.items():
-        units = {
-            unit
-            for (unit,) in ledger.tables.rows(
-                "SELECT DISTINCT unit FROM taken WHERE id IN (SELECT unnest(?))", list(ids)
-            )
-        }
+        units = ledger.tables.rows("SELECT DISTINCT unit FROM taken WHERE id IN (SELECT unnest(?))", list(ids))
         files = score_files(ledger, check)
         names = pa.array([name_of(number) for number in ids], pa.string())
-        for unit in sorted(units):
-            for path in files.get(unit, ()):
-                table = ledger.run.read_table(path)
-                for record in table.filter(pc.is_in(table["id"], value_set=names)).to_pylist():
-                    records[check, int(record["id"], 16)] = record
+        for path in (path for (unit,) in sorted(units) for path in files.get(unit, ())):
+            table = ledger.run.read_table(path)
+            for record in table.filter(pc.is_in(table["id"], value_set=names)).to_pylist():
+                records[check, int(record["id"], 16)] = record
     return records

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -46,11 +45,8 @@ def _context(ledger: Ledger) -> dict[str, Any]:
     disagreements = []
     if comparison:
         lost = [Tile(number, label_of(reason)) for number, reason in comparison.rejected]
-        extra = _tiles(comparison.extra)
-        disagreements = [
-            Grid("Published, rejected here", lost, "rejected"),
-            Grid("Kept here, not published", extra, "kept"),
-        ]
+        disagreements.append(Grid("Published, rejected here", lost, "rejected"))
+        disagreements.append(Grid("Kept here, not published", _tiles(comparison.extra), "kept"))
     grids = [grid for panel in panels for grid in panel.grids]
     thumbnails.fill(ledger, [*grids, *rejects, kept, *same_grids, *disagreements])
     manifest, identity = ledger.manifest, ledger.manifest.get("identity") or {}
@@ -92,12 +88,8 @@ def _rejects(ledger: Ledger) -> list[Grid]:
     if not ledger.has("verdicts"):
         return []
     grids, counts = [], ledger.rejected
-    reasons = (
-        *ledger.checks,
-        *(reason for reason in counts if reason not in (*ledger.checks, NO_IDENTITY)),
-        NO_IDENTITY,
-    )
-    for reason in (reason for reason in reasons if reason in counts):
+    others = [reason for reason in counts if reason not in (*ledger.checks, NO_IDENTITY)]
+    for reason in (reason for reason in (*ledger.checks, *others, NO_IDENTITY) if reason in counts):
         if reason == NO_IDENTITY:
             ids = ledger.no_identity[:IN_A_GRID].tolist()
         else:
@@ -123,10 +115,6 @@ def _duplicate_grids(same: tuple[Duplicates, Duplicates] | None) -> list[Grid]:
 # -- plain histograms ----------------------------------------------------------------------------------------------
 
 
-def _plain(values: np.ndarray, title: str, unit: str, scale: str) -> Markup:
-    return figures.histogram(figures.bins_of(values, scale), {"plain": values}, title, unit)
-
-
 def _sizes(ledger: Ledger) -> Markup | str:
     if not ledger.scored:
         return ""
@@ -143,7 +131,11 @@ def _contents_figures(inside: Contents) -> list[tuple[str, Markup]]:
         ("Caption length", inside.words, "words", "count"),
         ("Captioned faces an image", inside.boxes, "faces", "count"),
     ]
-    return [(title, _plain(values, title, unit, scale)) for title, values, unit, scale in histograms if len(values)]
+    return [
+        (title, figures.histogram(figures.bins_of(values, scale), {"plain": values}, title, unit))
+        for title, values, unit, scale in histograms
+        if len(values)
+    ]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -23,8 +23,6 @@ def notices_of(ledger: Ledger) -> list[tuple[str, str]]:
         notices.append(("note", f"{text} Its scores and its verdicts are not that detector's."))
     for thing in manifest.get("invented") or ():
         notices.append(("note", f"Invented for this run, not real: {thing}."))
-    if invented := [weight["name"] for weight in manifest.get("weights") or () if weight.get("invented")]:
-        notices.append(("note", f"Weights without training, made up for this run: {', '.join(invented)}."))
     if (ledger.recipe.get("fetch") or {}).get("local_web"):
         notices.append(("note", "The web of this run is a local server that plays it: its failures are staged."))
     waiting = [step.name for step in ledger.steps if step.state != "done"]
