@@ -8,28 +8,31 @@ import numpy as np
 import pyarrow as pa
 
 from curation.run_directory.run import Run
-from curation.sources.row_groups import WORK, RowGroup, expand_paths, require_columns, write_to_buckets
+from curation.sources.boxes import boxes
+from curation.sources.columns import is_blank, texts
+from curation.sources.row_groups import WORK, RowGroup, expand_paths, write_to_buckets
+from curation.sources.schema_check import BOX, TEXT, WORD, require_columns
 from curation.sources.urls import database
 
 FIELD = "sources.facecaption"
-COLUMNS = ["_id", "caption", "url", "laion_caption", "box"]
+COLUMNS = {"_id": WORD, "caption": TEXT, "url": TEXT, "laion_caption": TEXT, "box": BOX}
 FACES_SQL = """
     WITH rows AS (
-        SELECT row_number() OVER () AS row, CAST(_id AS VARCHAR) AS source_id, {caption} AS caption,
-               {laion_caption} AS laion_caption, split_part(url, ', ', 1) AS url, CAST({box} AS VARCHAR) AS box_text
+        SELECT row, _id AS source_id, caption, laion_caption, split_part(url, ', ', 1) AS url, box, unreadable, blank
         FROM source
     ), parsed AS (
-        SELECT *, url_id(url) AS id, TRY_CAST(TRY_CAST(box_text AS JSON) AS DOUBLE[]) AS box FROM rows
+        SELECT *, url_id(url) AS id FROM rows
     )
     SELECT row, source_id, caption, laion_caption, url, id,
            CASE WHEN len(box) = 4 THEN list_transform(box, lambda x: TRY_CAST(round(x) AS INTEGER)) END AS box,
-           CASE WHEN url IS NULL OR url = '' OR url = 'UNKNOWN' THEN 'url_unknown'
+           CASE WHEN unreadable THEN 'not_utf8'
+                WHEN url IS NULL OR url = '' OR url = 'UNKNOWN' THEN 'url_unknown'
                 WHEN id IS NULL OR lower(url[:4]) <> 'http' THEN 'url_malformed'
                 WHEN box IS NULL OR len(box) <> 4
                      OR list_contains([coalesce(isfinite(x) AND abs(x) < 1e6, false) FOR x IN box], false)
                      THEN 'box_malformed'
                 WHEN box[1] >= box[3] OR box[2] >= box[4] OR box[3] <= 0 OR box[4] <= 0 THEN 'box_empty'
-                WHEN caption IS NULL OR trim(caption) = '' THEN 'caption_missing'
+                WHEN blank THEN 'caption_missing'
            END AS dropped
     FROM parsed ORDER BY row
 """
@@ -37,20 +40,21 @@ FACES_SQL = """
 
 def check(patterns: list[str]) -> None:
     """Raises RecipeError where the files are missing or lack a column."""
-    require_columns(expand_paths(patterns, FIELD), set(COLUMNS), FIELD)
+    require_columns(expand_paths(patterns, FIELD), COLUMNS, FIELD)
 
 
 def write_faces(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
     """Write a row group's usable faces to their buckets. Returns `rows`, and `dropped.REASON` for the others."""
-    source = group.read().select(COLUMNS)
+    source = group.read(list(COLUMNS))
+    columns, unreadable = {"row": pa.array(range(source.num_rows), pa.int64())}, np.zeros(source.num_rows, bool)
+    for name in COLUMNS.keys() - {"box"}:
+        columns[name], broken = texts(source[name])
+        unreadable |= broken
+    columns |= {"box": boxes(source["box"]), "unreadable": pa.array(unreadable)}
+    columns["blank"] = pa.array(is_blank(columns["caption"]))
     connection = database()
-    connection.register("source", source)
-    # v2 wraps each text in a list of one; tables derived from it hold plain strings
-    first = {
-        name: f"{name}[1]" if pa.types.is_list(source.schema.field(name).type) else name
-        for name in ("caption", "laion_caption", "box")
-    }
-    rows = connection.execute(FACES_SQL.format(**first)).to_arrow_table()
+    connection.register("source", pa.table(columns))
+    rows = connection.execute(FACES_SQL).to_arrow_table()
     good = rows.filter(rows["dropped"].is_null()).drop_columns(["dropped"])
     places = [f"{group.name}-{row:08d}" for row in good["row"].to_pylist()]
     good = good.append_column("place", pa.array(places, pa.string()))

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.run_directory.run import Run
-from curation.sources.row_groups import RowGroup, expand_paths, require_columns, write_to_buckets
+from curation.sources.columns import is_blank, texts
+from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
+from curation.sources.schema_check import TEXT, require_columns
 from curation.sources.urls import database
 
 FIELD = "sources.hq4m"
+COLUMNS = ("url", "image_caption", "image_short_caption")
 ROWS = pa.schema({"id": pa.string(), "image_caption": pa.string(), "image_short_caption": pa.string()})
 
 
 def check(patterns: list[str]) -> None:
     """Raises RecipeError where the files are missing or lack a column."""
-    columns = {"url", "image_caption", "face_caption", "image_short_caption"}
-    require_columns(expand_paths(patterns, FIELD), columns, FIELD)
+    require_columns(expand_paths(patterns, FIELD), dict.fromkeys(COLUMNS, TEXT), FIELD)
 
 
 def write_captions(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
     """Write a row group's captions to their buckets. Returns `rows`."""
-    source = group.read().select(["url", "image_caption", "image_short_caption"])
+    source = group.read(list(COLUMNS))
+    columns = {}
+    for name in COLUMNS:
+        column = texts(source[name])[0]
+        columns[name] = pc.if_else(pa.array(is_blank(column)), None, column)
     connection = database()
-    connection.register("source", source)
-    # captions of the released table are plain strings or lists of one: both are in circulation
+    connection.register("source", pa.table(columns))
     rows = connection.execute(
-        "SELECT url_id(split_part(url, ', ', 1)) AS id, "
-        "trim(CAST(image_caption AS VARCHAR), '[]''\"') AS image_caption, "
-        "trim(CAST(image_short_caption AS VARCHAR), '[]''\"') AS image_short_caption FROM source"
+        "SELECT url_id(split_part(url, ', ', 1)) AS id, image_caption, image_short_caption FROM source"
     ).to_arrow_table()
     rows = rows.filter(rows["id"].is_valid())
     write_to_buckets(run, rows, "hq", group.name, buckets)

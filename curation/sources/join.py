@@ -80,7 +80,7 @@ def build_candidates(run: Run, recipe: Recipe) -> dict[str, Any]:
     paths = expand_paths(sources.facecaption, facecaption.FIELD)
     rows = row_count(paths)
     buckets = max(1, min(512, rows // 50_000 + (rows > 100)))
-    total: Counter[str] = Counter()
+    total: Counter[str] = Counter(rows=0, merged=0, candidates=0)
     for counts in map_row_groups("FaceCaption", paths, partial(facecaption.write_faces, run=run, buckets=buckets)):
         total.update(counts)
     if sources.laion_face:

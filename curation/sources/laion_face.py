@@ -13,11 +13,14 @@ import ray
 from common.settings import RecipeError
 from curation.recipe.recipe import LaionFace
 from curation.run_directory.run import Run
-from curation.sources.row_groups import RowGroup, expand_paths, require_columns, write_to_buckets
+from curation.sources.columns import numbers, texts, whole_numbers
+from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
+from curation.sources.schema_check import NUMBER, TEXT, WORD, require_columns
 from curation.sources.urls import database
 
 FIELD = "sources.laion_face"
-# optional in the source's files, whose spelling of the names differs in upper and lower case
+COLUMNS = {"SAMPLE_ID": NUMBER, "URL": TEXT}
+OPTIONAL_COLUMNS = {"height": NUMBER, "width": NUMBER, "similarity": NUMBER, "license": WORD, "nsfw": WORD}
 OPTIONAL = {"height": "INTEGER", "width": "INTEGER", "similarity": "FLOAT", "license": "VARCHAR", "nsfw": "VARCHAR"}
 ROWS = pa.schema(
     {
@@ -40,7 +43,7 @@ def paths_of(source: LaionFace) -> list[str]:
 def check(source: LaionFace) -> None:
     """Raises RecipeError where files are missing, lack a column, or do not say which part they are."""
     paths = paths_of(source)
-    require_columns(paths, {"SAMPLE_ID", "URL"}, f"{FIELD}.parts")
+    require_columns(paths, COLUMNS, f"{FIELD}.parts", OPTIONAL_COLUMNS)
     if source.ids:
         expand_paths([source.ids], f"{FIELD}.ids")
         for path in paths:
@@ -56,21 +59,24 @@ def write_matches(
         known: FaceCaption's ids, sorted (uint64).
         allowed: by file, the SAMPLE_IDs that are LAION-Face (int64); None where all are.
     """
-    source = group.read()
-    have = {name.upper(): name for name in source.column_names}
+    source = group.read([*COLUMNS, *OPTIONAL_COLUMNS])
+    columns = {"SAMPLE_ID": whole_numbers(source["SAMPLE_ID"]), "URL": texts(source["URL"])[0]}
+    for name in OPTIONAL_COLUMNS.keys() & set(source.column_names):
+        columns[name] = texts(source[name])[0] if OPTIONAL_COLUMNS[name] is WORD else numbers(source[name])
     fields = ", ".join(
-        f"TRY_CAST({have[name.upper()]} AS {kind}) AS {name}" if name.upper() in have else f"NULL::{kind} AS {name}"
+        f"TRY_CAST({name} AS {kind}) AS {name}" if name in columns else f"NULL::{kind} AS {name}"
         for name, kind in OPTIONAL.items()
     )
     connection = database()
-    connection.register("source", source)
+    connection.register("source", pa.table(columns))
     rows = connection.execute(
-        f"SELECT url_id(URL) AS id, URL AS url, TRY_CAST(SAMPLE_ID AS BIGINT) AS sample_id, {fields} FROM source"
+        f"SELECT url_id(URL) AS id, URL AS url, SAMPLE_ID AS sample_id, {fields} FROM source"
     ).to_arrow_table()
     keep = np.asarray(rows["id"].is_valid())
     if allowed is not None:
-        sample_ids = rows["sample_id"].to_numpy(zero_copy_only=False)
-        keep &= np.isin(sample_ids, ray.get(allowed[group.file_number]))
+        # filled, since numpy has no null but that of float64, which rounds large numbers
+        sample_ids = rows["sample_id"].fill_null(0).to_numpy()
+        keep &= np.isin(sample_ids, ray.get(allowed[group.file_number])) & np.asarray(rows["sample_id"].is_valid())
     rows = rows.filter(pa.array(keep))
     ids = np.array([int(text, 16) for text in rows["id"].to_pylist()], dtype=np.uint64)
     sorted_ids = ray.get(known)

@@ -8,20 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from fsspec.utils import glob_translate
 
 from common.progress import ProgressBar
 from common.settings import RecipeError
 from curation.run_directory.candidates import bucket_of
 from curation.run_directory.run import Run
+from curation.sources.columns import find_column
 
 WORK = "work/sources"  # of a run: rows between two passes, removed when the selection is written
+MAGIC = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,17 @@ class RowGroup:
         """Of the files that are made of it; in the order of the source's rows."""
         return f"{self.file_number:04d}-{self.group:05d}"
 
-    def read(self) -> pa.Table:
-        with fsspec.open(self.path, "rb") as file:
-            return pq.ParquetFile(file).read_row_group(self.group, use_threads=False)
+    def read(self, wanted: list[str]) -> pa.Table:
+        """The wanted columns that the file has, under the names that are asked for."""
+        with open_parquet(self.path) as file:
+            source = pq.ParquetFile(file)
+            have = {name: find_column(source.schema_arrow.names, name) for name in wanted}
+            table = source.read_row_group(self.group, [name for name in have.values() if name], use_threads=False)
+        return pa.table({name: table[found] for name, found in have.items() if found})
 
 
 def expand_paths(patterns: list[str], field: str) -> list[str]:
-    """Files that paths, globs and URLs name.
+    """Files that paths, patterns and URLs name. A path that exists as it stands is itself, whatever is in it.
 
     Raises:
         RecipeError: a pattern that matches nothing, with the field that holds it.
@@ -51,32 +58,39 @@ def expand_paths(patterns: list[str], field: str) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
         filesystem, path = fsspec.core.url_to_fs(pattern)
-        hits = sorted(filesystem.glob(path)) if re.search(r"[*?\[]", path) else [path] * filesystem.exists(path)
+        hits = [path] if filesystem.exists(path) else _matches(filesystem, path)
         if not hits:
             raise RecipeError(f"{field}: nothing is at {pattern}. Correct the path, or fetch the files first")
         paths += [filesystem.unstrip_protocol(hit) for hit in hits]
     return paths
 
 
-def require_columns(paths: list[str], wanted: set[str], field: str) -> None:
-    """Raises RecipeError for a file that is not readable or lacks a column."""
-    for path in paths:
-        try:
-            with fsspec.open(path, "rb") as file:
-                have = set(pq.ParquetFile(file).schema_arrow.names)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RecipeError(f"{field}: {path} is not a readable parquet file: {error}") from error
-        if lacking := wanted - have:
-            raise RecipeError(
-                f"{field}: {path} lacks the column{'s' * (len(lacking) > 1)} {', '.join(sorted(lacking))} (has "
-                f"{', '.join(sorted(have))})"
-            )
+def _matches(filesystem: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
+    """Files that a pattern matches, sorted; its leading folders that exist as they stand are no pattern."""
+    parts = pattern.split("/")
+    count = 0
+    for count, part in enumerate(parts):
+        if MAGIC.search(part) and not filesystem.exists("/".join(parts[: count + 1])):
+            break
+    else:
+        return []
+    folder, rest = "/".join(parts[:count]), "/".join(parts[count:])
+    depth = None if "**" in rest else rest.count("/") + 1
+    match = re.compile(glob_translate(rest)).match
+    hits = filesystem.find(folder or ".", maxdepth=depth)
+    return sorted(hit for hit in hits if match(hit[len(folder) :].lstrip("/")))
+
+
+def open_parquet(path: str) -> BinaryIO:
+    """A file to read whose path is no pattern."""
+    filesystem, plain_path = fsspec.core.url_to_fs(path)
+    return filesystem.open(plain_path, "rb")
 
 
 def row_groups_of(paths: list[str]) -> list[RowGroup]:
     groups = []
     for number, path in enumerate(paths):
-        with fsspec.open(path, "rb") as file:
+        with open_parquet(path) as file:
             count = pq.ParquetFile(file).num_row_groups
         groups += [RowGroup(path, number, group) for group in range(count)]
     return groups
@@ -85,7 +99,7 @@ def row_groups_of(paths: list[str]) -> list[RowGroup]:
 def row_count(paths: list[str]) -> int:
     rows = 0
     for path in paths:
-        with fsspec.open(path, "rb") as file:
+        with open_parquet(path) as file:
             rows += pq.ParquetFile(file).metadata.num_rows
     return rows
 

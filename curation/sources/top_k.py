@@ -95,7 +95,11 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
         return {"file": row["item"], "ids": ids, "keys": sort_key(table, recipe.select.key)}
 
     if not files:
-        raise RecipeError(f"sources.facecaption: no usable row among {built['rows']:,}; dropped: {built['dropped']}")
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in built["dropped"].items()) or "there is none"
+        raise RecipeError(
+            f"sources.facecaption: no row of {', '.join(recipe.sources.facecaption)} can be used, of "
+            f"{built['rows']:,}: {reasons}. docs/curation.md says what the columns hold"
+        )
     tables = ray.data.from_items(files, override_num_blocks=len(files)).map(keys_of).take_all()
     tables.sort(key=lambda row: row["file"])
     ids = np.concatenate([row["ids"] for row in tables])

@@ -154,6 +154,17 @@ def test_a_count_out_of_reach_can_be_corrected(small_world, ray_cluster, tmp_pat
         Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50", "images.min_side=64"))
 
 
+def test_a_source_of_which_nothing_can_be_used_is_said(ray_cluster, tmp_path):
+    columns = {"_id": ["a", "b"], "caption": ["x", None], "url": ["UNKNOWN", "http://p.test/1"]}
+    table = pa.table({**columns, "laion_caption": ["", ""], "box": ["[1, 2, 3, 4]"] * 2})
+    for name, rows, words in (("all", table, "of 2: caption_missing 1, url_unknown 1"), ("empty", table[:0], "of 0")):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(rows, path)
+        tree = {"name": "x", "sources": {"facecaption": [str(path)]}, "select": {"fraction": 1.0}}
+        with pytest.raises(RecipeError, match=f"sources.facecaption: no row of {path} can be used, {words}"):
+            select(Run(tmp_path / name), recipes.parse(tree))
+
+
 def test_what_the_sources_say_is_part_of_the_content(sample, small_world, ray_cluster, tmp_path):
     """The same images with LAION-Face's columns are other samples."""
     from tests.world import small_recipe
