@@ -20,6 +20,18 @@ HOSTS = (
     "www.gallery.test",
     "files.forum.test",
 )
+# half of the URLs have one of these spellings, the others the plain one
+PLAIN = "http://{host}/uploads/{folder}/{slug}.{ending}"
+SPELLINGS = (
+    "http://{host}/my photos/{words}.{ending}",
+    "http://{host}/фото/{slug}.{ending}",
+    "http://{host}/image.php?id={number}&name={slug}&size=large",
+    "http://{host}/a%20folder/caf%C3%A9/{slug}.{ending}",
+    "http://{HOST}/uploads/{folder}/{slug}.{ending}",
+    "http://{host}:80/uploads/{folder}/{slug}.{ending}",
+    "http://{host}/bilder/größe l/{slug}.{ending}?q=schön",
+    "HTTP://{host}/Images/{slug}.{ending}#face",
+)
 TYPES = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp", "bmp": "image/bmp"}
 
 
@@ -54,11 +66,8 @@ class Address:
 
     @property
     def behaviour(self) -> str:
-        """A name to count by: "404", "heals_503_at_3", "redirect_301"."""
-        answer = self.answer
-        heals = f"_at_{answer['heals_at']}" if "heals_at" in answer else ""
-        name = f"{answer['do']}_{answer['status']}" if "status" in answer else answer["do"]
-        return answer.get("name") or (f"heals_{name}{heals}" if heals else name)
+        """A name to count by: "404", "heals_503_at_3", "redirect_301"; "file" for the plain answer."""
+        return self.answer.get("name") or self.answer["do"]
 
 
 def url_of(picture: Picture, place: str = "") -> str:
@@ -67,25 +76,13 @@ def url_of(picture: Picture, place: str = "") -> str:
     host = HOSTS[int(digest[8:12], 16) % len(HOSTS)]
     extension = picture.file.rpartition(".")[2]
     slug = f"{picture.description.replace(' ', '-') or 'picture'}-{digest[:6]}"
-    plain = f"{2009 + int(digest[12:14], 16) % 14}/{1 + int(digest[14:16], 16) % 12:02d}/{slug}.{extension}"
+    folder = f"{2009 + int(digest[12:14], 16) % 14}/{1 + int(digest[14:16], 16) % 12:02d}"
     shape = int(digest[:4], 16) % 16
-    if shape == 0:
-        return f"http://{host}/my photos/{slug.replace('-', ' ')}.{extension}"
-    if shape == 1:
-        return f"http://{host}/фото/{slug}.{extension}"
-    if shape == 2:
-        return f"http://{host}/image.php?id={int(digest[:8], 16)}&name={slug}&size=large"
-    if shape == 3:
-        return f"http://{host}/a%20folder/caf%C3%A9/{slug}.{extension}"
-    if shape == 4:
-        return f"http://{host.upper()}/uploads/{plain}"
-    if shape == 5:
-        return f"http://{host}:80/uploads/{plain}"
-    if shape == 6:
-        return f"http://{host}/bilder/größe l/{slug}.{extension}?q=schön"
-    if shape == 7:
-        return f"HTTP://{host}/Images/{slug}.{extension}#face"
-    return f"http://{host}/uploads/{plain}"
+    spelling = SPELLINGS[shape] if shape < len(SPELLINGS) else PLAIN
+    return spelling.format(
+        host=host, HOST=host.upper(), slug=slug, words=slug.replace("-", " "), folder=folder, ending=extension,
+        number=int(digest[:8], 16),
+    )  # fmt: skip
 
 
 def normal_answer(picture: Picture) -> dict[str, Any]:

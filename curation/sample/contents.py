@@ -7,13 +7,11 @@ import io
 import json
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from common.decode import sniff
 from common.hashing import sha256_of_bytes
@@ -23,6 +21,7 @@ from curation.sample.boxes import stored_boxes
 from curation.sample.derived import DerivedPicture, derived_pictures
 from curation.sample.photos import COLLECTIONS, Photo, photos
 from curation.sample.readme import readme
+from curation.sample.tables import sorted_counts
 
 
 def write_contents(folder: Path, console: Console) -> dict[str, Any]:
@@ -31,33 +30,23 @@ def write_contents(folder: Path, console: Console) -> dict[str, Any]:
     Raises:
         PackageError: a package cannot be had.
     """
-    columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(f"fetching {len(COLLECTIONS)} packages of photos", total=None)
+    with console.status(f"fetching {len(COLLECTIONS)} packages of photos"):
         taken = photos()
-        progress.update(bar, description="sample photos", total=len(taken) + 1)
-        pictures = []
-        for photo in taken:
-            pictures.append(_place(photo, folder))
-            progress.advance(bar)
+    with console.status("making the sample"):
         derived = derived_pictures(taken)
+        pictures = [_place(photo, folder) for photo in taken]
         pictures += [_place_derived(item, folder) for item in derived]
-        progress.advance(bar)
     every = addresses(pictures)
-    counts = _write_tables(folder, every)
-    entries = behaviour(every)
-    write_json(folder / "behaviour.json", {"urls": entries})
+    write_json(folder / "behaviour.json", {"urls": behaviour(every)})
     _write_csvs(folder, taken, derived)
     counts = {
         "photos": len(taken),
         "made": len(derived),
         "urls": len(every),
-        "expect": dict(sorted(Counter(address.expect for address in every).items())),
-        "behaviour": dict(sorted(Counter(address.behaviour for address in every).items())),
-        "decodes": dict(
-            sorted(Counter(address.picture.decodes for address in every if address.expect == "success").items())
-        ),
-        **counts,
+        "expect": sorted_counts(address.expect for address in every),
+        "behaviour": sorted_counts(address.behaviour for address in every),
+        "decodes": sorted_counts(address.picture.decodes for address in every if address.expect == "success"),
+        **_write_tables(folder, every),
     }
     (folder / "README.md").write_text(readme(counts))
     return counts

@@ -11,6 +11,7 @@ import io
 import json
 import random
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +45,11 @@ def rng(*key: object) -> random.Random:
 
 def digest(*key: object) -> str:
     return hashlib.sha1(":".join(map(str, key)).encode()).hexdigest()
+
+
+def sorted_counts(values: Iterable[str]) -> dict[str, int]:
+    """{value: how often}, in the order of the values."""
+    return dict(sorted(Counter(values).items()))
 
 
 # -- FaceCaption -------------------------------------------------------------------------------------------------
@@ -155,8 +161,8 @@ def facecaption(addresses: list[Address]) -> tuple[list[pa.Table], dict[str, Any
     counts = {
         "rows": len(rows),
         "merged": len(rows) - dropped.total(),
-        "dropped": dict(sorted(dropped.items())),
-        "odd": dict(sorted(Counter(kind for kind, _, _ in odd).items())),
+        "dropped": sorted_counts(dropped.elements()),
+        "odd": sorted_counts(kind for kind, _, _ in odd),
         "candidates": len(addresses),
     }
     return tables, counts
@@ -236,7 +242,7 @@ def laion(addresses: list[Address]) -> tuple[list[pa.Table], bytes, dict[str, An
         ids.append([row["SAMPLE_ID"] for row in mine if row["SAMPLE_ID"] not in outside and row["URL"]])
     pickled = io.BytesIO()
     torch.save(ids, pickled)
-    counts = {"rows": len(rows), "matched": len(matched), "spelled": dict(sorted(spellings.items()))}
+    counts = {"rows": len(rows), "matched": len(matched), "spelled": sorted_counts(spellings.elements())}
     return parts, pickled.getvalue(), {**counts, "left_out_by_ids": len(outside)}
 
 
