@@ -24,7 +24,7 @@ class ImageLimits(BaseModel):
 
     min_side: int = Field(32, ge=1, description="shorter side, pixels; smaller images are `too_small`")
     max_pixels: int = Field(80_000_000, ge=1, description="width x height in the header; more is `too_many_pixels`")
-    max_scans: int = Field(100, ge=1, description="of a JPEG, which usually has 1 or 10; more is `too_many_scans`")
+    max_scans: int = Field(40, ge=1, description="of a JPEG, which usually has 1 or 10; more is `too_many_scans`")
     max_memory: int = Field(
         600_000_000,
         ge=1,

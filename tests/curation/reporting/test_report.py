@@ -52,7 +52,7 @@ def test_what_a_reader_is_told(page: str):
     for words in (
         "40 kept of 80 candidates reconciles ✓", "2026-01-02 03:04:05", "stand-in, centerface",
         "Exact, in the paper's order",
-        "candidates 80 100.0%", "grayscale 54", "kept 40", "Undecodable: 1 animated, 1 not an image, 1 truncated",
+        "candidates 80 100.0%", "grayscale 54", "kept 40", "Undecodable: 1 animated, 1 html, 1 truncated",
         "http_404 2", "0123456789abcdef", "min_std 5.0", "a & b".replace("&", "&amp;"), "recall", "Jaccard",
         "Copies of the same bytes: 1, in 1 group.", "Reconciliation: 24 equations, 0 broken",
     ):  # fmt: skip
