@@ -25,7 +25,7 @@ from training.tiny_base.recipe import DEFAULT, BaseRecipe, ReportProgress
 
 STAMP = "training.json"
 STALE = 3600.0  # seconds
-CODE = ("base.py", "recipe.py", "parts.py", "pictures.py", "unet.py", "vae.py")
+CODE = ("base.py", "recipe.py", "fit.py", "parts.py", "pictures.py", "unet.py", "vae.py")
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 PARTS = ("unet", "vae", "text_encoder", "image_encoder")
 

@@ -71,15 +71,7 @@ def train(
 ) -> BaseParts:
     """VAE, then UNet on its latents. `pictures`: uint8 (N, h, w, 3)."""
     begun = time.monotonic()
-    vae, vae_losses = train_vae(
-        config.vae,
-        pictures,
-        steps=recipe.vae_steps,
-        batch=recipe.vae_batch,
-        learning_rate=recipe.vae_learning_rate,
-        seed=recipe.seed,
-        progress=_for_stage("vae", recipe.vae_steps, report),
-    )
+    vae, vae_losses = train_vae(config.vae, pictures, recipe, _for_stage("vae", recipe.vae_steps, report))
     half = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -95,18 +87,8 @@ def train(
         {"vae": vae_losses},
         {"vae": round(half - begun, 1)},
     )
-    parts.losses["unet"] = train_unet(
-        parts.unet,
-        vae,
-        config.scheduler,
-        pictures,
-        parts.states(),
-        steps=recipe.unet_steps,
-        batch=recipe.unet_batch,
-        learning_rate=recipe.unet_learning_rate,
-        seed=recipe.seed,
-        progress=_for_stage("unet", recipe.unet_steps, report),
-    )
+    progress = _for_stage("unet", recipe.unet_steps, report)
+    parts.losses["unet"] = train_unet(parts.unet, vae, config.scheduler, pictures, parts.states(), recipe, progress)
     parts.seconds["unet"] = round(time.monotonic() - half, 1)
     return parts
 

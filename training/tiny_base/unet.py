@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
-from diffusers.optimization import get_cosine_schedule_with_warmup
 
-from training.tiny_base.vae import Progress, batches, latents_of
+from training.tiny_base.fit import Progress, batches_of, fit
+from training.tiny_base.recipe import BaseRecipe
+from training.tiny_base.vae import latents_of
 
 DECILES = 10
 
@@ -27,12 +28,8 @@ def train_unet(
     scheduler: dict[str, Any],
     pictures: np.ndarray,
     text: torch.Tensor,
-    *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    progress: Progress = lambda step, note: None,
+    recipe: BaseRecipe,
+    progress: Progress,
 ) -> list[float]:
     """Train `unet` in place to predict the noise (Ho et al., 2020) in latents of `pictures` and their mirror images.
 
@@ -44,15 +41,12 @@ def train_unet(
     Returns:
         the loss of every step, 1 being the square of the noise.
     """
-    noise_schedule = DDPMScheduler.from_config(scheduler)
-    generator = torch.Generator().manual_seed(seed)
+    noise_schedule, batch = DDPMScheduler.from_config(scheduler), recipe.unet_batch
+    generator = torch.Generator().manual_seed(recipe.seed)
     # mirrored in pixels: the latents of a mirrored picture are not the mirrored latents
-    data = torch.stack([latents_of(vae, pictures, seed), latents_of(vae, pictures[:, :, ::-1], seed)])
-    optimizer = torch.optim.AdamW(unet.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(optimizer, max(1, steps // 20), steps)
-    losses = []
-    unet.train()
-    for step, chosen in enumerate(batches(len(pictures), batch, steps, generator)):
+    data = torch.stack([latents_of(vae, each, recipe.seed) for each in (pictures, pictures[:, :, ::-1])])
+
+    def loss_of(chosen: torch.Tensor) -> torch.Tensor:
         latents = data[torch.randint(2, (batch,), generator=generator), chosen]
         noise = torch.randn(latents.shape, generator=generator)
         # spread over the schedule in every batch: the loss is less noisy, its expectation the same
@@ -61,16 +55,10 @@ def train_unet(
         timesteps = ((place + offset) % 1 * noise_schedule.config.num_train_timesteps).long()
         states = text[torch.randint(len(text), (batch,), generator=generator)]
         predicted = unet(noise_schedule.add_noise(latents, noise, timesteps), timesteps, states).sample
-        loss = (predicted - noise).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        progress(step + 1, f"loss {np.mean(losses[-20:]):.3f}")
-    unet.eval()
-    return losses
+        return (predicted - noise).square().mean()
+
+    batches = batches_of(len(pictures), batch, recipe.unet_steps, generator)
+    return fit(unet, loss_of, batches, recipe.unet_steps, recipe.unet_learning_rate, 0.01, progress)
 
 
 @torch.no_grad()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from diffusers.optimization import get_cosine_schedule_with_warmup
+
+from training.tiny_base.fit import Progress, batches_of, fit
+from training.tiny_base.recipe import BaseRecipe
 
 KL_WEIGHT = 1e-6  # Rombach et al., 2022: enough that latents stay bounded
 FIRST_LOGVAR = -6.0  # of the posterior: at the usual 0 its noise drowns the picture for hundreds of steps
-Progress = Callable[[int, str], None]
 
 
 def pixels_of(pictures: np.ndarray) -> torch.Tensor:
@@ -47,43 +47,26 @@ def new_vae(config: dict[str, Any], seed: int) -> AutoencoderKL:
 
 
 def train_vae(
-    config: dict[str, Any],
-    pictures: np.ndarray,
-    *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    progress: Progress = lambda step, note: None,
+    config: dict[str, Any], pictures: np.ndarray, recipe: BaseRecipe, progress: Progress
 ) -> tuple[AutoencoderKL, list[float]]:
     """Train on `pictures`, uint8 (N, h, w, 3), and their mirror images; loss L1 + squared error + 1e-6 KL.
-
-    Args:
-        config: of AutoencoderKL.
-        progress: called with the number of steps done and a note.
 
     Returns:
         the VAE, whose `scaling_factor` gives the latents of `pictures` unit variance; and the loss of every step.
     """
-    generator = torch.Generator().manual_seed(seed)
-    vae = new_vae(config, seed)
-    optimizer = torch.optim.AdamW(vae.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, max(1, steps // 20), steps)
-    data, losses = pixels_of(pictures), []
-    for step, chosen in enumerate(batches(len(data), batch, steps, generator)):
-        pixels = mirrored_at_random(data[chosen], generator)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    vae, data = new_vae(config, recipe.seed), pixels_of(pictures)
+
+    def loss_of(chosen: torch.Tensor) -> torch.Tensor:
+        mirror = torch.rand(len(chosen), generator=generator) < 0.5
+        pixels = torch.where(mirror[:, None, None, None], data[chosen].flip(3), data[chosen])
         posterior = vae.encode(pixels).latent_dist
         error = vae.decode(posterior.sample(generator)).sample - pixels
-        loss = error.abs().mean() + error.square().mean() + KL_WEIGHT * posterior.kl().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        progress(step + 1, f"loss {np.mean(losses[-20:]):.3f}")
-    vae.eval()
-    vae.register_to_config(scaling_factor=1 / latents_of(vae, pictures, seed, scaled=False).std().item())
+        return error.abs().mean() + error.square().mean() + KL_WEIGHT * posterior.kl().mean()
+
+    batches = batches_of(len(data), recipe.vae_batch, recipe.vae_steps, generator)
+    losses = fit(vae, loss_of, batches, recipe.vae_steps, recipe.vae_learning_rate, 0.0, progress)
+    vae.register_to_config(scaling_factor=1 / latents_of(vae, pictures, recipe.seed, scaled=False).std().item())
     return vae, losses
 
 
@@ -102,19 +85,3 @@ def reconstructed(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 64) -> 
     """What is left of `pictures` after the latents: float32 (N, 3, h, w), in -1..1."""
     back = [vae.decode(vae.encode(part).latent_dist.mode()).sample for part in pixels_of(pictures).split(batch)]
     return torch.cat(back).clamp(-1, 1)
-
-
-def batches(count: int, batch: int, steps: int, generator: torch.Generator):
-    """Indices (batch,) of `steps` batches: each of `count` once before any of them again."""
-    waiting = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
-        while len(waiting) < batch:
-            waiting = torch.cat([waiting, torch.randperm(count, generator=generator)])
-        chosen, waiting = waiting[:batch], waiting[batch:]
-        yield chosen
-
-
-def mirrored_at_random(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """(B, C, h, w), each mirrored with even odds."""
-    mirror = torch.rand(len(pixels), generator=generator) < 0.5
-    return torch.where(mirror[:, None, None, None], pixels.flip(3), pixels)

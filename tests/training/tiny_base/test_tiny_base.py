@@ -21,10 +21,11 @@ from model.build import pretrained_pipeline
 from model.config import load_config
 from training.tiny_base import parts as base_parts
 from training.tiny_base.base import facts_of, find_or_train, is_complete, key
+from training.tiny_base.fit import batches_of
 from training.tiny_base.pictures import PictureError, Pictures, distinct, split
 from training.tiny_base.recipe import BaseRecipe
 from training.tiny_base.unet import loss_by_decile, new_unet
-from training.tiny_base.vae import batches, correlation, latents_of, pixels_of
+from training.tiny_base.vae import correlation, latents_of, pixels_of
 
 QUICK = BaseRecipe(vae_steps=3, vae_batch=4, unet_steps=3, unet_batch=4, held_out=0.3, samples=2)
 
@@ -275,7 +276,7 @@ def test_deciles_are_asked_low_noise_first_with_the_same_noise_every_time(base, 
 
 def test_every_picture_is_used_before_any_is_used_again():
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.cat(list(batches(10, 4, 5, generator)))
+    drawn = torch.cat(list(batches_of(10, 4, 5, generator)))
     assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
 
 
