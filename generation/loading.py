@@ -140,6 +140,7 @@ def _load_pretrained(options: ModelOptions, dtype: torch.dtype) -> LoadedModel:
         notes.append("No checkpoint: the face adapter is untrained, the face has next to no influence.")
     else:
         trained = read(checkpoint)
+        notes += trained.notes
         weights = {"checkpoint": sha256_of_weights(Path(checkpoint))} if Path(checkpoint).is_file() else {}
         if trained.controlnet is None:
             notes.append("The checkpoint has no pose branch: the pose of the photo has no influence.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,12 @@ layouts:
 
 also read: IP-Adapter-FaceID-Plus v1 and v2, and a trainer's raw output (accelerate's folder or its file)
 """
+
+DRAW = 'python jobs/generate.py PHOTOS --prompt "a person reading" --out drawn/ '
+NEXT = {layout: DRAW + "--model sd15 --checkpoint {}" for layout in LAYOUTS} | {
+    "pipeline": DRAW + "--model {}",
+    "diffusers": "the code of {}/README.md draws with it",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,14 +82,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _inspect(options) if options.command == "inspect" else _convert(options)
     except CheckpointError as error:
-        print(f"refused: {error}", file=sys.stderr)
+        print(f"refused: {_printable_lines(error)}", file=sys.stderr)
     except OSError as error:  # a full disk, a base folder without one of its parts
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {_printable_lines(error)}", file=sys.stderr)
     return 2
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    report = inspect_checkpoint(options.file, options.shortcut)
+    with contextlib.redirect_stdout(sys.stderr):  # what libraries print when they are imported is no part of the report
+        report = inspect_checkpoint(options.file, options.shortcut)
     if options.json:
         print(json.dumps(report, indent=2))
     else:
@@ -90,23 +99,26 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    source, notes = convert(
-        options.source,
-        options.target,
-        options.to,
-        shortcut=options.shortcut,
-        base=options.base,
-        image_encoder=options.image_encoder,
-        vae=options.vae,
-        dtype=options.dtype,
-        fold_lora=options.fold_lora,
-        force=options.force,
-        allow_non_finite=options.allow_non_finite,
-    )
+    with contextlib.redirect_stdout(sys.stderr):
+        source, notes = convert(
+            options.source,
+            options.target,
+            options.to,
+            shortcut=options.shortcut,
+            base=options.base,
+            image_encoder=options.image_encoder,
+            vae=options.vae,
+            dtype=options.dtype,
+            fold_lora=options.fold_lora,
+            force=options.force,
+            allow_non_finite=options.allow_non_finite,
+        )
     digest = sha256_of_path(Path(options.target).expanduser())
-    print(f"{options.target}: {options.to}, from {source.metadata['layout']}, sha256 {digest}")
-    for note in notes:
-        print(f"  {note}")
+    target = _printable(options.target)
+    print(f"{target}: {options.to}, from {source.metadata['layout']}, sha256 {digest}")
+    for note in source.notes + notes:
+        print(f"  {_printable(note)}")
+    print(f"  next: {NEXT[options.to].format(shlex.quote(target))}")
     return 0
 
 
@@ -118,7 +130,7 @@ def _print_table(report: Report) -> None:
     words = {True: "yes", False: "no", None: "unknown"}
     facts = Table(show_header=False, box=None)
     for name, value in report.items():
-        if name not in ("parts", "lacks", "non_finite", "metadata", "sha256"):
+        if name not in ("parts", "lacks", "notes", "non_finite", "metadata", "sha256"):
             facts.add_row(
                 name.replace("_", " "), words[value] if value is None or isinstance(value, bool) else _plain(value)
             )
@@ -131,6 +143,8 @@ def _print_table(report: Report) -> None:
         dtypes = ", ".join(f"{dtype} x {count}" for dtype, count in part["dtypes"].items())
         table.add_row(name, str(part["tensors"]), f"{part['parameters']:,}", f"{part['bytes']:,}", dtypes)
     console.print(table)
+    for note in report["notes"]:
+        console.print(_plain(note))
     for key, count in report["non_finite"].items():
         console.print(f"not finite: {count} numbers of {key}", style="red", markup=False)
     for lack in report["lacks"]:
@@ -140,10 +154,19 @@ def _print_table(report: Report) -> None:
 
 
 def _plain(value: Any) -> str:
-    """Text of a file as it may be printed: without markup and without control characters."""
+    """Text of a file as it may be printed, without markup."""
     from rich.markup import escape
 
-    return escape("".join(letter if letter.isprintable() else "?" for letter in str(value)))
+    return escape(_printable(str(value)))
+
+
+def _printable(text: str) -> str:
+    """Without control characters and without what is no Unicode (names of files may have both)."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _printable_lines(error: Exception) -> str:
+    return "\n".join(_printable(line) for line in str(error).splitlines())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class PartReport(TypedDict):
 
 class Report(TypedDict):
     """`shortcut` and the sizes are None where they are unknown; `lacks` is empty where it can be converted;
-    `non_finite`: how many numbers of a tensor are NaN or infinite."""
+    `non_finite`: how many numbers of a tensor are NaN or infinite; `notes`: what was concluded while it was read."""
 
     path: str
     layout: str
@@ -37,6 +37,7 @@ class Report(TypedDict):
     parts: dict[str, PartReport]
     non_finite: dict[str, int]
     lacks: list[str]
+    notes: list[str]
     metadata: dict[str, str]
     sha256: str
 
@@ -47,9 +48,7 @@ def inspect_checkpoint(path: str | Path, shortcut: bool | None = None) -> Report
     Raises:
         CheckpointError: it is not a checkpoint of a known layout.
     """
-    checkpoint = read_unchecked(path)
-    if shortcut is not None:
-        checkpoint.metadata["shortcut"] = "true" if shortcut else "false"
+    checkpoint = read_unchecked(path, shortcut)
     lacks = []
     dimensions = None
     try:
@@ -81,6 +80,7 @@ def inspect_checkpoint(path: str | Path, shortcut: bool | None = None) -> Report
         "parts": parts,
         "non_finite": checkpoint.non_finite(),
         "lacks": lacks,
+        "notes": checkpoint.notes,
         "metadata": {
             key: value for key, value in sorted(checkpoint.metadata.items()) if key not in ("layout", "shortcut")
         },

@@ -10,15 +10,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.checkpoints.folders import ADAPTER_FILE, require_utf8
 from model.checkpoints.layouts import CheckpointError, processor_order
-from model.checkpoints.recognition import PROCESSOR, recognise, shortcut_in_name
+from model.checkpoints.recognition import PROCESSOR, SUPPORTED, recognise, shortcut_in_name
 from model.checkpoints.state import Checkpoint, bit_equal
 from model.checkpoints.tensor_files import PARTS, TensorFile, open_tensors
 
 if TYPE_CHECKING:
     from model.checkpoints.state import Tensors
 
-ADAPTER_FILE = "ip-adapter-facemakeup.safetensors"  # of a folder for stock diffusers
 PIPELINE_ADAPTER = Path("unet", "adapter.safetensors")  # of a pipeline folder
 
 
@@ -31,16 +31,18 @@ def read(path: str | Path, shortcut: bool | None = None) -> Checkpoint:
     Raises:
         CheckpointError: what the file is instead, or what it lacks, and the remedy.
     """
-    checkpoint = read_unchecked(path)
-    if shortcut is not None:
-        checkpoint.metadata["shortcut"] = "true" if shortcut else "false"
+    checkpoint = read_unchecked(path, shortcut)
     if "shortcut" not in checkpoint.metadata:
         raise CheckpointError(
-            f"{path} does not say whether it is FaceID-Plus v1 or v2, and the tensors are alike; remedy: say "
-            "--no-shortcut for v1 (`plus`) or --shortcut for v2 (`plusv2`)"
+            f"{path} does not say whether it is FaceID-Plus v1 or v2, and the tensors are alike; remedy: a file name with "
+            "`plus` for v1 or `plusv2` for v2; or `python -m model.checkpoints convert FILE OUT.safetensors --to "
+            "ip-adapter` with --no-shortcut for v1 or --shortcut for v2, then take OUT.safetensors"
         )
     if checkpoint.metadata["shortcut"] not in ("true", "false"):
-        raise CheckpointError(f"{path}: metadata `shortcut` is {checkpoint.metadata['shortcut']!r}, not true or false")
+        raise CheckpointError(
+            f"{path}: metadata `shortcut` is {checkpoint.metadata['shortcut']!r}, not true or false; write the file again "
+            "with `python -m model.checkpoints convert` and --shortcut or --no-shortcut"
+        )
     try:
         checkpoint.dimensions()
     except CheckpointError as error:
@@ -48,25 +50,38 @@ def read(path: str | Path, shortcut: bool | None = None) -> Checkpoint:
     return checkpoint
 
 
-def read_unchecked(path: str | Path) -> Checkpoint:
+def read_unchecked(path: str | Path, shortcut: bool | None = None) -> Checkpoint:
     """As `read`, but incomplete or inconsistent parts pass, and `shortcut` may be missing: for inspection."""
     path = Path(path).expanduser()
     if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder")
+        raise CheckpointError(f"{path}: no such file or folder; name a checkpoint. What is read: {SUPPORTED}")
+    require_utf8(path)
     if (path / PIPELINE_ADAPTER).is_file():
-        return _read_pipeline(path)
-    if (path / ADAPTER_FILE).is_file():
-        return _read_diffusers(path)
+        checkpoint = _read_pipeline(path)
+    elif (path / ADAPTER_FILE).is_file():
+        checkpoint = _read_diffusers(path)
+    else:
+        checkpoint = _read_weights(path)
+    if shortcut is not None:
+        checkpoint.metadata["shortcut"] = "true" if shortcut else "false"
+    elif "shortcut" not in checkpoint.metadata and (by_name := shortcut_in_name(path)) is not None:
+        checkpoint.metadata["shortcut"] = "true" if by_name else "false"
+        version, other = (
+            ("v2", "v1, convert it with --no-shortcut") if by_name else ("v1", "v2, convert it with --shortcut")
+        )
+        checkpoint.notes.append(f"FaceID-Plus {version} by the name {path.name}; no tensor says so. If it is {other}")
+    return checkpoint
+
+
+def _read_weights(path: Path) -> Checkpoint:
     file = open_tensors(path)
     layout = recognise(file)
     checkpoint = _split_raw(file) if layout == "raw" else _split(file)
     checkpoint.metadata |= file.metadata | {"layout": layout}
     checkpoint.metadata.pop("format", None)  # safetensors' own word
-    shortcut = shortcut_in_name(path)
     if layout == "authors" or (layout == "raw" and checkpoint.controlnet is not None):
-        shortcut = True  # the authors train, and draw, with the shortcut only
-    if "shortcut" not in checkpoint.metadata and shortcut is not None:
-        checkpoint.metadata["shortcut"] = "true" if shortcut else "false"
+        checkpoint.metadata.setdefault("shortcut", "true")  # the authors train, and draw, with the shortcut only
+    checkpoint.notes += file.notes
     return checkpoint
 
 
@@ -80,9 +95,8 @@ def _split(file: TensorFile) -> Checkpoint:
 
 def _split_raw(file: TensorFile) -> Checkpoint:
     """accelerate's flat output. An adapter's tensor has two names there, its place in the list and in the UNet."""
-    bare = {key.removeprefix("module."): key for key in file}
-    in_unet = {key: match for key in bare if (match := PROCESSOR.fullmatch(key))}
-    frozen = [key for key in bare if key.startswith("unet.") and key not in in_unet]
+    in_unet = {key: match for key in file if (match := PROCESSOR.fullmatch(key))}
+    frozen = {key for key in file if key.startswith("unet.") and key not in in_unet}
     # frozen names count too: with an attention missing, all indices after it would be wrong
     attentions = {match[1] for match in in_unet.values()}
     attentions |= {
@@ -92,7 +106,7 @@ def _split_raw(file: TensorFile) -> Checkpoint:
     }
     order = processor_order(attentions) if in_unet else {}
     found: dict[str, dict[str, str]] = {part: {} for part in PARTS}
-    for key, stored in bare.items():
+    for key in file:
         if match := in_unet.get(key):
             part, name = "ip_adapter", f"{order[match[1]]}.{match[2]}"
         elif key in frozen:
@@ -100,11 +114,11 @@ def _split_raw(file: TensorFile) -> Checkpoint:
         else:
             prefix, _, name = key.partition(".")
             part = {"image_proj_model": "image_proj", "adapter_modules": "ip_adapter"}.get(prefix, "controlnet")
-        other = found[part].setdefault(name, stored)
-        if other != stored and not bit_equal(file[other], file[stored]):
+        other = found[part].setdefault(name, key)
+        if other != key and not bit_equal(file[other], file[key]):
             raise CheckpointError(
-                f"{file.path}: {other} and {stored} are two names of one tensor but differ; the file mixes two states "
-                "of training, and the right one is unknown"
+                f"{file.path}: {other} and {key} are two names of one tensor but differ; the file mixes two states "
+                "of training, and the right one is unknown; take another checkpoint of the run"
             )
     parts = {part: {name: file[key] for name, key in names.items()} for part, names in found.items()}
     metadata = {"frozen_ignored": str(len(frozen))} if frozen else {}
@@ -112,7 +126,7 @@ def _split_raw(file: TensorFile) -> Checkpoint:
 
 
 def _read_diffusers(folder: Path) -> Checkpoint:
-    checkpoint = read_unchecked(folder / ADAPTER_FILE)
+    checkpoint = _read_weights(folder / ADAPTER_FILE)
     if (folder / "controlnet").is_dir():
         _add_controlnet(checkpoint, folder / "controlnet")
     checkpoint.metadata["layout"] = "diffusers"

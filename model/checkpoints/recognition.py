@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from model.checkpoints.folders import CONSOLIDATE, EXPORT
 from model.checkpoints.layouts import CheckpointError, listed
 from model.checkpoints.tensor_files import TensorFile
 
@@ -17,16 +18,18 @@ SUPPORTED = (
     "this project writes"
 )
 
+BESIDE = "it has no projector; remedy: load it beside Face-MakeUp with `load_lora_weights`"
 # what it is by one of its keys, and what to do about it
 OTHERS: tuple[tuple[str, str, str], ...] = (
-    (r"lora_(unet|te\d?)_", "a LoRA of kohya's kind", "it has no projector; load it beside Face-MakeUp with load_lora_weights"),
-    (r".*\.lora_?(A|B|down|up)\b.*|.*lora_linear_layer.*", "a LoRA of peft's or diffusers' kind", "it has no projector; load it beside Face-MakeUp with load_lora_weights"),
-    (r"model\.diffusion_model\.", "a whole Stable Diffusion model in one file", "it can be the base model, once converted to a diffusers folder"),
-    (r"(controlnet_cond_embedding|controlnet_mid_block|controlnet_down_blocks)\.", "a ControlNet alone", "name the file or folder that has the adapter too"),
-    (r"(down_blocks|up_blocks|mid_block|conv_in)\.", "a UNet alone", "it can be the base model (--base); name the adapter's file"),
-    (r"(id_encoder|lora_weights)(\.|$)", "PhotoMaker", "its identity encoder is another network"),
-    (r"(module|ds_config|ds_version|param_shapes|optimizer_state_dict)$", "one piece of a DeepSpeed checkpoint", "consolidate the folder with its zero_to_fp32.py first"),
-    (r"(state_dict|optimizer|model)$", "a trainer's state with its weights inside", "save its weights alone, as a flat dictionary of tensors"),
+    (r"lora_(unet|te\d?)_", "a LoRA of kohya's kind", BESIDE),
+    (r".*\.lora_?(A|B|down|up)\b.*|.*lora_linear_layer.*", "a LoRA of peft's or diffusers' kind", BESIDE),
+    (r"model\.diffusion_model\.", "a whole Stable Diffusion model in one file", "remedy: as a base, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)`, then --base FOLDER"),
+    (r"(controlnet_cond_embedding|controlnet_mid_block|controlnet_down_blocks)\.", "a ControlNet alone", "remedy: name the file or folder that has the adapter too"),
+    (r"(down_blocks|up_blocks|mid_block|conv_in)\.", "a UNet alone", "remedy: name the adapter's file; this can be the base model (--base)"),
+    (r"(id_encoder|lora_weights)(\.|$)", "PhotoMaker", "its identity encoder is another network; take Face-MakeUp's or IP-Adapter-FaceID-Plus's file"),
+    (r"(master|ema|exp_avg|exp_avg_sq)/", "one piece of a training checkpoint of this project", f"remedy: {EXPORT}"),
+    (r"(module|ds_config|ds_version|param_shapes|optimizer_state_dict)$", "one piece of a DeepSpeed checkpoint", f"remedy: {CONSOLIDATE}"),
+    (r"(state_dict|optimizer|model)$", "a trainer's state with its weights inside", "remedy: `torch.save(torch.load(FILE)['state_dict'], 'weights.bin')`, or what the key of the weights is"),
 )  # fmt: skip
 
 
@@ -41,31 +44,36 @@ def recognise(file: TensorFile) -> str:
         foreign = [key for key in keys if not key.startswith(("image_proj.", "ip_adapter.", "controlnet."))]
         if foreign:
             raise CheckpointError(
-                f"{file.path} has keys besides image_proj, ip_adapter and controlnet: {listed(foreign)}"
+                f"{file.path} has keys besides image_proj, ip_adapter and controlnet: {listed(foreign)}; take a file that "
+                "holds one model"
             )
         require_plus(file.path, {key.removeprefix("image_proj.") for key in keys if key.startswith("image_proj.")})
         if not any(key.startswith("controlnet.") for key in keys):
             if file.metadata.get("layout") == "facemakeup":
-                raise CheckpointError(f"{file.path} says it is a whole Face-MakeUp checkpoint but has no controlnet.*")
+                raise CheckpointError(
+                    f"{file.path} says it is a whole Face-MakeUp checkpoint but has no controlnet.*; take a complete copy"
+                )
             return "ip-adapter"
         return "authors" if file.nested else "facemakeup"
-    bare = [key.removeprefix("module.") for key in keys]
     if any(
-        key.startswith(("image_proj_model.", "adapter_modules.", "contorlnet.")) or PROCESSOR.match(key) for key in bare
+        key.startswith(("image_proj_model.", "adapter_modules.", "contorlnet.")) or PROCESSOR.match(key) for key in keys
     ):
-        if foreign := [key for key in bare if not key.startswith(RAW)]:
-            raise CheckpointError(f"{file.path} is a trainer's output with keys of something else: {listed(foreign)}")
-        if not any(key.startswith("image_proj_model.") for key in bare):
+        if foreign := [key for key in keys if not key.startswith(RAW)]:
+            raise CheckpointError(
+                f"{file.path} is a trainer's output with keys of something else: {listed(foreign)}; expected: nothing but "
+                f"{listed(f'{name}*' for name in RAW)}; save one model's state_dict"
+            )
+        if not any(key.startswith("image_proj_model.") for key in keys):
             raise CheckpointError(
                 f"{file.path} has adapter weights but no projector (image_proj_model.*): it is a LoRA of attention "
                 "processors, or an extract; name the trainer's whole output"
             )
         require_plus(
-            file.path, {k.removeprefix("image_proj_model.") for k in bare if k.startswith("image_proj_model.")}
+            file.path, {k.removeprefix("image_proj_model.") for k in keys if k.startswith("image_proj_model.")}
         )
         return "raw"
     for pattern, what, remedy in OTHERS:
-        if any(re.match(pattern, key) for key in bare):
+        if any(re.match(pattern, key) for key in keys):
             raise CheckpointError(f"{file.path} is {what}: {remedy}. What is read: {SUPPORTED}")
     raise CheckpointError(
         f"{file.path} is not a known checkpoint; its keys: {listed(keys, 4) or 'none'}. What is read: {SUPPORTED}"
@@ -96,8 +104,8 @@ def require_plus(path: Path, image_proj: Collection[str]) -> None:
 
 
 def shortcut_in_name(path: Path) -> bool | None:
-    """IP-Adapter says it in the file's name only: `plusv2` True, `plus` False, neither None."""
+    """IP-Adapter says it in the file's name only: `plusv2`, `plus v2` True, `plus` without a v2 False, else None."""
     name = path.name.lower()
-    if re.search(r"plus[-_]?v2", name):
+    if re.search(r"plus[\W_]*v[\W_]*2(?!\d)", name):
         return True
-    return False if "plus" in name else None
+    return False if "plus" in name and not re.search(r"v[\W_]*2(?!\d)", name) else None

@@ -24,12 +24,14 @@ class Checkpoint:
         image_proj, ip_adapter: the projector; LoRA and image-prompt K and V of the UNet.
         controlnet: None in an IP-Adapter-FaceID-Plus file.
         metadata: `layout` it was read from, `shortcut` "true" or "false", and what the file says besides.
+        notes: what was concluded or changed while it was read, as sentences.
     """
 
     image_proj: Tensors
     ip_adapter: Tensors
     controlnet: Tensors | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def shortcut(self) -> bool:
@@ -68,7 +70,8 @@ class Checkpoint:
                 f"{part}.{key} {value.dtype}" for key, value in tensors.items() if not value.is_floating_point()
             ]:
                 raise CheckpointError(
-                    f"not floating-point numbers: {listed(not_floats)}; quantised weights are not read"
+                    f"not floating-point numbers: {listed(not_floats)}; quantised weights are not read; take the fp16, "
+                    "bf16 or fp32 version of the file"
                 )
         dimensions = measure(shapes_of(self.image_proj), shapes_of(self.ip_adapter))
         if self.controlnet is not None:

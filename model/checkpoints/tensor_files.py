@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.checkpoints.folders import CONSOLIDATE, EXPORT, weights_of
 from model.checkpoints.layouts import CheckpointError, listed
 
 if TYPE_CHECKING:
     import torch
 
 PARTS = ("image_proj", "ip_adapter", "controlnet")
-STEMS = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")  # torch.compile's, DistributedDataParallel's
+SCALES = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale", "scaled_fp8")
+WHOLE = "take the fp16, bf16 or fp32 version of the file"
 
 
 class TensorFile(Mapping[str, "torch.Tensor"]):
-    """Tensors by flat key, each read when asked for. `nested`: the file is a dictionary of dictionaries, whose keys
-    are joined by a dot; `metadata`: what a safetensors header says besides."""
+    """Tensors by flat key, each read when asked for. Names of wrappers (`module.`, `_orig_mod.`) are taken off the keys,
+    and numbers of 8 bits become bfloat16, which holds each of them exactly.
+
+    `nested`: the file is a dictionary of dictionaries, whose keys are joined by a dot; `metadata`: what a safetensors
+    header says besides; `notes`: what was changed, as sentences.
+    """
 
     def __init__(self, path: Path, metadata: dict[str, str] | None = None, nested: bool = False):
         self.path, self.metadata, self.nested = path, metadata or {}, nested
-        self._sources: dict[str, Any] = {}  # a tensor, or an open safetensors file
+        self.notes: list[str] = []
+        self._sources: dict[str, Any] = {}  # a tensor, or a function that reads it
 
     def __getitem__(self, key: str) -> torch.Tensor:
+        value = self.stored(key)
+        return value.to(_bfloat16()) if _is_float8(value) else value
+
+    def stored(self, key: str) -> Any:
+        """As it is in the file."""
         source = self._sources[key]
-        if not hasattr(source, "get_tensor"):
-            return source.detach()
-        return source.get_tensor(key)
+        if isinstance(source, partial):
+            return source()
+        return source.detach() if hasattr(source, "detach") else source
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -39,13 +54,19 @@ class TensorFile(Mapping[str, "torch.Tensor"]):
 
 
 def open_tensors(path: Path) -> TensorFile:
-    """A file, a shard index, or a folder that holds either under one of the names of `STEMS`.
+    """A file, a shard index, or a folder that holds either (see folders.py).
 
     Raises:
-        CheckpointError: absent, truncated, of no known format, or a pickle that would run code.
+        CheckpointError: absent, truncated, of no known format, a pickle that would run code, or tensors without numbers
+            or with numbers of a kind that cannot be read.
     """
-    if path.is_dir():
-        path = _weights_of(path)
+    opened = _open(weights_of(path) if path.is_dir() else path)
+    _unwrap(opened)
+    _check_numbers(opened)
+    return opened
+
+
+def _open(path: Path) -> TensorFile:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     if path.name.endswith(".index.json"):
@@ -63,7 +84,78 @@ def open_tensors(path: Path) -> TensorFile:
         return _open_safetensors(path)
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
         return _open_pickle(path, mmap=head[:2] == b"PK")
-    raise CheckpointError(f"{path} is neither a safetensors file nor a torch pickle (.bin, .pt)")
+    raise CheckpointError(
+        f"{path} is neither a safetensors file nor a torch pickle (.bin, .pt), which are expected; if it is packed, "
+        "unpack it, else download it again"
+    )
+
+
+def _unwrap(opened: TensorFile) -> None:
+    """Take the names of wrappers off all keys."""
+    bare: dict[str, str] = {}
+    for key in opened:
+        name = WRAPPERS.sub("", key)
+        if (other := bare.setdefault(name, key)) != key:
+            raise CheckpointError(
+                f"{opened.path} has {other} and {key}, two names of one tensor: the file mixes a model and its wrapped "
+                "copy (torch.compile, DistributedDataParallel); save the state_dict of one of them"
+            )
+    opened._sources = {name: opened._sources[key] for name, key in bare.items()}
+
+
+def _check_numbers(opened: TensorFile) -> None:
+    """Every tensor has numbers, of a kind that torch can compute with."""
+    import torch
+
+    meta, empty, unreadable, kinds = [], [], [], Counter[str]()
+    for key in opened:
+        try:
+            value = opened.stored(key)
+        except Exception as error:  # safetensors has one class for all of its errors, and torch none for a new dtype
+            raise CheckpointError(f"{opened.path}: {key} cannot be read ({error}); {WHOLE}") from error
+        if not torch.is_tensor(value):
+            continue  # of a foreign dictionary; `recognise` says what it is
+        if value.device.type == "meta":
+            meta.append(key)
+        elif value.layout != torch.strided or value.is_quantized or value.is_complex() or "float4" in str(value.dtype):
+            unreadable.append(f"{key} ({str(value.dtype).removeprefix('torch.')})")
+        elif not value.numel() and value.is_floating_point():
+            empty.append(key)
+        elif _is_float8(value):
+            kinds[str(value.dtype).removeprefix("torch.")] += 1
+    if meta:
+        raise CheckpointError(
+            f"{opened.path} holds names and shapes without numbers (torch's meta device): {listed(meta, 3)}. It was saved "
+            "before the weights were loaded, or while accelerate had offloaded them; remedy: load them, then save what "
+            "`accelerator.get_state_dict(model)` or `model.state_dict()` gives"
+        )
+    if empty:
+        raise CheckpointError(
+            f"{opened.path} holds empty tensors: {listed(empty, 3)}. Expected: whole tensors; DeepSpeed ZeRO-3 leaves such "
+            f"ones where a model is saved without being gathered; remedy: {CONSOLIDATE}; for a run of this project {EXPORT}"
+        )
+    if scales := [key for key in opened if kinds and key.endswith(SCALES)]:
+        raise CheckpointError(
+            f"{opened.path} holds scaled 8-bit weights (their factors: {listed(scales, 3)}), which are not read; {WHOLE}"
+        )
+    if unreadable:
+        raise CheckpointError(
+            f"{opened.path} holds numbers that are not read: {listed(unreadable, 3)}; expected: floating-point; {WHOLE}"
+        )
+    opened.notes += [
+        f"{count} tensors are {kind}: read as bfloat16, which holds their numbers exactly"
+        for kind, count in kinds.items()
+    ]
+
+
+def _is_float8(value: torch.Tensor) -> bool:
+    return value.is_floating_point() and value.element_size() == 1
+
+
+def _bfloat16() -> torch.dtype:
+    import torch
+
+    return torch.bfloat16
 
 
 def _open_safetensors(path: Path) -> TensorFile:
@@ -72,9 +164,13 @@ def _open_safetensors(path: Path) -> TensorFile:
     try:
         handle = safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:
+        if "unknown variant" in str(error):
+            raise CheckpointError(
+                f"{path} holds numbers of a kind that is not known here ({error}); {WHOLE}"
+            ) from error
         raise CheckpointError(f"{path} is truncated or damaged ({error}); download or copy it again") from error
     opened = TensorFile(path, handle.metadata())
-    opened._sources = {key: handle for key in handle.keys()}
+    opened._sources = {key: partial(handle.get_tensor, key) for key in handle.keys()}
     return opened
 
 
@@ -95,7 +191,9 @@ def _open_pickle(path: Path, mmap: bool) -> TensorFile:
         reason = text.splitlines()[0] if text else type(error).__name__
         raise CheckpointError(f"{path} is truncated or damaged ({reason}); download or copy it again") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not a dictionary of tensors; remedy: save `model.state_dict()`"
+        )
     nested = any(isinstance(value, dict) for value in content.values())
     opened = TensorFile(path, nested=nested)
     opened._sources = _flat(path, content) if nested else content
@@ -104,7 +202,8 @@ def _open_pickle(path: Path, mmap: bool) -> TensorFile:
     ]
     if not_tensors and not nested:
         raise CheckpointError(
-            f"{path} holds things that are not tensors: {listed(map(str, not_tensors))}; it is not a checkpoint"
+            f"{path} holds things that are not tensors: {listed(map(str, not_tensors))}; it is not a checkpoint; expected: "
+            "a flat dictionary of tensors; remedy: save `model.state_dict()`"
         )
     return opened
 
@@ -119,12 +218,16 @@ def _flat(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
             flat[str(part)] = inner
             continue
         if not isinstance(inner, dict):
-            raise CheckpointError(f"{path}: `{part}` is a {type(inner).__name__}, not a dictionary of tensors")
+            raise CheckpointError(
+                f"{path}: `{part}` is a {type(inner).__name__}, not a dictionary of tensors; take a complete file"
+            )
         if part == "controlnet" and not inner:
             raise CheckpointError(f"{path}: `controlnet` is empty; take a complete file, or one without that entry")
         for key, value in inner.items():
             if not torch.is_tensor(value):
-                raise CheckpointError(f"{path}: {part}.{key} is a {type(value).__name__}, not a tensor")
+                raise CheckpointError(
+                    f"{path}: {part}.{key} is a {type(value).__name__}, not a tensor; take a complete file"
+                )
             flat[f"{part}.{key}"] = value
     return flat
 
@@ -134,34 +237,18 @@ def _open_sharded(index: Path) -> TensorFile:
         shards: dict[str, str] = json.loads(index.read_text())["weight_map"]
         names = sorted(set(shards.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is no shard index ({error!r})") from error
+        raise CheckpointError(f"{index} is no shard index ({error!r}); copy the whole folder again") from error
     if nested := [name for name in names if name.endswith(".index.json")]:
-        raise CheckpointError(f"{index} names indices for shards: {listed(nested, 3)}")
+        raise CheckpointError(f"{index} names indices for shards: {listed(nested, 3)}; take another copy of the folder")
     if outside := [name for name in names if Path(name).name != name]:
-        raise CheckpointError(f"{index} names files outside its folder: {listed(outside, 3)}")
+        raise CheckpointError(f"{index} names files outside its folder: {listed(outside, 3)}; put them beside it")
     if absent := [name for name in names if not (index.parent / name).is_file()]:
         raise CheckpointError(f"{index} names {listed(absent)}, which are not there; copy the whole folder")
     opened = TensorFile(index)
     for name in names:
-        shard = open_tensors(index.parent / name)
+        shard = _open(index.parent / name)
         keys = [key for key, file in shards.items() if file == name]
         if lost := [key for key in keys if key not in shard]:
             raise CheckpointError(f"{index.parent / name} lacks {listed(lost)}, which {index.name} says it has")
         opened._sources |= {key: shard._sources[key] for key in keys}
     return opened
-
-
-def _weights_of(folder: Path) -> Path:
-    found = [folder / name for stem in STEMS for name in (stem, f"{stem}.index.json") if (folder / name).is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CheckpointError(
-            f"{folder} holds {listed(file.name for file in found)}: say which by naming the file itself"
-        )
-    if (folder / "zero_to_fp32.py").is_file() or next(folder.rglob("*_optim_states.pt"), None):
-        raise CheckpointError(
-            f"{folder} is a DeepSpeed ZeRO checkpoint, cut into one piece a process; remedy: consolidate it first, "
-            f"`cd {folder} && python zero_to_fp32.py . consolidated`, then convert consolidated/"
-        )
-    raise CheckpointError(f"{folder} holds no checkpoint: none of {listed(STEMS)} nor a folder that was exported here")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.checkpoints import controlnet_layout
+from model.checkpoints.folders import ADAPTER_FILE, require_utf8
 from model.checkpoints.layouts import CheckpointError, listed, require_fit
-from model.checkpoints.reading import ADAPTER_FILE
 from model.checkpoints.recognition import shortcut_in_name
 from model.checkpoints.state import Checkpoint, cast, shapes_of
 from model.dtypes import DTYPES, torch_dtype
@@ -117,6 +117,7 @@ def _check_request(
 ) -> None:
     if layout not in LAYOUTS:
         raise CheckpointError(f"no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+    require_utf8(path)
     suffixes = LAYOUTS[layout]
     if suffixes and path.suffix not in suffixes:
         raise CheckpointError(f"{path}: layout {layout} is a file that ends in {' or '.join(suffixes)}")
@@ -186,7 +187,8 @@ def _pickle_notes(checkpoint: Checkpoint, path: Path, layout: str) -> list[str]:
         raise CheckpointError(f"{path.name} would be read as shortcut={read_as}; remedy: a name with `{right}` in it")
     if read_as != checkpoint.shortcut:
         option = "--shortcut" if checkpoint.shortcut else "--no-shortcut"
-        notes.append(f"the file cannot record its shortcut: reading it needs {option}")
+        named = "plusv2" if checkpoint.shortcut else "plus"
+        notes.append(f"the file cannot record its shortcut: reading it needs {option}, or a name with `{named}` in it")
     lost = sorted(checkpoint.metadata.keys() - {"layout", "shortcut", "origin", "frozen_ignored"})
     if lost:
         notes.append(f"a .bin has no place for metadata; dropped: {listed(lost)}")

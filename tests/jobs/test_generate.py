@@ -102,7 +102,8 @@ def test_a_face_is_made_into_conditions_as_in_the_checkpoints_training(base, pho
     plus = foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "ip-adapter-faceid-plusv2_tiny.bin")
     model = load_model(ModelOptions("tiny", str(plus), **parts))
     assert model.pipeline.config.conditions["align_size"] == 224
-    assert "no pose branch" in model.notes[0] and "224" in model.notes[1]
+    assert "FaceID-Plus v2 by the name" in model.notes[0]
+    assert "no pose branch" in model.notes[1] and "224" in model.notes[2]
     arguments = ["--model", "tiny", "--checkpoint", str(plus), "--base", str(base)]
     assert job.main([str(photos / "biden.jpg"), *PROMPT, *arguments, "--out", str(tmp_path / "out")]) == 0
 

@@ -57,7 +57,7 @@ def test_faceid_plus_is_read_and_its_version_is_in_its_name(tmp_path, name, shor
 
 def test_a_version_that_nobody_says_is_asked_for(tmp_path):
     file = foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "face.bin")
-    with pytest.raises(CheckpointError, match="--no-shortcut for v1 .* or --shortcut for v2"):
+    with pytest.raises(CheckpointError, match="--no-shortcut for v1 or --shortcut for v2"):
         read(file)
     assert read(file, shortcut=False).shortcut is False
 
