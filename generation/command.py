@@ -27,6 +27,7 @@ def generate_command(options: GenerateOptions, picture: PictureOptions, model: M
     prompts = read_prompts(options.prompt, options.prompts)
     inputs = open_inputs(Path(options.source), prompts)
     settings = {name: getattr(model, name) for name in RECORDED_MODEL_OPTIONS} | asdict(picture) | {"prompts": prompts}
+    settings["source"] = ascii(str(Path(options.source)))[1:-1]  # a name may be of any bytes
     if different := _different_settings(out, settings):
         raise InputError(
             f"--out {out} has pictures of another {', '.join(different)} (its {SETTINGS}); name another folder"

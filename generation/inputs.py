@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections import Counter
@@ -17,7 +19,9 @@ from common.errors import UserError
 from generation.photos import decode_photo, read_photo
 from model.conditioning.faces import Face
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
+OTHER_PICTURES = {".heic", ".heif", ".avif", ".jxl", ".gif", ".bmp", ".tif", ".tiff", ".dng", ".cr2", ".nef", ".arw"}
+LONGEST_NAME = 150  # bytes; of the 255 that a file's name may have
 MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key and extension of a member, as WebDataset has it
 
 
@@ -55,15 +59,38 @@ def read_prompts(given: list[str], file: str | None) -> list[str]:
     Raises:
         InputError: the file is missing or empty.
     """
+    for prompt in given:
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise InputError("--prompt: not UTF-8; type it in a terminal of UTF-8, or give --prompts FILE")
+    given = [clean_prompt(prompt) for prompt in given]
     if file is None:
         return given
     try:
-        lines = [line.strip() for line in Path(file).read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [clean_prompt(line) for line in re.split(r"\r\n|\r|\n", Path(file).read_bytes().decode("utf-8-sig"))]
+    except OSError as error:
         raise InputError(f"--prompts {file}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"--prompts {file}: not UTF-8 ({error}); save it as UTF-8") from error
     if not any(lines):
         raise InputError(f"--prompts {file}: there is no prompt in it; write one a line")
     return given + [line for line in lines if line]
+
+
+def clean_prompt(text: str) -> str:
+    """One line: what Unicode counts as white space or as the end of a line is one space; no byte order mark."""
+    return " ".join(text.replace("\ufeff", "").split())
+
+
+def name_for_files(key: str) -> str:
+    """A name for output files that no other key has, whatever letters and however many are in it.
+
+    A key that no file name can have ends in a hash of itself: `a b` stays, `a/b` becomes `a_b-HASH`.
+    """
+    name = re.sub(r"[^\w. ()+,=@~-]|^\.+", "_", key)
+    if name == key and len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:12]
+    return f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"
 
 
 def open_inputs(place: Path, prompts: list[str]) -> FaceInputs:
@@ -83,17 +110,22 @@ def open_inputs(place: Path, prompts: list[str]) -> FaceInputs:
         return FaceInputs(sum(counts), lambda: (sample for shard in shards for sample in _read_shard(*shard)))
     files = [place]
     if place.is_dir():
-        files = sorted(file for file in place.glob("*") if file.suffix.lower() in PHOTO_SUFFIXES and not file.is_dir())
+        taken = PHOTO_SUFFIXES | OTHER_PICTURES
+        files = sorted(file for file in place.iterdir() if file.suffix.lower() in taken and not file.is_dir())
     if not files:
         raise InputError(f"{place}: neither photos ({', '.join(sorted(PHOTO_SUFFIXES))}) nor shards (.tar) are in it")
     if not prompts:
         raise InputError("photos have no captions: give --prompt or --prompts")
-    stems = Counter(file.stem for file in files)
-    names = [file.stem if stems[file.stem] == 1 else file.name for file in files]
-    return FaceInputs(
-        len(files),
-        lambda: (FaceInput(name, lambda file=file: read_photo(file)) for name, file in zip(names, files, strict=True)),
-    )
+    stems, whole = Counter(file.stem for file in files), {file.name for file in files}
+    short = [stems[file.stem] == 1 and file.stem not in whole for file in files]
+    names = [name_for_files(file.stem if free else file.name) for file, free in zip(files, short, strict=True)]
+    return FaceInputs(len(files), lambda: (_photo(name, file) for name, file in zip(names, files, strict=True)))
+
+
+def _photo(name: str, file: Path) -> FaceInput:
+    if (kind := file.suffix.lower()) in OTHER_PICTURES:
+        return _unusable(name, f"{kind[1:].upper()} pictures are not read; convert it to JPEG, PNG or WebP")
+    return FaceInput(name, lambda: read_photo(file))
 
 
 def _samples_in(tar: Path) -> int:
@@ -135,7 +167,7 @@ def _read_shard(tar: Path, prefix: str = "") -> Iterator[FaceInput]:
                     yield _read_sample(prefix + key, members)
                     members, read = {}, read + 1
                 key = name[1]
-                members[name[2]] = opened.extractfile(member).read()
+                members[name[2].lower()] = opened.extractfile(member).read()
     except (tarfile.TarError, OSError) as error:
         yield _unusable(tar.stem, f"{tar.name} cannot be read on: {error}")
         return
@@ -148,17 +180,19 @@ def _read_shard(tar: Path, prefix: str = "") -> Iterator[FaceInput]:
 
 def _read_sample(key: str, members: dict[str, bytes]) -> FaceInput:
     # a key may be a path that somebody else chose: no picture may leave its folder
-    name = re.sub(r"[^\w.-]", "_", key.removeprefix("./"))
+    name = name_for_files(key.removeprefix("./"))
     try:
         facts = json.loads(members.get("json", b"{}"))
         face = None
         if {"face_box", "face_landmarks", "face_score"} <= facts.keys() and "identity.npy" in members:
             identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
             face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
-        caption = members["txt"].decode() if "txt" in members else None
+        caption = clean_prompt(members["txt"].decode()) if "txt" in members else None
     except (ValueError, TypeError, AttributeError, EOFError) as error:
         return _unusable(name, f"the sample is damaged: {error}")
-    image = next((members[kind] for kind in ("jpg", "jpeg", "png", "webp") if kind in members), b"")
+    image = next((members[kind] for kind in ("jpg", "jpeg", "jpe", "jfif", "png", "webp") if kind in members), b"")
+    if not image:
+        return _unusable(name, f"no JPEG, PNG or WebP picture among the sample's members ({', '.join(members)})")
     return FaceInput(name, lambda: decode_photo(image), face, caption, str(facts.get("identity_encoder", "")))
 
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from common.errors import UserError
 from common.pinned_files.weights import resolve, sha256_of_weights
@@ -44,7 +46,16 @@ class LoadedModel:
     def save(
         self, image: Any, path: Path, *, seed: int, scales: Scales, prompt: str | None = None, watermark: bool = True
     ) -> SavedPicture:
-        """A drawn picture into a file, marked and with its record. The prompt is written only if it is given."""
+        """A drawn picture into a file, marked and with its record. The prompt is written only if it is given.
+
+        Raises:
+            ValueError: the picture is of one colour, which no drawing is, or cannot be saved.
+        """
+        if all(low == high for low, high in Image.fromarray(np.asarray(image)).getextrema()):
+            raise ValueError(
+                "the picture is of one colour: the drawing failed; take smaller scales, or another number format (--dtype "
+                "bf16 or fp32)"
+            )
         record = Provenance(
             software="facemakeup",
             version=VERSION,

@@ -12,6 +12,7 @@ what the picture that is saved carries itself (EXIF, GPS, colour profile, text) 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -152,7 +153,7 @@ def save(image: Image.Image | np.ndarray, path: str | Path, record: Provenance, 
     if note:
         record = record.model_copy(update={"watermark": note})
         data = _encode(rgb, file_format, record)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.part")
     try:
         partial.write_bytes(data)
         partial.replace(path)

@@ -109,7 +109,8 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
 
         Raises:
             NoFaceError, SeveralFacesError: with the photo's place in the list.
-            ValueError: neither or both of photo and face; an unknown preset; counts that do not go together.
+            ValueError: neither or both of photo and face; an unknown preset; counts that do not go together; latents
+                that are not finite.
         """
         scales = scales_of(
             preset, ip=ip_scale, controlnet=controlnet_scale, guidance=guidance_scale, shortcut=shortcut_scale
@@ -180,6 +181,11 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
                 bar.update()
                 if self._interrupt:
                     break
+        if not torch.isfinite(latents).all():
+            raise ValueError(
+                f"the drawing is not finite after {self._num_timesteps} steps: take smaller scales, or another number format "
+                "(bf16 or fp32)"
+            )
         return latents if output_type == "latent" else self._decoded(latents, output_type)
 
     def encode_faces(

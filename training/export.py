@@ -40,7 +40,7 @@ def export(recipe: TrainRecipe, parts: RunParts, trained: Trained, out: Path | N
         steps=str(step),
         weights=key,
         recipe=recipe.name,
-        base=str(recipe.base or parts.config.pretrained.base),
+        base=_base_name(str(recipe.base or parts.config.pretrained.base)),
         conditions=parts.config.conditions.model_dump_json(),
         identity_encoder=parts.index.encoder,
     )
@@ -48,6 +48,11 @@ def export(recipe: TrainRecipe, parts: RunParts, trained: Trained, out: Path | N
     write(checkpoint, folder / "face-makeup.safetensors", "facemakeup", force=True)
     write(checkpoint, folder / "diffusers", "diffusers", base=_local_base(recipe), force=True)
     pipeline.save_pretrained(folder / "pipeline")
+
+
+def _base_name(base: str) -> str:
+    """A hub name as it is; of a folder only its name: what is exported holds no path of this machine."""
+    return Path(base).resolve().name if Path(base).is_dir() else base
 
 
 def _local_base(recipe: TrainRecipe) -> Path | None:

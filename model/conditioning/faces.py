@@ -72,7 +72,7 @@ def choose_face(faces: Sequence[Face], policy: ChoicePolicy, box: Box | None = N
     if not faces:
         raise NoFaceError(f"{place}no face was found; take a photo where one face is seen from the front and not tiny")
     if policy == "only" and len(faces) > 1:
-        choices = "choose by 'largest', 'highest_score' or 'match_box' (with a box), or cut the photo to one face"
+        choices = "choose by 'largest' or 'highest_score', or cut the photo to one face"
         raise SeveralFacesError(f"{place}{len(faces)} faces were found and the policy is 'only'; {choices}")
     measures = {"largest": lambda face: face.area, "match_box": lambda face: _iou(face.box, target)}
     measure = measures.get(policy, lambda face: face.score)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.inputs import InputError, open_inputs
+from generation.inputs import LONGEST_NAME, InputError, name_for_files, open_inputs, read_prompts
 
 
 def picture():
@@ -52,7 +52,7 @@ def test_a_shard_of_any_make_is_read(tmp_path):
     )
     found = inputs_in(made)
     assert [(subject.name, subject.caption) for subject in found] == [
-        ("1", "a man"), ("a_2", "a man"), ("3", "x"), ("4", None)
+        ("1", "a man"), (name_for_files("a/2"), "a man"), ("3", "x"), ("4", None)
     ]  # fmt: skip
     assert all(subject.load().shape == (60, 80, 3) for subject in found)
 
@@ -114,3 +114,40 @@ def test_a_folder_is_no_photo_and_a_file_that_cannot_be_read_is_a_reason(tmp_pat
     with pytest.raises(ValueError, match="cannot be read"):
         gone.load()
     assert np.array_equal(here.load().shape, (60, 80, 3))
+
+
+def test_members_may_be_in_capitals_and_a_sample_without_a_picture_says_so(tmp_path):
+    capitals = {"JPG": picture(), "TXT": b"a man", "JSON": b"{}"}
+    first, second = inputs_in(shard(tmp_path / "0.tar", {"1": capitals, "2": {"heic": b"x", "txt": b"y"}}))
+    assert first.caption == "a man" and first.load().shape == (60, 80, 3)
+    assert "members (heic, txt)" in second.problem
+
+
+@pytest.mark.parametrize(
+    "keys", [("a b", "a/b"), ("x" * 250, "x" * 249 + "y"), ("caf\udce9", "caf\udcea"), (".a", "_a"), ("a\nb", "a_b")]
+)
+def test_names_of_output_files_differ_where_keys_do(keys):
+    names = {name_for_files(key) for key in keys}
+    assert len(names) == 2
+    assert all(name.encode() and len(name) <= LONGEST_NAME + 13 and not set(name) & set("/\\\n") for name in names)
+
+
+def test_photos_of_one_stem_have_names_of_their_own(tmp_path):
+    for name in ("x.jpg", "x.png", "x.jpg.png", "y.JFIF", "z.HEIC", "caf\udce9.JPG", "n" * 246 + ".jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(picture())
+    found = list(open_inputs(tmp_path, ["a person"]).read())
+    assert len(found) == 7 and len({each.name for each in found}) == 7
+    problems = {each.name: each.problem for each in found if each.problem}
+    assert problems == {"z": "HEIC pictures are not read; convert it to JPEG, PNG or WebP"}
+    assert all(each.load().shape == (60, 80, 3) for each in found if not each.problem)
+
+
+def test_prompts_are_one_clean_line_each(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("\ufeffa man\u2028in red\r\n\r\n a  dog \rlast".encode())
+    assert read_prompts(["\ufeffx"], str(file)) == ["x", "a man in red", "a dog", "last"]
+    file.write_bytes("a man".encode("utf-16"))
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        read_prompts([], str(file))
+    with pytest.raises(InputError, match="--prompt: not UTF-8"):
+        read_prompts(["caf\udce9"], None)

@@ -191,3 +191,19 @@ def test_a_prompt_too_long_for_a_record_is_a_reason(photos, tmp_path):
     assert job.main([*arguments, "--out", str(tmp_path)]) == 1
     (row,) = rows(tmp_path)
     assert row["status"] == "failed" and "4000" in row["reason"]
+
+
+def test_a_drawing_that_overflows_is_a_failure_with_its_cause(photos, tmp_path):
+    asked = [str(photos / "biden.jpg"), *PROMPT, "--guidance-scale", "1e38", "--out", str(tmp_path)]
+    assert job.main(asked) == 1
+    (row,) = rows(tmp_path)
+    assert row["status"] == "failed" and "not finite" in row["reason"] and not list(tmp_path.glob("*.png"))
+
+
+def test_a_picture_of_one_colour_is_not_saved(tmp_path):
+    from model.presets import PRESETS
+
+    model = load_model(ModelOptions())
+    with pytest.raises(ValueError, match="of one colour"):
+        model.save(np.zeros((64, 64, 3), np.uint8), tmp_path / "a.png", seed=1, scales=PRESETS["realistic"])
+    assert not (tmp_path / "a.png").exists()
