@@ -14,8 +14,10 @@ FRAMING = 1 << 20  # bytes of headers and chunk sizes that may come beside a bod
 GZIP_OR_ZLIB, RAW = 47, -15  # what zlib calls `wbits`
 
 
-def read_body(response: http.client.HTTPResponse, most: int, progress: Callable[[int], None]) -> bytes:
-    """The whole body, decoded, `progress` told its size as it grows.
+def read_body(
+    response: http.client.HTTPResponse, most: int, progress: Callable[[int], None], truncate: bool = False
+) -> bytes:
+    """The whole body, decoded, `progress` told its size as it grows. With `truncate` its first `most` bytes.
 
     gzip and deflate are undone though never asked for: some servers send nothing else. A body that is labelled so and is
     not, or in another encoding, comes as it is.
@@ -24,17 +26,19 @@ def read_body(response: http.client.HTTPResponse, most: int, progress: Callable[
         FetchFailure: `too_many_bytes`, before or after decoding, or `truncated_body`.
     """
     announced = response.length  # None where it is chunked or not announced
-    if announced is not None and announced > most:
+    if announced is not None and announced > most and not truncate:
         raise FetchFailure("too_many_bytes", f"{announced} bytes announced")
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     pieces, size = [], 0
     for piece in _decoded(_sent(response, announced), encoding, most):
         size += len(piece)
         progress(size)
-        if size > most:
-            raise FetchFailure("too_many_bytes", f"more than {most} bytes")
         pieces.append(piece)
-    return b"".join(pieces)
+        if size > most:
+            if truncate:
+                break
+            raise FetchFailure("too_many_bytes", f"more than {most} bytes")
+    return b"".join(pieces)[:most]
 
 
 def _sent(response: http.client.HTTPResponse, announced: int | None) -> Iterator[bytes]:

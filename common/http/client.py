@@ -10,7 +10,7 @@ import errno
 import http.client
 import ssl
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from common.http.addresses import AddressBook, FetchFailure
@@ -61,6 +61,13 @@ class OpenGate:
         pass
 
 
+class BodyLimit(NamedTuple):
+    """The most bytes of a body; `truncate`: what is beyond is left out, else it is a failure."""
+
+    bytes: int
+    truncate: bool
+
+
 class Answer:
     """An answer with a status of 200 to 299: its headers, its body once `read`, its connection until `close`."""
 
@@ -69,18 +76,18 @@ class Answer:
         response: http.client.HTTPResponse,
         connection: Connection,
         attempt: Attempt,
-        most: int,
+        limit: BodyLimit,
         gate: Gate,
     ):
         self.headers, self.status = response.headers, response.status
-        self._response, self._connection, self._attempt, self._most, self._gate = (
-            response, connection, attempt, most, gate,
+        self._response, self._connection, self._attempt, self._limit, self._gate = (
+            response, connection, attempt, limit, gate,
         )  # fmt: skip
 
     def read(self) -> bytes:
         """The decoded body. Raises FetchFailure."""
         try:
-            return read_body(self._response, self._most, self._count)
+            return read_body(self._response, self._limit.bytes, self._count, self._limit.truncate)
         except Exception as error:
             raise recorded(error, self._attempt, self._connection.clock) from error
 
@@ -101,6 +108,7 @@ class SafeClient:
         gate: asked before each request and before each body.
         max_bytes: of one body.
         redirects: followed at most.
+        truncate: a body of more than `max_bytes` is cut there instead of refused.
     """
 
     def __init__(
@@ -110,8 +118,10 @@ class SafeClient:
         max_bytes: int = 50_000_000,
         redirects: int = 10,
         context: ssl.SSLContext | None = None,
+        truncate: bool = False,
     ):
-        self.book, self.gate, self.max_bytes, self.redirects = book, gate or OpenGate(), max_bytes, redirects
+        self.book, self.gate, self.redirects = book, gate or OpenGate(), redirects
+        self.limit = BodyLimit(max_bytes, truncate)
         self.context = context or tls_context()
 
     def get(self, url: str, headers: dict[str, str], clock: Clock, attempt: Attempt) -> Answer:
@@ -150,7 +160,7 @@ class SafeClient:
             attempt.http_status = response.status
             self.gate.answered(url, response.status, response.headers)
             if 200 <= response.status < 300:
-                answer = Answer(response, connection, attempt, self.max_bytes, self.gate)
+                answer = Answer(response, connection, attempt, self.limit, self.gate)
                 return answer
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or location is None:
@@ -162,7 +172,7 @@ class SafeClient:
                 self.gate.leave(url)
 
     def _connection(self, url: str, clock: Clock) -> Connection:
-        parts, most = urlsplit(url), self.max_bytes + FRAMING
+        parts, most = urlsplit(url), self.limit.bytes + FRAMING
         if parts.scheme == "https":
             return TLSConnection(parts.hostname, parts.port or 443, self.book, clock, most, self.context)
         return Connection(parts.hostname, parts.port or 80, self.book, clock, most)

@@ -28,6 +28,7 @@ from common.http.addresses import AddressBook, FetchFailure
 from common.http.client import Attempt, SafeClient
 from common.http.opener import SafeOpener, installed
 from common.http.urls import request_url
+from curation.fetch.gate import OptOutGate, SharedState
 from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import LOST, part_name, unit_name
 from curation.run_directory.run import Run
@@ -35,10 +36,9 @@ from curation.run_directory.schemas import ATTEMPT
 
 RETRYABLE = frozenset(  # classes of failures that a later round tries again
     "timeout deadline truncated_body connection dns unreachable lost_by_downloader "
-    "http_408 http_429 http_500 http_502 http_503 http_504".split()
+    "http_408 http_429 http_500 http_502 http_503 http_504 asked_to_wait robots_txt_unreachable".split()
 )
 LOCAL_CAUSES = frozenset({"dns", "unreachable", "tls"})  # more often this side's network than the web's
-OPT_OUT = "X-Robots-Tag"  # what img2dataset's message names
 WORK = "work/fetch"  # of a local run: unfinished downloads, emptied when a fetch starts
 
 
@@ -79,10 +79,12 @@ class PartSummary:
         return cls(dict(counts), failures, size, dict(list(examples.items())[:5]))
 
 
-def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch) -> PartSummary:
+def fetch_part(
+    run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch, hosts: SharedState
+) -> PartSummary:
     """Download `items`, (id, url) in id order, and commit PART.tar and then PART.parquet.
 
-    `settings.resolve` is the whole resolve map. Raises what the disk, the run's file system or img2dataset raise, and
+    `settings.resolve` is the whole resolve map; `hosts` is shared by all parts of a fetch. Raises what the disk, the run's file system or img2dataset raise, and
     then has committed nothing.
     """
     name = part_name(round_number, part)
@@ -91,7 +93,8 @@ def fetch_part(run: Run, round_number: int, part: int, items: list[tuple[str, st
     with _work_folder(run, f"{unit_name(round_number, part)}-") as folder:
         sendable, rows = _sendable(items)
         book = AddressBook(settings.resolve, settings.allow_networks)
-        opener = SafeOpener(SafeClient(book, max_bytes=settings.max_bytes), settings.deadline)
+        client = SafeClient(book, OptOutGate(hosts, book, settings), settings.max_bytes)
+        opener = SafeOpener(client, settings.deadline)
         log = _download(folder, part, sendable, settings, opener)
         downloaded, members = _read_back(folder, part)
         for identifier, _ in sendable:
@@ -182,7 +185,7 @@ def _download(
             encode_format="jpg",
             retries=0,
             user_agent_token=settings.user_agent_token,
-            disallowed_header_directives=settings.optout or None,
+            disallowed_header_directives=None,  # the gate reads X-Robots-Tag: img2dataset's way misses most forms
         ).download_shard((part, str(shard)))
     return printed.getvalue()
 
@@ -222,7 +225,7 @@ def _row(downloaded: dict[str, Any] | None, attempt: Attempt | None, members: di
     if downloaded is None:
         row["error"] = LOST
     elif message:
-        row |= {"error": "opt_out" if OPT_OUT in message else "other", "detail": message[:300]}
+        row |= {"error": "other", "detail": message[:300]}
     else:
         member = members.get(downloaded["key"])
         if member is None or member.sha256 != record.sha256:  # what is in the tar is not what came over the network

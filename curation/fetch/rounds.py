@@ -25,6 +25,7 @@ from common.progress import ProgressBar, say
 from common.settings import RecipeError
 from curation.fetch.breaker import CircuitBreaker, FetchStopped
 from curation.fetch.part import LOCAL_CAUSES, RETRYABLE, WORK, fetch_part, lost_part
+from curation.fetch.shared_hosts import SharedHosts
 from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.run import Run
@@ -61,11 +62,13 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
         if run.is_local:
             shutil.rmtree(run.path(WORK), ignore_errors=True)
             stack.callback(shutil.rmtree, run.path(WORK), ignore_errors=True)
+        hosts = SharedHosts.start(settings)
+        stack.callback(hosts.stop)
         for number in _rounds(run, recipe, again and bool(done)):
             parts = _parts_of_round(run, number, selected, settings.part_size)
             if parts is None:
                 break
-            requests += _fetch_round(run, number, parts.append_column("url", _urls(parts, selected)), settings)
+            requests += _fetch_round(run, number, parts.append_column("url", _urls(parts, selected)), settings, hosts)
     counts, new = write_snapshot(run, recipe)
     _say_result(recipe, counts, new, requests, run)
     return counts
@@ -152,13 +155,14 @@ def _urls(parts: pa.Table, selected: pa.Table) -> pa.ChunkedArray:
     return selected["url"].take(pc.index_in(parts["id"], value_set=selected["id"]))
 
 
-def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch) -> int:
+def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch, hosts: SharedHosts) -> int:
     """Fetch the parts of a round that are not committed. Returns the number of attempts made."""
     part_of = parts["part"].to_numpy()
     committed = _committed(run, number)
     todo = [int(part) for part in np.unique(part_of) if int(part) not in committed]
     if not todo:
         return 0
+    hosts.start_round()
     starts, ends = np.searchsorted(part_of, todo, "left"), np.searchsorted(part_of, todo, "right")
     total = int((ends - starts).sum())
     skipped = f"; {len(committed):,} parts were done before" if committed else ""
@@ -180,7 +184,7 @@ def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch) -> int
                 room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2
                 while waiting and len(running) < room:
                     index = waiting.pop()
-                    running[task.remote(run, number, todo[index], items(index), settings)] = index
+                    running[task.remote(run, number, todo[index], items(index), settings, hosts)] = index
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=5.0)
                 for reference in ready:
                     index = running.pop(reference)

@@ -61,8 +61,16 @@ class Fetch(Section):
     timeout: float = Field(10, gt=0, description="seconds without a byte")
     deadline: float = Field(30, gt=0, description="seconds for one image, redirects included")
     max_bytes: int = Field(50_000_000, ge=1, description="a body that goes on beyond this is `too_many_bytes`")
-    user_agent_token: str | None = Field("facemakeup", description="named to servers and looked up in X-Robots-Tag")
-    optout: list[str] = ["noai", "noimageai", "noindex", "noimageindex"]
+    host_connections: int = Field(8, ge=1, description="requests that a host gets at the same time, from all workers")
+    longest_pause: float = Field(
+        60, ge=0, description="seconds of Retry-After that are waited for, not left to a round"
+    )
+    user_agent_token: str | None = Field("facemakeup", description="named to servers, looked up in what they forbid")
+    optout: list[str] = Field(
+        ["noai", "noimageai", "noindex", "noimageindex"], description="rules of X-Robots-Tag that are obeyed"
+    )
+    robots_txt: bool = Field(True, description="obey robots.txt (RFC 9309)")
+    tdm_reservation: bool = Field(True, description="obey the TDM Reservation Protocol: header and tdmrep.json")
     allow_networks: list[str] = Field(
         [], description='CIDR blocks that may be reached though they are not public; "127.0.0.0/8:8000": on that port'
     )

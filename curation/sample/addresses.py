@@ -124,8 +124,8 @@ FAILING: tuple[tuple[str, dict[str, Any], str], ...] = (
     *(("cut", {"do": "cut"}, "truncated_body"),) * 2,
     ("endless", {"do": "endless"}, "too_many_bytes"),
     ("huge_length", {"do": "huge"}, "too_many_bytes"),
-    *(("robots_noai", {"do": "file", "headers": {"X-Robots-Tag": "noai"}}, "opt_out"),) * 2,
-    ("robots_for_us", {"do": "file", "headers": {"X-Robots-Tag": "facemakeup: noindex, nofollow"}}, "opt_out"),
+    *(("robots_noai", {"do": "file", "headers": {"X-Robots-Tag": "noai"}}, "opted_out_header"),) * 2,
+    ("robots_for_us", {"do": "file", "headers": {"X-Robots-Tag": "facemakeup: noindex, nofollow"}}, "opted_out_header"),
     ("empty", {"do": "empty"}, "empty_body"),
     *(("host_down", {"do": "down"}, "connection"),) * 2,
 )

@@ -141,6 +141,7 @@ class _Pictures(BaseHTTPRequestHandler):
 def bench_fetch(bench: Bench, count: int = 400) -> None:
     """One part through img2dataset and everything around it, beside a bare thread pool of urlopen: same server."""
     from curation.fetch.part import fetch_part
+    from tests.curation.fetch.fetch_site import LoopHosts
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Pictures)
     server.daemon_threads = True
@@ -152,7 +153,7 @@ def bench_fetch(bench: Bench, count: int = 400) -> None:
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
             items = [(f"{row:016x}", f"http://pictures.test/{row}.jpg") for row in range(count)]
-            assert fetch_part(Run(folder), 0, 0, items, settings)
+            assert fetch_part(Run(folder), 0, 0, items, settings, LoopHosts(settings))
 
     def theirs() -> None:
         with ThreadPoolExecutor(16) as pool:

@@ -23,7 +23,15 @@ CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")
 FINGERPRINTS = {"grayscale": "a" * 12, "text": "b" * 12, "faces": "c" * 12, "anime": "d" * 12}
 CUT, ENCODER, SNAPSHOT_HASH, PART = "fake", "e" * 12, "5" * 16, 20
 HOSTS = ("photos.test", "cdn.images.test", "blog.test", "<img onerror=alert(1)>.test")
-DEAD = {3: "http_404", 9: "http_404", 17: "http_403", 25: "timeout", 33: "dns", 41: "opt_out", 49: "lost_by_downloader"}
+DEAD = {
+    3: "http_404",
+    9: "http_404",
+    17: "http_403",
+    25: "timeout",
+    33: "dns",
+    41: "opted_out_header",
+    49: "lost_by_downloader",
+}
 HEALED = {5: "timeout", 30: "http_503"}
 SURPLUS, UNDECODABLE = (68, 69), {12: "truncated", 28: "html", 44: "animated"}
 UNDECIDED, NO_IDENTITY, SELECTED, CANDIDATES = (22,), (24,), 70, 80

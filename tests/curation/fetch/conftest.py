@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from curation.run_directory.run import Run
@@ -12,7 +14,8 @@ from tests.loopback_web import serving
 @pytest.fixture
 def site():
     with serving(Site) as server:
-        server.pages = {}
+        server.pages, server.rules_seen = {}, []
+        server.counting, server.at_once, server.most_at_once = threading.Lock(), 0, 0
         yield server
 
 

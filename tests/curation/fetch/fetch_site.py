@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pyarrow as pa
 
-from curation.recipe.recipe import Recipe, parse
+from curation.fetch.hosts import Hosts
+from curation.recipe.recipe import Fetch, Recipe, parse
 from curation.run_directory.run import Run
 from tests.loopback_web import JPEG, Server, Web
 
+RULES = ("/robots.txt", "/.well-known/tdmrep.json")
+
 
 class Site(Web):
-    """`pages`: path -> function of the how-manieth request this is -> (status, body, headers)."""
+    """`pages`: path -> function of the how-manieth request this is -> (status, body, headers).
+
+    `seen`: the paths asked for, without those of `RULES`, which are in `rules_seen` with their hosts.
+    """
 
     def do_GET(self) -> None:
-        self.server.seen.append(self.path)
-        page = self.server.pages.get(self.path, lambda nth: (200, JPEG + self.path.encode(), {}))
-        status, body, headers = page(self.server.seen.count(self.path))
+        server, is_rules = self.server, self.path in RULES
+        if is_rules:
+            server.rules_seen.append((self.headers["Host"], self.path))
+            default = 404, b"", {}
+        else:
+            server.seen.append(self.path)
+            default = 200, JPEG + self.path.encode(), {}
+        page = server.pages.get(self.path, lambda nth: default)
+        with server.counting:
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+        status, body, headers = page(server.seen.count(self.path))
+        with server.counting:
+            server.at_once -= 1
         self.answer(status, body, **headers)
+
+
+class LoopHosts:
+    """The hosts' state in a thread of this process, as the Ray actor has it."""
+
+    def __init__(self, settings: Fetch) -> None:
+        self.hosts = Hosts(settings.host_connections, settings.deadline + 10, settings.longest_pause)
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def __getattr__(self, name: str):
+        method = getattr(self.hosts, name)
+        return lambda *arguments: asyncio.run_coroutine_threadsafe(method(*arguments), self.loop).result()
 
 
 def ident(number: int) -> str:

@@ -8,6 +8,7 @@ import ray
 import curation.fetch.rounds as rounds_module
 from curation.fetch.part import fetch_part
 from curation.fetch.rounds import fetch
+from curation.fetch.shared_hosts import SharedHosts
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, select
 
 
@@ -29,7 +30,9 @@ def test_a_sample_that_img2dataset_drops_is_a_row(ray_cluster, site, run):
 
     items = [(ident(i), url) for i, url in enumerate(photos(4))]
     settings = recipe_for(site).fetch
-    result = ray.get(ray.remote(with_a_bad_writer).remote(run, 0, 0, items, settings))
+    hosts = SharedHosts.start(settings)
+    result = ray.get(ray.remote(with_a_bad_writer).remote(run, 0, 0, items, settings, hosts))
+    hosts.stop()
     assert result.failures == {ident(2): "lost_by_downloader"} and result.counts["success"] == 3
     row = run.read_table("fetched/00/00000.parquet").to_pylist()[2]
     assert row["status"] == "failed" and "this sample is dropped" in row["detail"]
@@ -42,10 +45,10 @@ def test_a_sample_that_img2dataset_drops_is_a_row(ray_cluster, site, run):
 
 
 def test_a_task_that_fails_for_good_costs_its_part_a_round(ray_cluster, site, run, monkeypatch):
-    def broken(run, number, part, items, settings):
+    def broken(run, number, part, *others):
         if (number, part) == (0, 1):
             raise OSError(28, "No space left on device")
-        return fetch_part(run, number, part, items, settings)
+        return fetch_part(run, number, part, *others)
 
     monkeypatch.setattr(rounds_module, "fetch_part", broken)
     select(run, photos(10))

@@ -31,13 +31,13 @@ def test_of_two_tasks_on_one_part_the_first_to_commit_stays(run, monkeypatch):
         return ""
 
     monkeypatch.setattr(part_module, "_download", overtaken)
-    result = fetch_part(run, 0, 0, items, Fetch())
+    result = fetch_part(run, 0, 0, items, Fetch(), None)
     assert run.read_bytes("fetched/00/00000.tar") == b"the other's"
     assert set(run.read_table("fetched/00/00000.parquet")["detail"].to_pylist()) == {"the other's"}
     assert result.counts == {"lost_by_downloader": 2}
     # and a task that starts after the commit does not download at all
     monkeypatch.setattr(part_module, "_download", None)
-    assert fetch_part(run, 0, 0, items, Fetch()) == result
+    assert fetch_part(run, 0, 0, items, Fetch(), None) == result
 
 
 def test_a_fetch_that_is_done_starts_no_ray(run, monkeypatch, capfd):

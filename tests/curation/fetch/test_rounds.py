@@ -49,7 +49,7 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
         ident(9): [(0, "bad_url")],
         ident(10): [(0, "refused_address")],
         ident(11): [(0, "http_403")],
-        ident(12): [(0, "opt_out")],
+        ident(12): [(0, "opted_out_header")],
     }
     sent_odd = quote("/a b/küche.jpg?q=ü x", safe="/?=")
     assert Counter(site.seen) == {
@@ -66,7 +66,17 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
     assert stored == info and info["taken"] == 6 and info["surplus"] == 0 and info["lost"] == 0
     assert info["selected"] == info["fetched"] + sum(info["failed"].values()) + info["lost"] == 14
     assert info["failed"] == dict.fromkeys(
-        ("bad_url", "empty_body", "http_403", "http_404", "http_502", "not_an_image", "opt_out", "refused_address"), 1
+        (
+            "bad_url",
+            "empty_body",
+            "http_403",
+            "http_404",
+            "http_502",
+            "not_an_image",
+            "opted_out_header",
+            "refused_address",
+        ),
+        1,
     )
     for row in snapshot.to_pylist():  # the bytes are where the snapshot says
         data = run.read_bytes(row["tar"], row["offset"], row["size"])
@@ -151,4 +161,7 @@ def test_the_samples_web_runs_while_it_fetches(ray_cluster, run, tmp_path):
     recipe = recipe_for(None, local_web={"folder": str(folder)}, rounds=1)
     info = fetch(run, recipe)
     assert info["fetched"] == 3 and info["failed"] == {"connection": 1}
-    assert len(run.read_bytes("work/web-journal").splitlines()) == 3
+    asked = run.read_bytes("work/web-journal").decode().splitlines()
+    assert sorted(url for url in asked if url in pages) == sorted(pages)
+    rules = [url for url in asked if url not in pages]
+    assert len(rules) == len(set(rules)) == 6, "each site is asked for its rules once"

@@ -46,7 +46,7 @@ def test_dead_links_never_stop_the_fetch(ray_cluster, site, run):
 
 
 def test_stopping_ends_the_tasks_that_are_under_way(ray_cluster, site, run, monkeypatch):
-    def slow(run, number, part, items, settings):
+    def slow(run, number, part, items, settings, hosts):
         if part:
             time.sleep(120)
         failures = dict.fromkeys([identifier for identifier, _ in items], "dns")
