@@ -46,7 +46,8 @@ class SharedHosts:
         self._of(site).store.remote(site, rules)
 
     def start_round(self) -> None:
-        ray.get([actor.start_round.remote() for actor in self.actors])
+        for actor in self.actors:
+            actor.start_round.remote()
 
     def stop(self) -> None:
         for actor in self.actors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from protego import Protego
@@ -16,7 +17,9 @@ from common.http.addresses import FetchFailure
 from common.http.client import Attempt, SafeClient
 from common.http.connection import Clock
 from curation.fetch import tdm
-from curation.recipe.recipe import Fetch
+
+if TYPE_CHECKING:  # the actor that keeps rules starts without the filters, which a recipe imports
+    from curation.recipe.recipe import Fetch
 
 MOST = (
     500 * 1024
