@@ -9,6 +9,7 @@ end of `pipeline.py`; nothing else in the code changes.
 
 import inspect
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,20 @@ def carry_code(pipeline: Any, folder: Path) -> None:
     # without torchvision transformers substitutes this class; other machines know the public name
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index_file.write_text(json.dumps(index, indent=2) + "\n")
+    for config_file in folder.glob("*/config.json"):
+        config = json.loads(config_file.read_text())
+        if config.pop("_name_or_path", None) is not None:  # a path of the machine that wrote the folder
+            config_file.write_text(json.dumps(config, indent=2) + "\n")
+    usual_modes(folder)
+
+
+def usual_modes(place: Path) -> None:
+    """Give a file, or all files of a folder, the mode that the umask says: safetensors writes for its owner only."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in [place] if place.is_file() else place.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~umask)
 
 
 def _copy_code(here: Path, folder: Path) -> None:

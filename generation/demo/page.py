@@ -27,6 +27,7 @@ from model.presets import PRESETS, Scales
 
 POLICIES = [("I pick it", "only"), ("The largest", "largest"), ("The surest", "highest_score")]
 MAX_STEPS, MAX_PICTURES, MAX_SEED = 100, 8, 2**31 - 1
+MAX_PROMPT = 1000  # letters
 WAITING = "Waiting for your turn; what stands after “queue” below is your place."
 OUT_OF_MEMORY = "The memory is too small for so many pictures at once: draw fewer."
 FAILED = "The drawing failed, which is the program's fault; its terminal says why. You can try again."
@@ -74,7 +75,7 @@ def build_page(model: LoadedModel, folder: Path) -> gr.Blocks:
                     value="",
                     label="Prompt",
                     lines=2,
-                    max_length=1000,
+                    max_length=MAX_PROMPT,
                     placeholder="a portrait of a person in a red coat, snow",
                 )
                 sliders, negative, seed, steps, count, record_prompt = _settings()
@@ -145,7 +146,7 @@ def _settings() -> tuple[Any, ...]:
             shortcut = gr.Slider(
                 0, 1, start.shortcut, step=0.05, label="Shortcut scale", info="CLIP's part in the face", min_width=200
             )
-        negative = gr.Textbox("", label="Negative prompt", max_length=1000, placeholder="what is not to be seen")
+        negative = gr.Textbox("", label="Negative prompt", max_length=MAX_PROMPT, placeholder="what is not to be seen")
         with gr.Row():
             steps = gr.Slider(1, MAX_STEPS, 50, step=1, label="Steps", min_width=200, elem_id="steps")
             count = gr.Slider(1, MAX_PICTURES, 1, step=1, label="Pictures", min_width=200, elem_id="count")
@@ -223,6 +224,7 @@ def _draw_handler(analyser: PhotoAnalyser, runner: DrawingRunner) -> Callable[..
                 raise PhotoError("There is no photo yet: add one first.")
             if seed is None:
                 raise ValueError("There is no seed: give a whole number, or press “Another seed”.")
+            _check_limits(prompt, negative, int(steps), int(count), int(seed))
             yield texts.message("Looking at the photo."), *unchanged
             first = _choose_face(analyser, photo, policy, pick, "")
             second = None if other is None else _choose_face(analyser, other, policy, other_pick, "Second photo: ")
@@ -245,6 +247,18 @@ def _draw_handler(analyser: PhotoAnalyser, runner: DrawingRunner) -> Callable[..
             raise
 
     return draw
+
+
+def _check_limits(prompt: str, negative: str, steps: int, count: int, seed: int) -> None:
+    """The limits of the widgets, which hold in the browser only.
+
+    Raises:
+        ValueError: one of them is exceeded.
+    """
+    if max(len(prompt), len(negative)) > MAX_PROMPT:
+        raise ValueError(f"A prompt has at most {MAX_PROMPT} letters: shorten it.")
+    if not (1 <= steps <= MAX_STEPS and 1 <= count <= MAX_PICTURES and 0 <= seed <= MAX_SEED):
+        raise ValueError(f"Take 1 to {MAX_STEPS} steps, 1 to {MAX_PICTURES} pictures, and a seed up to {MAX_SEED}.")
 
 
 def _show_finished(files: list[SavedPicture]) -> tuple[str, str, gr.Gallery, gr.Files, str]:

@@ -23,6 +23,7 @@ from model.checkpoints.layouts import CheckpointError, listed, require_fit
 from model.checkpoints.recognition import shortcut_in_name
 from model.checkpoints.state import Checkpoint, cast, shapes_of
 from model.dtypes import DTYPES, torch_dtype
+from model.folder import usual_modes
 
 if TYPE_CHECKING:
     import torch
@@ -256,6 +257,7 @@ def _atomically(path: Path, folder: bool, fill: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         new, old = Path(scratch, path.name), Path(scratch, "old")
         fill(new)
+        usual_modes(new)
         if folder and path.exists():
             path.rename(old)
         try:

@@ -162,3 +162,14 @@ def test_a_local_base_gives_its_own_parts_before_the_hub_is_asked(folder, tmp_pa
     assert base_parts(sd15, None, vae="mine")["vae"] == "mine"
     with pytest.raises(ValueError, match="tiny names no base"):
         base_parts(tiny, None)
+
+
+def test_an_exported_folder_names_no_path_and_others_may_read_it(folder, tmp_path):
+    ready = load_pipeline(folder)
+    ready.save_pretrained(tmp_path / "again")
+    texts = [file.read_text() for file in (tmp_path / "again").rglob("*.json")]
+    assert not any(str(folder) in text or "_name_or_path" in text for text in texts)
+    plain = tmp_path / "plain"
+    plain.touch()
+    modes = {file.stat().st_mode for file in (tmp_path / "again").rglob("*") if file.is_file()}
+    assert modes == {plain.stat().st_mode}

@@ -138,3 +138,21 @@ def test_a_mistake_is_said_before_anything_is_served(capsys, arguments, sentence
     assert demo.main(arguments) == 2
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("x" * 1001, "", 50, 1, 0),
+        ("", "x" * 1001, 50, 1, 0),
+        ("", "", 101, 1, 0),
+        ("", "", 50, 9, 0),
+        ("", "", 1, 1, -1),
+    ],
+)
+def test_the_limits_of_the_page_hold_on_the_server(asked):
+    from generation.demo.page import _check_limits
+
+    with pytest.raises(ValueError, match="at most 1000 letters|Take 1 to 100 steps"):
+        _check_limits(*asked)
+    _check_limits("x" * 1000, "", 100, 8, 42)
