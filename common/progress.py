@@ -13,9 +13,10 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 LINE_EVERY = 10.0  # seconds, where there is no terminal
 
 
-def say(step: str, message: str) -> None:
-    """Print one line of a step, to the terminal or the log."""
-    console.print(f"[bold]{step:>8}[/]  {message}")
+def say(step: str, message: str, style: str = "") -> None:
+    """Print one line of a step, to the terminal or the log; the message letter for letter, `[` too."""
+    console.print(f"[bold]{step:>8}[/]  ", end="")
+    console.print(message, markup=False, style=style)
 
 
 def duration_text(seconds: float) -> str:
@@ -44,7 +45,7 @@ class ProgressBar:
                 TextColumn(f"[bold]{self.step:>8}[/]"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 console=console,
                 transient=True,

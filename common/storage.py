@@ -7,12 +7,15 @@ never needs a lock, and "is it done?" is always "does this file exist?".
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import io
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +23,85 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from common.errors import UserError
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class PathError(UserError, ValueError):
+    """A path that its filesystem cannot hold; the message says why."""
+
+
+def is_text(path: str) -> bool:
+    """Whether a path can be written as UTF-8: a disk can also hold bytes that cannot."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def absolute(place: str | os.PathLike[str]) -> str:
+    """A path made absolute, "~/" filled in; a URL as it is (but file://, which is a path)."""
+    text = os.fspath(place)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    if _URL.match(text):
+        return text
+    # "~x" may be a folder's name
+    return str((Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)).resolve())
+
+
+def open_place(place: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem of a path or URL, and the path as that filesystem names it, letter for letter.
+
+    fsspec's own `url_to_fs` gives "::" a meaning, its `glob`, `rm`, `get`, `put` and `cat` give one to `*?[`; neither
+    has one here. Listings are not cached: what another worker wrote a moment ago must be seen.
+
+    Raises:
+        PathError: the place is in a bucket, and its name is no text.
+    """
+    text = absolute(place)
+    protocol = text.partition("://")[0] if _URL.match(text) else "file"
+    if protocol != "file" and not is_text(text):
+        raise PathError(f"{text!a}: a bucket's keys are UTF-8 text, and this is none: take another name")
+    kind = fsspec.get_filesystem_class(protocol)
+    fs = kind(**(kind._get_kwargs_from_urls(text) | {"use_listings_cache": False}))
+    return fs, text if protocol == "file" else kind._strip_protocol(text)
+
+
+def glob_in(fs: fsspec.AbstractFileSystem, base: str, pattern: str) -> list[str]:
+    """Paths below the folder `base` that match, sorted, `base` included; only the pattern's `*?[` have a meaning."""
+    fs.invalidate_cache()
+    level = [base.rstrip("/")]
+    *folders, last = pattern.split("/")
+    for part in folders:
+        if _MAGIC.search(part):
+            level = [name for folder in level for name, kind in _entries(fs, folder, part) if kind == "directory"]
+        else:
+            level = [f"{folder}/{part}" for folder in level]
+    return sorted(name for folder in level for name, _ in _entries(fs, folder, last))
+
+
+def _entries(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> list[tuple[str, str]]:
+    """Path and type of what is in a folder, by its name; none where there is no folder."""
+    try:
+        listed = fs.ls(folder, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    pairs = [(entry["name"].rstrip("/"), entry["type"]) for entry in listed]
+    return [pair for pair in pairs if pair[0] != folder and fnmatch.fnmatchcase(pair[0].rsplit("/", 1)[-1], pattern)]
+
+
+def remove_folder(fs: fsspec.AbstractFileSystem, folder: str) -> None:
+    """Delete a folder and what is in it."""
+    if is_local(fs):
+        shutil.rmtree(folder)
+        return
+    with ThreadPoolExecutor(16) as requests:
+        list(requests.map(fs.rm_file, fs.find(folder)))
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
@@ -49,8 +131,7 @@ class Storage:
     """
 
     def __init__(self, root: str | os.PathLike[str]):
-        text = os.fspath(root)
-        self.root = text if "://" in text else str(Path(text).expanduser().resolve())
+        self.root = absolute(root)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.root!r})"
@@ -66,8 +147,7 @@ class Storage:
 
     @cached_property
     def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        # what another worker wrote a moment ago must be seen
-        return fsspec.core.url_to_fs(self.root, use_listings_cache=False)
+        return open_place(self.root)
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
@@ -92,14 +172,16 @@ class Storage:
 
     def glob(self, pattern: str) -> list[str]:
         """Relative paths that match, sorted. Files being written are never among them."""
-        self.fs.invalidate_cache()
-        base = self.path("").rstrip("/") + "/"
-        found = (str(hit) for hit in self.fs.glob(self.path(pattern)))
-        return sorted(hit[len(base) :] for hit in found if not Path(hit).name.startswith("."))
+        base = self.path("").rstrip("/")
+        hits = [hit.removeprefix(f"{base}/") for hit in glob_in(self.fs, base, pattern)]
+        return [hit for hit in hits if not hit.rsplit("/", 1)[-1].startswith(".")]
 
     def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
         end = None if size is None else offset + size
         return self.fs.cat_file(self.path(relative), start=offset, end=end)
+
+    def remove_folder(self, relative: str) -> None:
+        remove_folder(self.fs, self.path(relative))
 
     def read_json(self, relative: str) -> Any:
         return json.loads(self.read_bytes(relative))
@@ -124,7 +206,10 @@ class Storage:
             file.write(data)
 
     def write_json(self, relative: str, value: Any) -> None:
-        self.write_bytes(relative, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        self.write_bytes(
+            relative,
+            (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(errors="surrogatepass"),
+        )
 
     def write_table(self, relative: str, table: pa.Table) -> None:
         buffer = io.BytesIO()

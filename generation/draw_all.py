@@ -12,7 +12,6 @@ from typing import Literal, TypedDict
 
 import numpy as np
 from PIL import Image, ImageDraw
-from rich.markup import escape
 
 from common.progress import ProgressBar, say
 from generation.inputs import FaceInput, FaceInputs
@@ -63,7 +62,7 @@ def draw_all(job: DrawJob) -> int:
     """Draw everything and write drawn.jsonl; 0 if all pictures are there, 1 if some failed."""
     out, part, parts, limit = job.out, job.part, job.parts, job.options.limit
     for note in job.model.notes:
-        say("generate", f"[yellow]{escape(note)}[/]")
+        say("generate", note, style="yellow")
     total = min(job.inputs.count, limit) if limit else job.inputs.count
     mine = len(range(part, total, parts))
     log = out / ("drawn.jsonl" if parts == 1 else f"drawn-{part}-of-{parts}.jsonl")
@@ -85,11 +84,11 @@ def draw_all(job: DrawJob) -> int:
         f"{mine} faces, {len(rows)} pictures asked for = " + " + ".join(f"{n} {k}" for k, n in counts.items()),
     )
     for reason, number in Counter(row["reason"] for row in rows if row["status"] == "failed").most_common(5):
-        say("generate", f"[red]{number} failed:[/] {escape(str(reason))}")
+        say("generate", f"{number} failed: {reason}", style="red")
     marks = Counter(row["watermark"] for row in drawn if row["status"] == "drawn")
     say(
         "generate",
-        f"{escape(str(log))}; watermark: " + (", ".join(f"{n} x {k}" for k, n in marks.items()) or "nothing new drawn"),
+        f"{log}; watermark: " + (", ".join(f"{n} x {k}" for k, n in marks.items()) or "nothing new drawn"),
     )
     return int(counts["failed"] > 0)
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-import fsspec
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
@@ -30,7 +29,7 @@ from safetensors.torch import save_file
 
 from common.errors import UserError
 from common.hashing import sha256_of_file
-from common.storage import is_local
+from common.storage import glob_in, is_local, open_place, remove_folder
 from training.collectives import from_rank_0, gather
 from training.engine import Trained
 
@@ -80,7 +79,7 @@ class Checkpoints:
     """The checkpoints of one run, on any filesystem that all ranks see."""
 
     def __init__(self, out: str, rank: int, world: int, keep: int):
-        self.fs, root = fsspec.core.url_to_fs(out)
+        self.fs, root = open_place(out)
         self.root, self._owner = f"{root.rstrip('/')}/checkpoints", f"{root.rstrip('/')}/owner"
         self.local = is_local(self.fs)
         self.rank, self.world, self.keep = rank, world, keep
@@ -185,15 +184,14 @@ class Checkpoints:
         """The manifest first: half a checkpoint must not look like one."""
         if self.fs.exists(f"{folder}/manifest.json"):
             self.fs.rm_file(f"{folder}/manifest.json")
-        self.fs.rm(folder, recursive=True)
+        remove_folder(self.fs, folder)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def all(self) -> list[Saved]:
         """Whole checkpoints, oldest first."""
-        self.fs.invalidate_cache()
         whole = []
-        for path in sorted(self.fs.glob(f"{self.root}/step-*/manifest.json")):
+        for path in glob_in(self.fs, self.root, "step-*/manifest.json"):
             try:
                 manifest = json.loads(self.fs.cat_file(path))
             except ValueError as error:
@@ -230,7 +228,7 @@ class Checkpoints:
     def clear_unfinished(self) -> list[str]:
         """Remove what a kill left without a manifest; rank 0, before anything is written."""
         whole = {saved.folder for saved in self.all()}
-        broken = [path for path in self.fs.glob(f"{self.root}/step-*") if path not in whole]
+        broken = [path for path in glob_in(self.fs, self.root, "step-*") if path not in whole]
         for path in broken:
             self._remove(path)
         return broken

@@ -80,7 +80,7 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
         return counts
     for folder in (WORK, "candidates", "selected"):  # of a selection that was killed: perhaps of other files
         if run.exists(folder):
-            run.fs.rm(run.path(folder), recursive=True)
+            run.remove_folder(folder)
     built = build_candidates(run, recipe)
     say(
         "select",
@@ -137,6 +137,6 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
         "cutoff": cutoff,
     }
     run.write_json(DONE, counts)
-    run.fs.rm(run.path(WORK), recursive=True)
+    run.remove_folder(WORK)
     say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}")
     return counts

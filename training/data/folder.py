@@ -18,6 +18,7 @@ import fsspec
 
 from common.errors import UserError
 from common.hashing import sha256_of_file
+from common.storage import absolute, open_place
 
 T = TypeVar("T")
 
@@ -118,17 +119,14 @@ class Folder:
     """A folder by its URL or local path. Cheap to make, safe to use after a fork."""
 
     def __init__(self, url: str | os.PathLike[str]):
-        text = os.fspath(url)
-        if text.startswith("file://"):
-            text = text.removeprefix("file://")
-        self.url = (text if "://" in text else str(Path(text).expanduser().absolute())).rstrip("/")
+        self.url = absolute(url).rstrip("/")
         self.is_local = "://" not in self.url
         self._made: tuple[int, fsspec.AbstractFileSystem, str] | None = None
 
     def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
         # an asynchronous filesystem's connections and thread belong to the process that made it
         if self._made is None or self._made[0] != os.getpid():
-            self._made = (os.getpid(), *fsspec.core.url_to_fs(self.url, use_listings_cache=False))
+            self._made = (os.getpid(), *open_place(self.url))
         return self._made[1:]
 
     def path(self, name: str) -> str:
@@ -182,10 +180,12 @@ class Folder:
         """Small files, many at a time where the filesystem can."""
         fs, _ = self._fs_and_base()
         paths = [self.path(name) for name in names]
-        got = retrying(f"{self.url}: {names[0]} and {len(names) - 1} more", lambda: fs.cat(paths))
-        if isinstance(got, bytes):  # of a single path
-            return {names[0]: got}
-        return {name: got[path] for name, path in zip(names, paths, strict=True)}
+        # `cat` would read a name with `*?[` in it as a pattern
+        got = retrying(
+            f"{self.url}: {names[0]} and {len(names) - 1} more",
+            lambda: fs.cat_ranges(paths, None, None, on_error="raise"),
+        )
+        return dict(zip(names, got, strict=True))
 
     def open(self, name: str) -> IO[bytes]:
         """For reading here and there; seeks."""

@@ -8,10 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
-
 from common.progress import ProgressBar, say
-from common.storage import is_local
+from common.storage import is_local, open_place
 
 LOOK_EVERY = 1.0  # seconds, on a disk
 ASK_EVERY = 10.0  # in an object store, where each look is a request and the log comes every half minute
@@ -41,7 +39,7 @@ class LogView:
         elif kind == "validation":
             say("train", f"step {step}: {validation_text(row)}")
         elif kind == "corrupt":
-            say("train", f"[red]corrupt[/], step {step}: {row['id']}: {row['why']}")
+            say("train", f"corrupt, step {step}: {row['id']}: {row['why']}", style="red")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -64,7 +62,7 @@ class LogTail:
     """New whole lines of a growing file on any filesystem, from its end at the time of making on."""
 
     def __init__(self, place: str):
-        self.fs, self.path = fsspec.core.url_to_fs(place)
+        self.fs, self.path = open_place(place)
         self.offset = self._size()
 
     def rows(self) -> list[dict[str, Any]]:

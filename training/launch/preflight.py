@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.ray_jobs import inside_job
+from common.storage import is_text
 from training.data.index import read_index
 from training.recipe import RecipeError, TrainRecipe
 
@@ -26,8 +27,13 @@ def resolved_out(out: str, on_cluster: bool = False) -> str:
     """The run's folder as an absolute path; a URL as it is. `on_cluster`: it is a cluster's job that writes there.
 
     Raises:
-        RecipeError: a relative path for a job: it would be inside the job's own copy of the code, and go with it.
+        RecipeError: a relative path for a job: it would be inside the job's own copy of the code, and go with it; a
+            path that is no text.
     """
+    if not is_text(out):
+        raise RecipeError(
+            f"--out {out!a}: safetensors and TensorBoard write only where a path is UTF-8: take another name"
+        )
     if "://" in out:
         return out
     if (on_cluster or inside_job()) and not Path(out).is_absolute():

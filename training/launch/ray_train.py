@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.progress import say
 from common.ray_runtime import connected
+from common.storage import open_place
 from training.launch.log_view import following_log
 from training.launch.preflight import check_ranks
 from training.launch.rank import NonRetryableError
@@ -78,12 +79,11 @@ def ranks_and_resource(
 
 
 def _trainer(recipe: TrainRecipe, out: str, ranks: int, failures: int, on_gpu: bool) -> TorchTrainer:
-    import fsspec
     import pyarrow.fs
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    fs, root = fsspec.core.url_to_fs(out)
+    fs, root = open_place(out)
     return TorchTrainer(
         ray_rank,
         train_loop_config={"recipe": for_workers(recipe), "out": out},

@@ -7,7 +7,7 @@ import time
 
 import fsspec
 
-from common.storage import is_local
+from common.storage import is_local, open_place
 from training.stop_request import StopCheck, StopRequest
 
 STOP_POLL = 10.0  # seconds between two looks for the stop file in an object store: each is a request
@@ -61,5 +61,5 @@ def clear_stop_request(out: str) -> None:
 
 
 def _stop_file(out: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    fs, root = fsspec.core.url_to_fs(out)
+    fs, root = open_place(out)
     return fs, f"{root.rstrip('/')}/stop"

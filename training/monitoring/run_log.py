@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 from torch.utils.tensorboard import SummaryWriter
 
-from common.storage import is_local
+from common.storage import is_local, open_place
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class RunLog:
         self._uploader: _Uploader | None = None
         if rank:
             return
-        fs, root = fsspec.core.url_to_fs(out)
+        fs, root = open_place(out)
         if is_local(fs):
             self.folder = Path(root)
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,7 @@ import json
 import statistics
 from typing import NotRequired, TypedDict
 
-import fsspec
-
+from common.storage import open_place
 from training.planning.assumptions import Assumptions, PlanError
 from training.planning.plan import OPTIONS, Plan
 
@@ -42,8 +41,8 @@ def measured_run(out: str, cached: str, given: Assumptions, planned: Plan) -> Me
     """
     log = f"{out.rstrip('/')}/log.jsonl"
     try:
-        with fsspec.open(log, "rt") as lines:
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        fs, path = open_place(log)
+        rows = [json.loads(line) for line in fs.cat_file(path).splitlines(keepends=True) if line.endswith(b"\n")]
     except (OSError, ValueError) as error:
         raise PlanError(f"--measured {out}: {log} cannot be read: {error}") from error
     rates = [row["images_per_second"] for row in rows if row["kind"] == "train"]
