@@ -27,13 +27,13 @@ IN_A_GRID, KEPT = 12, 36  # thumbnails
 
 
 def render_page(ledger: Ledger) -> bytes:
-    """The whole page, UTF-8."""
+    """The whole page, UTF-8; a name that is no text is shown with its bytes."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(n=lambda value: f"{value:,}", pct=percent, size=lambda value: decimal(round(value)))
-    return environment.get_template("report.html").render(**_context(ledger)).encode()
+    return environment.get_template("report.html").render(**_context(ledger)).encode(errors="backslashreplace")
 
 
 def _context(ledger: Ledger) -> dict[str, Any]:
