@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 from collections.abc import Callable
 
 from common.errors import UserError
@@ -12,6 +14,7 @@ from common.progress import console
 def exit_code_of(function: Callable[[], object]) -> int:
     """Run `function`. The exit code that it returns, if it is a number, else 0; 2 where it raises a UserError, which is
     shown as one message."""
+    show_names_that_are_no_text()
     try:
         code = function()
     except Exception as error:
@@ -22,6 +25,12 @@ def exit_code_of(function: Callable[[], object]) -> int:
         console.print(str(known), markup=False)
         return 2
     return code if isinstance(code, int) else 0
+
+
+def show_names_that_are_no_text() -> None:
+    """From now on stdout shows the bytes of a file's name that is not UTF-8, as stderr does, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _user_error_in(error: BaseException) -> UserError | None:

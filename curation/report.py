@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.markup import escape
 
+from common.command_line import show_names_that_are_no_text
 from common.errors import UserError
 from curation.ledger.read import read_ledger
 from curation.ledger.tables import LedgerError
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--open", action="store_true", help="show the page in a browser")
     parser.add_argument("--no-html", action="store_true", help="the terminal only; nothing is written")
     options = parser.parse_args(arguments)
+    show_names_that_are_no_text()
     run, console = Run(options.run), Console(highlight=False)
     try:
         ledger = read_ledger(run, options.name)
