@@ -10,9 +10,7 @@ READY_DEMO := $(VENV)/.ready-demo
 RECIPE   ?= curation/recipe/sample.yaml
 # a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine
 RUN      ?= $(if $(CLUSTER),$(CURDIR)/)runs/$(basename $(notdir $(RECIPE)))
-UV       := 0.13.9
-TORCH    := 2.13.0
-# cpu, cu130, ... or auto: what this machine has. A folder of wheels in PIP_FIND_LINKS goes before any index.
+# cpu, cuda, or auto: what this machine has. A folder of wheels in PIP_FIND_LINKS goes before any index
 TORCH_BACKEND ?= auto
 
 # word splitting by the shell must not touch "a b=c"
@@ -46,24 +44,34 @@ help:  ## this list
 
 setup: $(READY)
 
-$(READY): requirements/lock.txt requirements/overrides.txt pyproject.toml
+# everything by its hash, uv and what builds packages too; nothing that no file names (--no-deps)
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes \
+  --build-constraint requirements/build.txt
+
+$(READY): $(wildcard requirements/*.txt) pyproject.toml
 	@test -n "$(PY)" || { echo "python3.11 is needed with its venv module (Debian: apt-get install python3-venv)"; exit 1; }
 	@$(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 	  { echo "$(PY) is $$($(PY) -V): Python 3.11 or 3.12 is needed, e.g. make PY=/path/to/python3.11"; exit 1; }
-	@echo "setup: $(VENV), from requirements/lock.txt and torch $(TORCH)"
+	@echo "setup: $(VENV), from requirements/lock.txt"
 	@test -x $(BIN)/python || $(PY) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check uv==$(UV)
-	@$(BIN)/uv pip install -q --python $(BIN)/python torch==$(TORCH) -r requirements/lock.txt \
-	    --override requirements/overrides.txt \
-	    $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend=$(TORCH_BACKEND)) || \
-	  $(BIN)/uv pip install -q --python $(BIN)/python torch==$(TORCH) -r requirements/lock.txt \
-	    --override requirements/overrides.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(INSTALL) -r requirements/lock.txt
+	@backend='$(TORCH_BACKEND)'; \
+	  if [ $$backend = auto ]; then \
+	    if command -v nvidia-smi >/dev/null || [ $$(uname -s) != Linux ]; then backend=cuda; else backend=cpu; fi; fi; \
+	  case $$backend in \
+	    cuda) $(INSTALL) -r requirements/torch.txt ;; \
+	    cpu) $(INSTALL) -r requirements/torch-cpu.txt \
+	        $(if $(PIP_FIND_LINKS),--find-links '$(PIP_FIND_LINKS)',--torch-backend=cpu) || \
+	      { echo "setup: the CPU build of torch cannot be had here; taking the one with CUDA"; \
+	        $(INSTALL) -r requirements/torch.txt; } ;; \
+	    *) echo "TORCH_BACKEND=$$backend: cpu, cuda or auto"; exit 2 ;; esac
 	@touch $@
 
 # gradio and the browser's driver: what the page and the tests need, and training does without
 $(READY_DEMO): $(READY) requirements/demo.txt
 	@echo "setup: $(VENV), from requirements/demo.txt"
-	@$(BIN)/uv pip install -q --python $(BIN)/python -r requirements/demo.txt --override requirements/overrides.txt
+	@$(INSTALL) -r requirements/demo.txt
 	@touch $@
 
 sample: $(READY)  ## the sample's photos and metadata, into the cache
