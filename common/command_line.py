@@ -8,21 +8,24 @@ import sys
 from collections.abc import Callable
 
 from common.errors import UserError
+from common.mendable import remedy_for
 from common.progress import console
+
+RAY_DATA_ADDS = "\nFailed to apply UDF transform"  # to the text of what a worker raised
 
 
 def exit_code_of(function: Callable[[], object]) -> int:
-    """Run `function`. The exit code that it returns, if it is a number, else 0; 2 where it raises a UserError, which is
-    shown as one message."""
+    """Run `function`. The exit code that it returns, if it is a number, else 0; 2 where it raises what a person can
+    mend, which is shown as one message."""
     show_names_that_are_no_text()
     try:
         code = function()
     except Exception as error:
-        known = _user_error_in(error)
-        if known is None:
+        message = message_of(error)
+        if message is None:
             raise
         console.print("[bold red]stopped:[/] ", end="")
-        console.print(str(known), markup=False)
+        console.print(message, markup=False)
         return 2
     return code if isinstance(code, int) else 0
 
@@ -33,8 +36,12 @@ def show_names_that_are_no_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _user_error_in(error: BaseException) -> UserError | None:
-    """The innermost UserError of an error's causes: Ray wraps what a worker raises, once and more."""
+def message_of(error: BaseException) -> str | None:
+    """What a person is told of an error that they can mend; None for a fault of ours.
+
+    The innermost of its stated causes counts: Ray wraps what a worker raises, once and more. What was only being handled
+    when it was raised does not: an error in our handling of a full disk is our fault.
+    """
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -42,10 +49,12 @@ def _user_error_in(error: BaseException) -> UserError | None:
         if not isinstance(item, BaseException) or any(item is other for other in seen):
             continue
         seen.append(item)
-        waiting += [item.__cause__, item.__context__, getattr(item, "cause", None)]
+        waiting += [item.__cause__, getattr(item, "cause", None)]
     # Ray's own wrapper is an instance of what it wraps, too; it is known by its `cause`
-    known = [item for item in seen if isinstance(item, UserError) and not hasattr(item, "as_instanceof_cause")]
-    return known[-1] if known else None
+    seen = [item for item in seen if not hasattr(item, "as_instanceof_cause")]
+    known = [item for item in seen if isinstance(item, UserError)]
+    remedies = [str(known[-1])] if known else [remedy for item in seen if (remedy := remedy_for(item))]
+    return remedies[-1].partition(RAY_DATA_ADDS)[0] if remedies else None
 
 
 def subcommand_parser(parsers: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from common.errors import UserError
 from common.ray_jobs import forwarded_environment, job_environment
 
 QUIET_SETTINGS = {
@@ -34,9 +35,17 @@ LOCAL_RAY_SETTINGS = {
 }
 
 
+class RayNotStarted(UserError, RuntimeError):
+    """Ray did not start, or no cluster answers; the message says what to look at."""
+
+
 @contextlib.contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
-    """Ray inside a `with`: the cluster of `RAY_ADDRESS` or of the running job, else a local Ray with `cpus` CPUs."""
+    """Ray inside a `with`: the cluster of `RAY_ADDRESS` or of the running job, else a local Ray with `cpus` CPUs.
+
+    Raises:
+        RayNotStarted: twice; with the remedy.
+    """
     if ray.is_initialized():
         _configure_ray_data()
         yield
@@ -65,14 +74,31 @@ def connected(cpus: int | None = None) -> Iterator[None]:
                 stack.enter_context(_silent_stderr())
             start()
     except Exception as error:  # noqa: BLE001  Ray raises a bare Exception when its node is not up in 30 s
-        logging.getLogger(__name__).warning("Ray did not start (%s); once more", str(error).splitlines()[0])
+        logging.getLogger(__name__).warning("Ray did not start (%s); once more", _first_line(error))
         ray.shutdown()
-        start()
+        try:
+            start()
+        except Exception as again:
+            raise RayNotStarted(_why_not(joining, again)) from again
     _configure_ray_data()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _why_not(joining: bool, error: Exception) -> str:
+    if joining:
+        place = os.environ.get("RAY_ADDRESS") or "this job's cluster"
+        return f"RAY_ADDRESS={place}: no Ray cluster answers there ({_first_line(error)}). Correct it, or unset it for a local Ray"
+    return (
+        f"a local Ray did not start in two tries ({_first_line(error)}). Its log is in /tmp/ray/session_latest/logs. On a "
+        "busy machine try again when there is less to do; a full /tmp or /dev/shm stops it too (df -h /tmp /dev/shm)"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _worker_environment() -> dict[str, str]:
@@ -107,6 +133,8 @@ def _configure_ray_data() -> None:
     # a block is one part: splitting it would split the files that are written from it
     context.target_max_block_size = None
     context.max_errored_blocks = 0
+    # what a worker raises arrives as it was raised: whether a person can mend it is told by its class
+    context.raise_original_map_exception = True
 
 
 def map_with_actors(
