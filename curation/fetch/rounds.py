@@ -1,6 +1,7 @@
 """The fetch step: download the selected candidates' images with img2dataset on Ray, and retry what may succeed later.
 
     RUN/fetched/plan-ROUND.parquet        which id is in which part, fixed when a round starts
+    RUN/fetched/settings-ROUND.json       the settings that decided its failures
     RUN/fetched/ROUND/PART.{tar,parquet}  one Ray task each; the parquet is the commit
     RUN/fetched/stopped-ROUND.json        left by a fetch that stopped itself
     RUN/fetched/snapshot.{parquet,json}   what the rounds amount to
@@ -14,6 +15,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,7 @@ from common.progress import ProgressBar, say
 from common.settings import RecipeError
 from curation.fetch.breaker import CircuitBreaker, FetchStopped
 from curation.fetch.part import LOCAL_CAUSES, RETRYABLE, WORK, fetch_part, lost_part
+from curation.fetch.reasons import changed_failures, deciding_settings, require_something
 from curation.fetch.shared_hosts import SharedHosts
 from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
@@ -45,6 +48,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
     Raises:
         RecipeError: nothing selected yet, or a resolve map that cannot work. Before any request.
         FetchStopped: too many failures with a local cause; the same command goes on from there.
+        NothingFetched: every attempt failed; the same command tries again what another setting decides.
     """
     done = latest_counts(run)
     if done and not again:
@@ -65,10 +69,11 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
         hosts = SharedHosts.start(settings)
         stack.callback(hosts.stop)
         for number in _rounds(run, recipe, again and bool(done)):
-            parts = _parts_of_round(run, number, selected, settings.part_size)
+            parts = _parts_of_round(run, number, selected, recipe.fetch)
             if parts is None:
                 break
             requests += _fetch_round(run, number, parts.append_column("url", _urls(parts, selected)), settings, hosts)
+    require_something(run)
     counts, new = write_snapshot(run, recipe)
     _say_result(recipe, counts, new, requests, run)
     return counts
@@ -104,8 +109,11 @@ def _rounds(run: Run, recipe: Recipe, again: bool) -> list[int]:
         number = recipe.fetch.rounds
         while number - 1 in _stopped(run):  # what a stopped round lost to this side is tried again, also of the last
             number += 1
+        last = _last_planned(run)
+        if last is not None and changed_failures(_settings_of_round(run, last), recipe.fetch):
+            number = max(number, last + 2)
         return list(range(number))
-    last = max(int(path.removesuffix(".parquet")[-2:]) for path in run.glob("fetched/plan-*.parquet"))
+    last = _last_planned(run)
     parts = pc.unique(run.read_table(f"fetched/plan-{last:02d}.parquet", ["part"])["part"])
     return [last] if set(parts.to_pylist()) - _committed(run, last) else [last + 1]
 
@@ -114,14 +122,26 @@ def _committed(run: Run, number: int) -> set[int]:
     return {int(Path(path).stem) for path in run.glob(f"fetched/{number:02d}/[0-9]*.parquet")}
 
 
-def _parts_of_round(run: Run, number: int, selected: pa.Table, part_size: int) -> pa.Table | None:
+def _last_planned(run: Run) -> int | None:
+    """The number of the last round that was begun; None before the first."""
+    return max((int(path.removesuffix(".parquet")[-2:]) for path in run.glob("fetched/plan-*.parquet")), default=None)
+
+
+def _settings_of_round(run: Run, number: int) -> dict[str, Any] | None:
+    path = f"fetched/settings-{number:02d}.json"
+    return run.read_json(path) if run.exists(path) else None
+
+
+def _parts_of_round(run: Run, number: int, selected: pa.Table, settings: Fetch) -> pa.Table | None:
     """(id, part) of a round in id order, fixed when the round starts; None where nothing is left to try."""
     path = f"fetched/plan-{number:02d}.parquet"
     if not run.exists(path):
-        ids = selected["id"] if number == 0 else _retryable_ids(run)
+        changed = changed_failures(_settings_of_round(run, number - 1), settings)
+        ids = selected["id"] if number == 0 else _retryable_ids(run, changed)
         if len(ids) == 0:
             return None
-        columns = {"id": ids, "part": np.arange(len(ids), dtype=np.int32) // part_size}
+        columns = {"id": ids, "part": np.arange(len(ids), dtype=np.int32) // settings.part_size}
+        run.write_json(f"fetched/settings-{number:02d}.json", deciding_settings(settings))
         run.write_table(path, pa.table(columns, schema=ROUND))
     return run.read_table(path)
 
@@ -131,10 +151,11 @@ def _stopped(run: Run) -> set[int]:
     return {int(Path(path).stem[-2:]) for path in run.glob("fetched/stopped-*.json")}
 
 
-def _retryable_ids(run: Run) -> pa.ChunkedArray:
-    """Ids to try again. TLS errors are the server's own, but not in a round that stopped for local causes."""
+def _retryable_ids(run: Run, changed: list[str]) -> pa.ChunkedArray:
+    """Ids to try again. TLS errors are the server's own, but not in a round that stopped for local causes. `changed`: the
+    failures that the settings of now may turn into successes."""
     attempts = latest_attempts(run, ["error", "round"])
-    retryable = pc.is_in(attempts["error"], value_set=pa.array(sorted(RETRYABLE)))
+    retryable = pc.is_in(attempts["error"], value_set=pa.array(sorted(RETRYABLE.union(changed))))
     stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
     local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL_CAUSES)))
     return attempts.filter(pc.or_(retryable, pc.and_(stopped, local)))["id"]

@@ -10,6 +10,7 @@ import ray
 import curation.fetch.rounds as rounds_module
 from curation.fetch.breaker import FetchStopped
 from curation.fetch.part import PartSummary
+from curation.fetch.reasons import NothingFetched
 from curation.fetch.rounds import fetch
 from curation.run_directory.snapshot import latest_snapshot
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
@@ -26,8 +27,8 @@ def test_local_causes_stop_the_fetch_and_the_next_run_tries_them_again(ray_clust
     with pytest.raises(FetchStopped):  # still broken: what failed so before does not hide it
         fetch(run, broken)
 
-    info = fetch(run, recipe_for(site, local_failures_after=4, max_local_failures=1.0))
-    assert info["failed"] == {"tls": 12}
+    with pytest.raises(NothingFetched, match="none of 12 images was fetched: tls 12"):
+        fetch(run, recipe_for(site, local_failures_after=4, max_local_failures=1.0))
     assert rounds_of(run) == {ident(i): [(0, "tls"), (1, "tls"), (2, "tls")] for i in range(12)}
 
 
@@ -40,9 +41,9 @@ def test_tls_is_the_servers_own_where_nothing_was_stopped(ray_cluster, site, run
 def test_dead_links_never_stop_the_fetch(ray_cluster, site, run):
     select(run, photos(8))
     site.pages = {f"/{i}.jpg": lambda nth: (404, b"", {}) for i in range(8)}
+    site.pages.pop("/7.jpg")
     info = fetch(run, recipe_for(site, local_failures_after=1, max_local_failures=0.0))
-    assert info["failed"] == {"http_404": 8} and info["taken"] == 0
-    assert latest_snapshot(run)[0].num_rows == 0
+    assert info["failed"] == {"http_404": 7} and info["taken"] == 1
 
 
 def test_stopping_ends_the_tasks_that_are_under_way(ray_cluster, site, run, monkeypatch):
