@@ -46,17 +46,17 @@ def remedy_for(error: BaseException) -> str | None:
     for known, module in ((BUCKET_REMEDIES, "botocore"), (RAY_REMEDIES, "ray")):
         for name in kinds:
             if name in known and type(error).__module__.split(".")[0] == module:
-                return f"{known[name]} ({_first_line(error)})"
+                return f"{known[name]} ({first_line(error)})"
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_ours(error.name):
         return f"the package `{error.name}` is not installed: run `make setup`"
     if isinstance(error, OSError) and error.errno in DISK_REMEDIES:
         # Ray Data puts words of its own in the place of the file's name
         named = error.filename is not None and "Failed to apply UDF transform" not in str(error.filename)
         place = f"{error.filename}: " if named else ""
-        reason = error.strerror or _first_line(error)
+        reason = error.strerror or first_line(error)
         return f"{place}{reason}: {DISK_REMEDIES[error.errno]}"
     if isinstance(error, PermissionError):  # of a bucket: s3fs says no more
-        return f"{_first_line(error)}: no permission there: check the credentials and the bucket's policy"
+        return f"{first_line(error)}: no permission there: check the credentials and the bucket's policy"
     return None
 
 
@@ -64,5 +64,6 @@ def _is_ours(module: str) -> bool:
     return module.split(".")[0] in ("common", "curation", "generation", "jobs", "model", "training")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of an error's text; its class where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from common.errors import UserError
+from common.mendable import first_line
 from common.ray_jobs import forwarded_environment, job_environment
 
 QUIET_SETTINGS = {
@@ -74,7 +75,7 @@ def connected(cpus: int | None = None) -> Iterator[None]:
                 stack.enter_context(_silent_stderr())
             start()
     except Exception as error:  # noqa: BLE001  Ray raises a bare Exception when its node is not up in 30 s
-        logging.getLogger(__name__).warning("Ray did not start (%s); once more", _first_line(error))
+        logging.getLogger(__name__).warning("Ray did not start (%s); once more", first_line(error))
         ray.shutdown()
         try:
             start()
@@ -90,15 +91,11 @@ def connected(cpus: int | None = None) -> Iterator[None]:
 def _why_not(joining: bool, error: Exception) -> str:
     if joining:
         place = os.environ.get("RAY_ADDRESS") or "this job's cluster"
-        return f"RAY_ADDRESS={place}: no Ray cluster answers there ({_first_line(error)}). Correct it, or unset it for a local Ray"
+        return f"RAY_ADDRESS={place}: no Ray cluster answers there ({first_line(error)}). Correct it, or unset it for a local Ray"
     return (
-        f"a local Ray did not start in two tries ({_first_line(error)}). Its log is in /tmp/ray/session_latest/logs. On a "
+        f"a local Ray did not start in two tries ({first_line(error)}). Its log is in /tmp/ray/session_latest/logs. On a "
         "busy machine try again when there is less to do; a full /tmp or /dev/shm stops it too (df -h /tmp /dev/shm)"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _worker_environment() -> dict[str, str]:

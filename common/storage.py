@@ -34,7 +34,7 @@ class PathError(UserError, ValueError):
     """A path that its filesystem cannot hold; the message says why."""
 
 
-def is_text(path: str) -> bool:
+def is_utf8(path: str) -> bool:
     """Whether a path can be written as UTF-8: a disk can also hold bytes that cannot."""
     try:
         path.encode()
@@ -65,7 +65,7 @@ def open_place(place: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem
     """
     text = absolute(place)
     protocol = text.partition("://")[0] if _URL.match(text) else "file"
-    if protocol != "file" and not is_text(text):
+    if protocol != "file" and not is_utf8(text):
         raise PathError(f"{text!a}: a bucket's keys are UTF-8 text, and this is none: take another name")
     kind = fsspec.get_filesystem_class(protocol)
     fs = kind(**(kind._get_kwargs_from_urls(text) | {"use_listings_cache": False}))

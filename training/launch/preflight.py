@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.ray_jobs import inside_job
-from common.storage import is_text
+from common.storage import is_utf8
 from training.data.index import read_index
 from training.recipe import RecipeError, TrainRecipe
 
@@ -30,7 +30,7 @@ def resolved_out(out: str, on_cluster: bool = False) -> str:
         RecipeError: a relative path for a job: it would be inside the job's own copy of the code, and go with it; a
             path that is no text.
     """
-    if not is_text(out):
+    if not is_utf8(out):
         raise RecipeError(
             f"--out {out!a}: safetensors and TensorBoard write only where a path is UTF-8: take another name"
         )
