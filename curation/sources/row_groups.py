@@ -19,6 +19,7 @@ from fsspec.utils import glob_translate
 
 from common.progress import ProgressBar
 from common.settings import RecipeError
+from common.storage import open_place
 from curation.run_directory.candidates import bucket_of
 from curation.run_directory.run import Run
 from curation.sources.columns import find_column
@@ -57,7 +58,7 @@ def expand_paths(patterns: list[str], field: str) -> list[str]:
     """
     paths: list[str] = []
     for pattern in patterns:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
+        filesystem, path = open_place(pattern)
         hits = [path] if filesystem.exists(path) else _matches(filesystem, path)
         if not hits:
             raise RecipeError(f"{field}: nothing is at {pattern}. Correct the path, or fetch the files first")
@@ -83,7 +84,7 @@ def _matches(filesystem: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
 
 def open_parquet(path: str) -> BinaryIO:
     """A file to read whose path is no pattern."""
-    filesystem, plain_path = fsspec.core.url_to_fs(path)
+    filesystem, plain_path = open_place(path)
     return filesystem.open(plain_path, "rb")
 
 
