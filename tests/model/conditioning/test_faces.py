@@ -31,7 +31,9 @@ def test_a_policy_chooses_one_face_whatever_their_order(policy, box, chosen, tur
 
 def test_only_takes_the_only_face_and_refuses_several():
     assert choose_face([LARGE], "only") is LARGE
-    with pytest.raises(SeveralFacesError, match=r"^a\.jpg: 3 faces .*'largest' or 'highest_score', or cut the photo to one face$"):
+    with pytest.raises(
+        SeveralFacesError, match=r"^a\.jpg: 3 faces .*'largest' or 'highest_score', or cut the photo to one face$"
+    ):
         choose_face([SMALL_SURE, LARGE, SMALL], "only", where="a.jpg")
 
 
