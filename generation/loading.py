@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,10 @@ from model.dtypes import torch_dtype
 from model.pipeline import FaceMakeUpPipeline
 from model.presets import Scales
 
+# diffusers prints what it cuts of a prompt; who gave the prompt is told (`truncated_words`), the terminal is not
+logging.getLogger("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion").addFilter(
+    lambda record: "part of your input was truncated" not in str(record.msg)
+)
 TRAINED = ("unet/adapter.safetensors", "projector/*.safetensors", "controlnet/*.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer from its published vocabulary file, for models without a tokenizer of their own."""
+"""CLIP's tokenizer from its published vocabulary file, for models without one of their own; what it cuts of a prompt."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ def clip_tokenizer(vocabulary: Path) -> CLIPTokenizer:
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
     ids = {token: number for number, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=77)
+
+
+def truncated_words(tokenizer: CLIPTokenizer, prompt: str) -> str:
+    """The end of `prompt` that the model does not see, as it was written: what is beyond its 77 tokens. "": all is seen.
+
+    It may begin inside a word.
+    """
+    encoded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
+    last = tokenizer.model_max_length - 1  # the end token takes this place
+    if len(encoded.input_ids) <= last + 1:
+        return ""
+    return prompt[encoded.offset_mapping[last][0] :].strip()
 
 
 def _byte_letters() -> list[str]:
