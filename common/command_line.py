@@ -8,10 +8,8 @@ import sys
 from collections.abc import Callable
 
 from common.errors import UserError
-from common.mendable import remedy_for
+from common.mendable import RAY_DATA_ADDS, remedy_for
 from common.progress import console
-
-RAY_DATA_ADDS = "\nFailed to apply UDF transform"  # to the text of what a worker raised
 
 
 def exit_code_of(function: Callable[[], object]) -> int:
@@ -54,7 +52,7 @@ def message_of(error: BaseException) -> str | None:
     seen = [item for item in seen if not hasattr(item, "as_instanceof_cause")]
     known = [item for item in seen if isinstance(item, UserError)]
     remedies = [str(known[-1])] if known else [remedy for item in seen if (remedy := remedy_for(item))]
-    return remedies[-1].partition(RAY_DATA_ADDS)[0] if remedies else None
+    return remedies[-1].partition(f"\n{RAY_DATA_ADDS}")[0] if remedies else None
 
 
 def subcommand_parser(parsers: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 
+RAY_DATA_ADDS = "Failed to apply UDF transform"  # to the text of what a worker raised, or in the place of a file's name
 # what to do, by what the operating system says
 DISK_REMEDIES = {
     errno.EACCES: "you have no permission there: take another folder, or have its owner give you access",
@@ -50,8 +51,7 @@ def remedy_for(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_ours(error.name):
         return f"the package `{error.name}` is not installed: run `make setup`"
     if isinstance(error, OSError) and error.errno in DISK_REMEDIES:
-        # Ray Data puts words of its own in the place of the file's name
-        named = error.filename is not None and "Failed to apply UDF transform" not in str(error.filename)
+        named = error.filename is not None and RAY_DATA_ADDS not in str(error.filename)
         place = f"{error.filename}: " if named else ""
         reason = error.strerror or first_line(error)
         return f"{place}{reason}: {DISK_REMEDIES[error.errno]}"

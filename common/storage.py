@@ -72,17 +72,41 @@ def open_place(place: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem
     return fs, text if protocol == "file" else kind._strip_protocol(text)
 
 
-def glob_in(fs: fsspec.AbstractFileSystem, base: str, pattern: str) -> list[str]:
-    """Paths below the folder `base` that match, sorted, `base` included; only the pattern's `*?[` have a meaning."""
+def open_file(place: str | os.PathLike[str]) -> BinaryIO:
+    """The file at a path or URL, to read; its path is no pattern."""
+    fs, path = open_place(place)
+    return fs.open(path, "rb")
+
+
+def files_at(place: str) -> list[str]:
+    """URLs of the files that a path, URL or pattern names, sorted. What exists as it stands is itself, a folder too; so
+    are the leading folders of a pattern."""
+    fs, path = open_place(place)
+    if fs.exists(path):
+        return [fs.unstrip_protocol(path)]
+    base, parts = "", path.split("/")
+    while len(parts) > 1 and not (_MAGIC.search(parts[0]) and not fs.exists(base + parts[0])):
+        base += parts.pop(0) + "/"
+    return [fs.unstrip_protocol(hit) for hit in glob_in(fs, base, "/".join(parts), files_only=True)]
+
+
+def glob_in(fs: fsspec.AbstractFileSystem, base: str, pattern: str, files_only: bool = False) -> list[str]:
+    """Paths below the folder `base` that match, sorted, `base` included. Only the pattern's `*?[` have a meaning; a part
+    `**` is any number of folders."""
     fs.invalidate_cache()
     level = [base.rstrip("/")]
     *folders, last = pattern.split("/")
+    if last == "**":
+        folders, last = [*folders, "**"], "*"
     for part in folders:
-        if _MAGIC.search(part):
+        if part == "**":
+            level = [inner for folder in level for inner, _, _ in fs.walk(folder)]
+        elif _MAGIC.search(part):
             level = [name for folder in level for name, kind in _entries(fs, folder, part) if kind == "directory"]
         else:
             level = [f"{folder}/{part}" for folder in level]
-    return sorted(name for folder in level for name, _ in _entries(fs, folder, last))
+    found = [entry for folder in level for entry in _entries(fs, folder, last)]
+    return sorted({name for name, kind in found if kind != "directory" or not files_only})
 
 
 def _entries(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> list[tuple[str, str]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import re
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
 
 from common.settings import RecipeError
+from common.storage import open_file
 from curation.recipe.recipe import LaionFace
 from curation.run_directory.run import Run
 from curation.sources.columns import numbers, texts, whole_numbers
@@ -108,7 +108,7 @@ def allowed_ids(path: str | None, parts: list[str]) -> dict[int, ray.ObjectRef] 
         return None
     import torch
 
-    with fsspec.open(path, "rb") as file:
+    with open_file(expand_paths([path], f"{FIELD}.ids")[0]) as file:
         lists = torch.load(io.BytesIO(file.read()), weights_only=True)
     numbers = [part_number(part) for part in parts]
     if max(numbers) >= len(lists):

@@ -5,27 +5,23 @@ A row group is small enough for one task, and the row groups are the same in eve
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from fsspec.utils import glob_translate
 
 from common.progress import ProgressBar
 from common.settings import RecipeError
-from common.storage import open_place
+from common.storage import files_at, open_file
 from curation.run_directory.candidates import bucket_of
 from curation.run_directory.run import Run
 from curation.sources.columns import find_column
 
 WORK = "work/sources"  # of a run: rows between two passes, removed when the selection is written
-MAGIC = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class RowGroup:
 
     def read(self, wanted: list[str]) -> pa.Table:
         """The wanted columns that the file has, under the names that are asked for."""
-        with open_parquet(self.path) as file:
+        with open_file(self.path) as file:
             source = pq.ParquetFile(file)
             have = {name: find_column(source.schema_arrow.names, name) for name in wanted}
             table = source.read_row_group(self.group, [name for name in have.values() if name], use_threads=False)
@@ -58,40 +54,17 @@ def expand_paths(patterns: list[str], field: str) -> list[str]:
     """
     paths: list[str] = []
     for pattern in patterns:
-        filesystem, path = open_place(pattern)
-        hits = [path] if filesystem.exists(path) else _matches(filesystem, path)
+        hits = files_at(pattern)
         if not hits:
             raise RecipeError(f"{field}: nothing is at {pattern}. Correct the path, or fetch the files first")
-        paths += [filesystem.unstrip_protocol(hit) for hit in hits]
+        paths += hits
     return paths
-
-
-def _matches(filesystem: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
-    """Files that a pattern matches, sorted; its leading folders that exist as they stand are no pattern."""
-    parts = pattern.split("/")
-    count = 0
-    for count, part in enumerate(parts):
-        if MAGIC.search(part) and not filesystem.exists("/".join(parts[: count + 1])):
-            break
-    else:
-        return []
-    folder, rest = "/".join(parts[:count]), "/".join(parts[count:])
-    depth = None if "**" in rest else rest.count("/") + 1
-    match = re.compile(glob_translate(rest)).match
-    hits = filesystem.find(folder or ".", maxdepth=depth)
-    return sorted(hit for hit in hits if match(hit[len(folder) :].lstrip("/")))
-
-
-def open_parquet(path: str) -> BinaryIO:
-    """A file to read whose path is no pattern."""
-    filesystem, plain_path = open_place(path)
-    return filesystem.open(plain_path, "rb")
 
 
 def row_groups_of(paths: list[str]) -> list[RowGroup]:
     groups = []
     for number, path in enumerate(paths):
-        with open_parquet(path) as file:
+        with open_file(path) as file:
             count = pq.ParquetFile(file).num_row_groups
         groups += [RowGroup(path, number, group) for group in range(count)]
     return groups
@@ -100,7 +73,7 @@ def row_groups_of(paths: list[str]) -> list[RowGroup]:
 def row_count(paths: list[str]) -> int:
     rows = 0
     for path in paths:
-        with open_parquet(path) as file:
+        with open_file(path) as file:
             rows += pq.ParquetFile(file).metadata.num_rows
     return rows
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.settings import RecipeError
+from common.storage import open_file
 from curation.sources.boxes import ACCEPTED, takes_box
 from curation.sources.columns import find_column, takes_number, takes_text, takes_word
-from curation.sources.row_groups import open_parquet
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def require_columns(
 
 def _schema_of(path: str, field: str) -> pa.Schema:
     try:
-        with open_parquet(path) as file:
+        with open_file(path) as file:
             return pq.ParquetFile(file).schema_arrow
     except IsADirectoryError as error:
         raise RecipeError(f"{field}: {path} is a folder: name the files in it, e.g. {path}/*.parquet") from error
