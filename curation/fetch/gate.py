@@ -80,7 +80,7 @@ class OptOutGate(Turns):
         if self.settings.tdm_reservation:
             parts = urlsplit(url)
             selector = parts.path + (f"?{parts.query}" if parts.query else "")
-            if tdm.reserved(headers.get("tdm-reservation"), self._rules[site_of(url)].reservations, selector):
+            if tdm.reserved(headers.get_all("tdm-reservation", []), self._rules[site_of(url)].reservations, selector):
                 policy = headers.get("tdm-policy")
                 raise FetchFailure("opted_out_tdm", f"policy: {policy}"[:300] if policy else "")
 

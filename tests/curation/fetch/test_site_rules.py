@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 
 import pytest
 
@@ -92,29 +93,55 @@ def test_a_switch_that_is_off_asks_for_nothing(site):
 RESERVED = [{"location": "/art/*.jpg$", "tdm-reservation": 0}, {"location": "/art/", "tdm-reservation": 1}]
 
 
+def rule(location: str, value: object = 1) -> dict[str, object]:
+    return {"location": location, "tdm-reservation": value}
+
+
 @pytest.mark.parametrize(
-    ("rules", "header", "selector", "reserved"),
+    ("rules", "headers", "selector", "reserved"),
     [
-        ([], None, "/a.jpg", False),
-        ([], "1", "/a.jpg", True),
-        ([], "0", "/a.jpg", False),
-        ([], "maybe", "/a.jpg", False),
-        (RESERVED, None, "/art/a.jpg", False),  # the first rule that matches
-        (RESERVED, None, "/art/a.jpg?size=2", True),
-        (RESERVED, None, "/other/a.jpg", False),
-        (RESERVED, "0", "/art/a.png", False),  # the header has the last word
-        (RESERVED, "1", "/art/a.jpg", True),
-        ([{"location": "/", "tdm-reservation": "1"}], None, "/a", True),
-        ([{"location": "*", "tdm-reservation": 1}], None, "/a", True),
-        ([{"location": "art", "tdm-reservation": 1}], None, "/art/a", True),
-        ([{"location": "/a.b", "tdm-reservation": 1}], None, "/axb", False),
-        ([{"location": "/", "tdm-reservation": 0}], None, "/a", False),
-        ([{"tdm-reservation": 1}, "nonsense", None], None, "/a", False),
-        ({"location": "/", "tdm-reservation": 1}, None, "/a", False),
+        ([], [], "/a.jpg", False),
+        # the header supersedes the file; what is neither 0 nor 1 is as if it were not there
+        ([], ["1"], "/a.jpg", True), ([], ["0"], "/a.jpg", False), ([], [" 1 "], "/a.jpg", True),
+        ([], ["maybe"], "/a.jpg", False), ([], ["true"], "/a.jpg", False), ([], ["2"], "/a.jpg", False),
+        (RESERVED, ["0"], "/art/a.png", False), (RESERVED, ["1"], "/art/a.jpg", True),
+        (RESERVED, ["maybe"], "/art/a.png", True), (RESERVED, [""], "/art/a.png", True),
+        ([], ["1, 1"], "/a", True), ([], ["0", "1"], "/a", True), ([], ["1, 0"], "/a", True), ([], ["0, 0"], "/a", False),
+        # of the file the first rule that matches, however short
+        (RESERVED, [], "/art/a.jpg", False), (RESERVED, [], "/art/a.jpg?size=2", True),
+        (RESERVED, [], "/other/a.jpg", False), ([rule("/"), rule("/art/longer/", 0)], [], "/art/longer/a", True),
+        # values
+        ([rule("/", "1")], [], "/a", True), ([rule("/", 0)], [], "/a", False), ([rule("/", "0")], [], "/a", False),
+        ([rule("/", True)], [], "/a", False), ([rule("/", "yes"), rule("/")], [], "/a", True),
+        ([{"location": "/"}, rule("/")], [], "/a", True), ([rule("/", [[1]])], [], "/a", False),
+        # no rules at all
+        ([{"tdm-reservation": 1}, "nonsense", None], [], "/a", False), (rule("/"), [], "/a", False),
+        ([{"location": 1, "tdm-reservation": 1}], [], "/1", False),
+        # patterns
+        ([rule("*")], [], "/a", True), ([rule("art")], [], "/art/a", True), ([rule("/a.b")], [], "/axb", False),
+        ([rule("")], [], "/a", True), ([rule("/A")], [], "/a", False), ([rule("/a$")], [], "/a", True),
+        ([rule("/a$")], [], "/ab", False), ([rule("$")], [], "/", True), ([rule("$")], [], "/a", False),
+        ([rule("/*a*b$")], [], "/xaxbxb", True), ([rule("/*a*b$")], [], "/xaxbx", False),
+        ([rule("/*ab*b$")], [], "/ab", False), ([rule("/*/c/*.jpg$")], [], "/a/b/c/d.jpg", True),
+        ([rule("/a*")], [], "/a", True), ([rule("/**b")], [], "/ab", True), ([rule("/a$b")], [], "/a$b", True),
+        # percent-encoding
+        ([rule("/foo-%24")], [], "/foo-$", True), ([rule("/foo-%24")], [], "/foo-", False),
+        ([rule("/a%2Ab")], [], "/a*b", True), ([rule("/a%2ab")], [], "/axb", False),
+        ([rule("/%7Eme/")], [], "/~me/a", True), ([rule("/~me/")], [], "/%7eme/a", True),
+        ([rule("/a%2fb")], [], "/a/b", False), ([rule("/a%2fb")], [], "/a%2Fb", True),
+        ([rule("/k\u00fcche/")], [], "/k%C3%BCche/a", True), ([rule("/k%c3%bcche/")], [], "/k%C3%BCche/a", True),
+        ([rule("/\ud800")], [], "/a", False),
     ],
-)
-def test_tdm_reservations(rules, header, selector, reserved):
-    assert tdm.reserved(header, tdm.rules_of(json.dumps(rules).encode()), selector) is reserved
+)  # fmt: skip
+def test_tdm_reservations(rules, headers, selector, reserved):
+    assert tdm.reserved(headers, tdm.rules_of(json.dumps(rules).encode()), selector) is reserved
+
+
+def test_a_pattern_of_many_stars_takes_no_time():
+    """As a regular expression it would take longer than anybody waits, in every worker that meets the site."""
+    started = time.monotonic()
+    assert not tdm.reserved([], (("/" + "*a" * 100 + "b", True),), "/" + "a" * 2000)
+    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[" * 100_000])
