@@ -10,6 +10,7 @@ import idna
 from common.http.addresses import FetchFailure
 
 NOT_SENDABLE = re.compile(r"[^!#-;=?-_a-z|~]")  # controls, space, quotes, angle brackets, braces, non-ASCII
+JOINERS = "\u200c\u200d"
 
 
 def request_url(url: str) -> str:
@@ -30,7 +31,7 @@ def request_url(url: str) -> str:
         raise FetchFailure("bad_url", f"{url[:200]}: {error}") from error
     if parts.scheme not in ("http", "https"):
         raise FetchFailure("refused_scheme" if parts.scheme else "bad_url", url[:200])
-    if not host or port == 0 or "@" in parts.netloc or NOT_SENDABLE.search(host) or re.search(r"[/?#\\]", host):
+    if not host or port == 0 or "@" in parts.netloc or NOT_SENDABLE.search(host) or re.search(r"[/?#%\\]", host):
         raise FetchFailure("bad_url", url[:200])
     netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     path = parts.path or "/"
@@ -38,14 +39,28 @@ def request_url(url: str) -> str:
 
 
 def _ascii_host(host: str) -> str:
-    """The host in punycode as browsers have it: IDNA 2008 over the mapping of UTS 46, so that `straße` stays itself.
+    """The host in punycode as browsers have it: UTS 46 without its transitional mapping, so that `straße` stays itself.
 
     Raises:
-        UnicodeError: a label that IDNA 2008 does not allow, or one that is too long.
+        UnicodeError: a letter or label that UTS 46 does not allow, or one that is too long.
     """
-    labels = idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")
-    # a label that is ASCII is sent as it stands: IDNA would refuse an underscore
-    return ".".join(label if label.isascii() else idna.alabel(label).decode() for label in labels)
+    labels = idna.uts46_remap(host, std3_rules=False).split(".")
+    # a label that is ASCII is sent as it stands, an underscore or punycode in it too
+    return ".".join(label if label.isascii() else _ascii_label(label) for label in labels)
+
+
+def _ascii_label(label: str) -> str:
+    # what UTS 46 asks of a label. `idna.alabel` would ask IDNA 2008's list of letters as well, which knows no symbols:
+    # emoji are in use as names, and browsers open them
+    idna.check_initial_combiner(label)
+    idna.check_bidi(label)
+    for place, letter in enumerate(label):
+        if letter in JOINERS and not idna.valid_contextj(label, place):
+            raise idna.InvalidCodepointContext(f"joiner out of place in {label!r}")
+    ascii_label = f"xn--{label.encode('punycode').decode()}"
+    if len(ascii_label) > 63:
+        raise idna.IDNAError(f"more than 63 letters: {ascii_label}")
+    return ascii_label
 
 
 def _encoded(text: str) -> str:
