@@ -10,6 +10,8 @@ READY_DEMO := $(VENV)/.ready-demo
 RECIPE   ?= curation/recipe/sample.yaml
 # a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine
 RUN      ?= $(if $(CLUSTER),$(CURDIR)/)runs/$(basename $(notdir $(RECIPE)))
+# whether a variable is the caller's, not the default of this file
+given = $(filter-out file,$(origin $(1)))
 # cpu, cuda, or auto: what this machine has. A folder of wheels in PIP_FIND_LINKS goes before any index
 TORCH_BACKEND ?= auto
 
@@ -29,7 +31,7 @@ help:  ## this list
 	@echo "make curate AGAIN=1 NAME=healed RUN=...        first try again what failed to fetch and may have healed"
 	@echo "make recut NAME=strict SET=\"text.max_area=0.03\" [RUN=...]  another cut of a run: only missing scores are made"
 	@echo "make report [RUN=...] [NAME=...]              terminal summary and RUN/report.html, also while it runs"
-	@echo "make calibrate [LABELS=my.csv]                 thresholds from labelled photos, with their precision and recall"
+	@echo "make calibrate [PHOTOS=folder/ LABELS=my.csv]  thresholds from labelled photos, with their precision and recall"
 	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
 	@echo "make weights                                  which model files are used, where they were found, licences"
 	@echo "make train [RECIPE=default] [OUT=s3://b/out] [RANKS=8] [SET=\"engine.zero=3\"] [CLUSTER=...]   train on shards; alone: tiny, the sample's"
@@ -93,9 +95,9 @@ report: $(READY)
 	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)')
 
 calibrate: $(READY)
-	@$(BIN)/python -m curation calibrate $(if $(REFERENCE),'$(RUN)' --reference) $(if $(LABELS),--labels '$(LABELS)') \
-	  $(if $(ANIME),--anime '$(ANIME)') \
-	  $(OPTIONS)
+	@$(BIN)/python -m curation calibrate $(if $(REFERENCE)$(call given,RUN),'$(RUN)') $(if $(REFERENCE),--reference) \
+	  $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(LABELS),--labels '$(LABELS)') \
+	  $(if $(call given,RECIPE),--recipe '$(RECIPE)') $(OPTIONS)
 
 tiny-base: sample  ## what tiny.yaml stands on, into the cache
 	@$(BIN)/python jobs/tiny_base.py $(if $(SEED),--seed $(SEED))
@@ -104,7 +106,7 @@ weights: $(READY)
 	@$(BIN)/python -m common.pinned_files.weights
 
 # RECIPE's own default is the curation's
-TRAINED := $(if $(filter file,$(origin RECIPE)),tiny,$(RECIPE))
+TRAINED := $(if $(call given,RECIPE),$(RECIPE),tiny)
 OUT     ?= $(if $(CLUSTER),$(CURDIR)/)runs/train/$(basename $(notdir $(TRAINED)))
 
 train: $(READY)
@@ -116,7 +118,7 @@ cache: $(READY)
 	  $(if $(DTYPE),--dtype '$(DTYPE)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 plan-train: $(READY)
-	@$(BIN)/python jobs/plan.py --recipe '$(if $(filter file,$(origin RECIPE)),default,$(RECIPE))' $(QUOTED_SET) \
+	@$(BIN)/python jobs/plan.py --recipe '$(if $(call given,RECIPE),$(RECIPE),default)' $(QUOTED_SET) \
 	  $(foreach name,GPU GPUS MFU PEAK_TFLOPS PRICE STORAGE_GBS STORAGE_PRICE MONTHS SAMPLES SAMPLE_BYTES DECODE_RATE \
 	  CORES NETWORK_GBITS CACHE_DTYPE MEASURED CACHED,$(if $($(name)),\
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) $(if $(JSON),--json)

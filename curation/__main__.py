@@ -3,7 +3,7 @@
     python -m curation select RUN --recipe my.yaml
     python -m curation score RUN                       goes on with the recipe that the run was started with
     python -m curation cut RUN --name strict --set thresholds.text.max_area=0.01
-    python -m curation calibrate --labels my.csv
+    python -m curation calibrate --photos photos/ --labels my.csv
 
 `make curate` and `python jobs/curate.py` do all steps, one after the other. A step that is done says so and does nothing.
 """

@@ -19,7 +19,7 @@ from curation.fetch.rounds import fetch
 from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, load, parse
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import latest_snapshot
+from curation.run_directory.snapshot import require_snapshot
 from curation.scoring.score import score
 from curation.sources.join import check_sources
 from curation.sources.top_k import select
@@ -112,10 +112,7 @@ class Curation:
     # -- the steps ----------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[pa.Table, dict[str, Any]]:
-        latest = latest_snapshot(self.run)
-        if latest is None:
-            raise RecipeError(f"{self.run.root}: nothing was fetched yet: `python -m curation fetch` comes first")
-        return latest
+        return require_snapshot(self.run)
 
     def content_hash(self) -> str:
         """Of the content recipe; binds the cut's name to it."""
@@ -191,18 +188,24 @@ class Curation:
 def open_curation(
     run_root: str, recipe: str | None = None, name: str | None = None, changes: Sequence[str] = ()
 ) -> Curation:
-    """The curation of a run directory: with a recipe file, or with the recipe that the run (or the cut `name`) has.
+    """The curation of a run directory, with `recipe_of` it."""
+    run = Run(run_root)
+    return Curation(run, recipe_of(run, recipe, name, changes), name)
+
+
+def recipe_of(run: Run, recipe: str | None = None, name: str | None = None, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe file, or the recipe that the run (or its cut `name`) has.
 
     Raises:
         RecipeError: there is neither.
     """
-    run = Run(run_root)
     if recipe:
-        return Curation(run, load(recipe, changes), name)
+        return load(recipe, changes)
     manifest = run.manifest()
     if not manifest:
         raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
+    require_current(manifest, run.root)
     tree = manifest["recipe"]
     if name and run.exists(f"cuts/{name}/content.json"):
         tree = run.read_json(f"cuts/{name}/content.json")["recipe"]
-    return Curation(run, parse(tree, f"{run.root}/manifest.json", changes), name)
+    return parse(tree, f"{run.root}/manifest.json", changes)

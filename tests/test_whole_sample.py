@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from common.intervals import Quality
-from curation.calibration.labels import VARIANT, load_labels
+from curation.calibration.label_table import read_labels
+from curation.calibration.labels import VARIANT
 from curation.filters.registry import check_class
 from curation.run_directory.run import Run
 from curation.sample.web import canonical_url
@@ -37,7 +38,7 @@ def run(sample, ray_cluster, tmp_path_factory) -> Run:
 def labelled(run):
     """(label, verdict row) of the labelled photos that thresholds were not chosen on, edits of another aside."""
     rows = {row["sha256"]: row for row in goldens.verdicts(run)}
-    labels = load_labels(ROOT / "tests" / "labels" / "sample-photos.csv")
+    labels = read_labels(ROOT / "tests" / "labels" / "sample-photos.csv", "sha256")
     pairs = [(label, rows[label["sha256"]]) for label in labels if label["sha256"] in rows]
     return [
         (label, row)
@@ -119,6 +120,6 @@ def test_nothing_is_made_twice_by_a_second_command(run, sample, ray_cluster):
 def test_labels_are_of_the_sample(sample):
     with open(sample / "photos.csv", newline="") as file:
         photos = {row["sha256"][:16] for row in csv.DictReader(file)}
-    labels = load_labels(ROOT / "tests" / "labels" / "sample-photos.csv")
+    labels = read_labels(ROOT / "tests" / "labels" / "sample-photos.csv", "sha256")
     assert {label["sha256"] for label in labels} == photos
     assert len(labels) >= 200

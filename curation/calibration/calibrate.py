@@ -22,23 +22,38 @@ from rich.table import Table
 
 from common.intervals import Quality, Rate
 from common.settings import RecipeError
-from curation.calibration.labels import VARIANT, Labelled, anime_labels, load_labels, score_photos
+from curation.calibration.label_table import LabelError, read_labels
+from curation.calibration.labels import (
+    VARIANT,
+    Labelled,
+    Read,
+    find_photos,
+    photos_of_folder,
+    photos_of_run,
+    photos_of_sample,
+    score_photos,
+)
 from curation.filters.base import Filter, MetadataFilter
 from curation.filters.evidence import PASS
 from curation.filters.registry import Thresholds
-from curation.pipeline import open_curation
-from curation.recipe.recipe import load
+from curation.pipeline import recipe_of
+from curation.recipe.recipe import Recipe, load
+from curation.run_directory.run import Run
+from curation.run_directory.snapshot import require_snapshot
 from curation.run_directory.units import UnitScores, units_of
-from curation.sample.photos import photos
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_RECIPE = ROOT / "curation" / "recipe" / "sample.yaml"
 SAMPLE_LABELS = ROOT / "tests" / "labels" / "sample-photos.csv"
 ABOUT = """Thresholds from labelled photos, with their precision and recall.
 
-    python -m curation calibrate                       on the sample's labelled photos
-    python -m curation calibrate --labels my.csv       with your labels: columns as in tests/labels/sample-photos.csv
-    python -m curation calibrate RUN --reference       fits a run to the published FaceCaptionHQ-4M (its `in_hq`)
+    python -m curation calibrate                                   on the sample's labelled photos
+    python -m curation calibrate --photos FOLDER --labels my.csv   on your photos; `file`: a path in the folder
+    python -m curation calibrate RUN --labels my.csv               on images of a run; `id`: as in the run's tables
+    python -m curation calibrate RUN --reference                   fits a run to the published FaceCaptionHQ-4M
+
+Labels have the columns of tests/labels/sample-photos.csv, one or more of them, in CSV, JSON lines or parquet. No Ray is
+started: the filters run in this process.
 """
 
 
@@ -94,21 +109,27 @@ def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds,
     for name, item in filters.items():
         evidence = labelled.evidence[name]
         truth, counts = labelled.truth(item)
-        if not item.grid or not (counts & choosing).any():
-            console.print(f"{name}: nothing to choose: it has no grid of thresholds, or no label speaks of it")
+        bad, good = (int((kind & counts & choosing).sum()) for kind in (truth, ~truth))
+        if not item.grid or not bad or not good:
+            # of photos of one kind the best threshold is the one that rejects all of them, or none
+            console.print(
+                f"{name}: nothing to choose: it has no grid of thresholds" if not item.grid else
+                f"{name}: nothing to choose: of the half to choose on it should reject {bad} photos and keep {good}; it "
+                "needs some of each"
+            )  # fmt: skip
             continue
         results = choose(item, evidence, truth, counts & choosing, thresholds)
         setting, chosen = middle_of_best(results)
         console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
         thresholds = chosen
-    cartoons = np.array([label["drawing"] == "cartoon" for label in labelled.labels])
-    if "anime" in filters:
+    cartoons = labelled.where("drawing", "cartoon")
+    if "anime" in filters and cartoons.any():
         rejected = rejects(filters["anime"], labelled.evidence["anime"], thresholds) & cartoons
         console.print(f"western cartoons that the anime filter finds: {Rate(int(rejected.sum()), int(cartoons.sum()))}")
-    photo = np.array([label["drawing"] == "photo" for label in labelled.labels])
+    answered, photo = reporting & ~labelled.where("keep", ""), labelled.where("drawing", "photo")
     for what, which in (("with the recipe's thresholds", start), ("with those chosen", thresholds)):
-        _print_kept(what, labelled, filters, which, reporting, console)
-        _print_kept(f"{what}, drawings aside", labelled, filters, which, reporting & photo, console)
+        _print_kept(what, labelled, filters, which, answered, console)
+        _print_kept(f"{what}, drawings aside", labelled, filters, which, answered & photo, console)
     return thresholds
 
 
@@ -119,7 +140,7 @@ def _sweep(
     """The chosen setting among its neighbours: the first of its fields moved, the rest as chosen."""
     table = Table(title=f"{name} on the half not chosen on", title_justify="left")
     for heading in ("setting", "precision of rejecting", "recall of rejecting", "good photos lost"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for key in setting:
         values = item.grid[key]
         at = values.index(setting[key])
@@ -146,9 +167,9 @@ def _print_kept(
     console: Console,
 ) -> None:
     kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in filters], axis=0)
-    keep = np.array([label["keep"] == "1" for label in labelled.labels])
-    quality = Quality.of(kept, keep, counts)
-    console.print(f"kept set, {what}: precision {quality.precision}, recall {quality.recall}")
+    quality = Quality.of(kept, labelled.where("keep", "1"), counts)
+    if counts.any():
+        console.print(f"kept set, {what}: precision {quality.precision}, recall {quality.recall}")
 
 
 # -- against the published set --------------------------------------------------------------------------------------
@@ -156,12 +177,13 @@ def _print_kept(
 
 def fit_reference(options: argparse.Namespace, console: Console) -> Thresholds:
     """Move one threshold after the other until no move raises the agreement (F1) with the published set."""
-    curation = open_curation(options.run, options.recipe, options.name, options.set)
-    filters = curation.filters
+    run = Run(options.run)
+    recipe = recipe_of(run, options.recipe, options.name, options.set)
+    filters = recipe.open_filters()
     evidence: dict[str, list[pa.Table]] = {name: [] for name in filters}
     published: list[bool] = []
-    for unit in units_of(curation.snapshot()[0]):
-        known = UnitScores(curation.run, unit, filters)
+    for unit in units_of(require_snapshot(run)[0]):
+        known = UnitScores(run, unit, filters)
         flags = known.candidates["in_hq"].to_pylist()
         if flags and flags[0] is None:
             raise RecipeError(f"{options.run} was made without sources.hq4m: there is nothing to fit to")
@@ -171,7 +193,7 @@ def fit_reference(options: argparse.Namespace, console: Console) -> Thresholds:
             evidence[name].append(known.evidence[name].table.take(pa.array(rows, pa.int64())))
     tables = {name: pa.concat_tables(parts).combine_chunks() for name, parts in evidence.items()}
     truth, everything = np.array(published), np.ones(len(published), bool)
-    thresholds = curation.recipe.thresholds
+    thresholds = recipe.thresholds
 
     def agreement(item: Thresholds) -> Quality:
         gone = np.any([rejects(filters[n], tables[n], item) for n in filters], axis=0)
@@ -196,9 +218,29 @@ def fit_reference(options: argparse.Namespace, console: Console) -> Thresholds:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--labels", type=Path, default=SAMPLE_LABELS, help="a table of labels")
-    parser.add_argument("--anime", type=Path, metavar="FOLDER", help="more pictures, every one of them anime")
+    parser.add_argument("--labels", metavar="TABLE", help="a table of labels: .csv, .jsonl or .parquet")
+    parser.add_argument("--photos", metavar="FOLDER", help="the photos that the labels are of; default: the sample's")
     parser.add_argument("--reference", action="store_true", help="fit a run to the published set instead of labels")
+
+
+def labelled_photos(options: argparse.Namespace) -> tuple[list[dict[str, str]], list[Read], str, Recipe]:
+    """The labels that were asked for, how to read each one's photo, the column with its name, and the recipe."""
+    if (options.photos or options.run) and not options.labels:
+        raise LabelError("photos of your own need --labels TABLE: what a person says of each of them")
+    if options.photos and options.run:
+        raise LabelError(f"labels are of the photos in {options.photos} or of the run {options.run}: give one of them")
+    name = "id" if options.run else "file" if options.photos else "sha256"
+    labels = read_labels(options.labels or SAMPLE_LABELS, name)
+    if options.run:
+        run = Run(options.run)
+        recipe, there, place = recipe_of(run, options.recipe, options.name, options.set), photos_of_run(run), run.root
+    else:
+        recipe = load(options.recipe or SAMPLE_RECIPE, options.set)
+        if options.photos:
+            there, place = photos_of_folder(options.photos, options.labels), options.photos
+        else:
+            there, place = photos_of_sample(), "the sample (photos of your own: --photos FOLDER)"
+    return labels, find_photos(labels, name, there, place), name, recipe
 
 
 def calibrate_command(options: argparse.Namespace) -> None:
@@ -206,6 +248,7 @@ def calibrate_command(options: argparse.Namespace) -> None:
 
     Raises:
         RecipeError: --reference without a run that was made with sources.hq4m.
+        LabelError: the labels cannot be used, or do not belong to the photos.
     """
     console = Console()
     if options.reference:
@@ -213,15 +256,11 @@ def calibrate_command(options: argparse.Namespace) -> None:
             raise RecipeError("--reference needs a RUN, made with sources.hq4m")
         chosen = fit_reference(options, console)
     else:
-        recipe = load(options.recipe or SAMPLE_RECIPE, options.set)
+        labels, reads, name, recipe = labelled_photos(options)
         opened = recipe.open_filters()
         filters = {name: item for name, item in opened.items() if not isinstance(item, MetadataFilter)}
-        for name in set(opened) - set(filters):
-            console.print(f"{name}: nothing to choose: it reads metadata, and labelled photos have none")
-        labels, files = load_labels(options.labels), {p.sha256[:16]: p.path for p in photos()}
-        if options.anime:
-            more, where = anime_labels(options.anime)
-            labels, files = labels + more, files | where
-        labelled = score_photos(labels, files, filters, recipe)
+        for other in set(opened) - set(filters):
+            console.print(f"{other}: nothing to choose: it reads metadata, and labelled photos have none")
+        labelled = score_photos(labels, reads, name, filters, recipe)
         chosen = calibrate(labelled, filters, recipe.thresholds, console)
     console.print("thresholds:\n" + yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), markup=False)

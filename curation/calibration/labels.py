@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import csv
+import os
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from common.decode import Undecodable, decode
-from common.hashing import sha256_of_file
+from common.decode import Picture, Undecodable, decode
+from common.hashing import sha256_of_bytes
 from common.pinned_files.packages import cache_dir
-from common.progress import ProgressBar
+from common.progress import ProgressBar, say
+from common.storage import Storage, open_place
+from curation.calibration.label_table import LabelError, nearest
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
+from curation.run_directory.run import Run
+from curation.run_directory.snapshot import require_snapshot
+from curation.run_directory.units import units_of
+from curation.sample.photos import photos
+from curation.scoring.operator import score_each
 
 VARIANT = "variant of"  # forty labelled files are edits of one portrait: they would outvote everything else
+UNDECODABLE = "undecodable"
+Read = Callable[[], bytes]
 
 
 @dataclass
@@ -38,64 +48,142 @@ class Labelled:
         """bool (rows,): the half that thresholds are chosen on."""
         return np.array([int(label["sha256"][-1], 16) % 2 == 0 for label in self.labels])
 
+    def where(self, column: str, value: str) -> np.ndarray:
+        """bool (rows,): where that is the label."""
+        return np.array([label[column] == value for label in self.labels])
 
-def load_labels(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+
+# -- where the photos are --------------------------------------------------------------------------------------------
 
 
-def anime_labels(folder: Path) -> tuple[list[dict[str, str]], dict[str, Path]]:
-    """Every picture of a folder, labelled as anime: the sample itself has only two."""
-    files = {sha256_of_file(path)[:16]: path for path in sorted(folder.rglob("*")) if path.is_file()}
-    label = {"colour": "", "text": "none", "faces": "1", "drawing": "anime", "keep": "0", "note": ""}
-    return [{**label, "sha256": key, "file": path.name} for key, path in files.items()], files
+def photos_of_folder(folder: str | os.PathLike[str], table: str | os.PathLike[str]) -> dict[str, Read]:
+    """How to read each file of a folder and its sub-folders, by its path in the folder.
+
+    Hidden files are no photos, nor is the `table` of labels.
+    """
+    storage = Storage(folder)
+    if not storage.fs.isdir(storage.path("")):
+        raise LabelError(f"{folder}: no such folder of photos: correct --photos")
+    base = storage.path("").rstrip("/") + "/"
+    table = open_place(table)[1]
+    names = sorted(path.removeprefix(base) for path in storage.fs.find(base) if path != table)
+    return {name: partial(storage.read_bytes, name) for name in names if "/." not in f"/{name}"}
+
+
+def photos_of_run(run: Run) -> dict[str, Read]:
+    """How to read each image that a run took, by its id."""
+    units = units_of(require_snapshot(run)[0])
+    return {name: partial(unit.read, run, row) for unit in units for row, name in enumerate(unit.ids)}
+
+
+def photos_of_sample() -> dict[str, Read]:
+    """How to read each photo of the sample, by the first 16 hex digits of its sha256."""
+    return {photo.sha256[:16]: photo.path.read_bytes for photo in photos()}
+
+
+def find_photos(labels: list[dict[str, str]], name: str, there: Mapping[str, Read], place: str) -> list[Read]:
+    """How to read the photo of each label. What has no label is said, and counted.
+
+    `name`: the labels' column; `place`: where the photos are, for messages.
+
+    Raises:
+        LabelError: a label of a photo that is not there.
+    """
+    # macOS takes letters with accents apart, spreadsheets put them together
+    spelled = {unicodedata.normalize("NFC", key): key for key in there} | {key: key for key in there}
+    keys = [spelled.get(label[name]) or spelled.get(unicodedata.normalize("NFC", label[name])) for label in labels]
+    lost = [label for label, key in zip(labels, keys, strict=True) if key is None]
+    if lost:
+        first, more = lost[0], f" (and {len(lost) - 1:,} others)" if len(lost) > 1 else ""
+        raise LabelError(
+            f"{first['where']}: {name}: {first[name]!r} is not in {place}{more}{nearest(first[name], spelled)} Correct the "
+            f"table, or take the row out; {name} is {_IS[name]}"
+        )
+    if unlabelled := sorted(set(there) - set(keys)):
+        say("labels", f"{len(unlabelled):,} of {place} have no label and do not count: {listed(unlabelled)}")
+    return [there[key] for key in keys]
+
+
+_IS = {
+    "file": "a path in the folder, with its ending",
+    "id": "an id of the run's tables",
+    "sha256": "the first 16 hex digits",
+}
+
+
+def listed(names: list[str]) -> str:
+    """The first three, and whether there are more."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+# -- scoring ---------------------------------------------------------------------------------------------------------
 
 
 def score_photos(
-    labels: list[dict[str, str]], files: dict[str, Path], filters: dict[str, Filter], recipe: Recipe
+    labels: list[dict[str, str]], reads: list[Read], name: str, filters: dict[str, Filter], recipe: Recipe
 ) -> Labelled:
-    """Evidence of every decodable labelled photo; kept in the cache by fingerprint, so that a second call is quick.
+    """Evidence of every labelled photo that can be decoded; of the others it is said why they do not count.
 
-    `files`: where each label's picture is, by the first 16 hex digits of its sha256.
+    In this process, one photo after the other. Evidence is kept in the cache by fingerprint, so a second call is quick.
+
+    Raises:
+        LabelError: none of them can be decoded.
     """
-    labels = [label for label in labels if label["sha256"] in files]
-    cached = {name: _cached(item) for name, item in filters.items()}
-    todo = [lab for lab in labels if any(lab["sha256"] not in cached[name] for name in filters)]
-    fresh: dict[str, list[dict[str, Any]]] = {name: [] for name in filters}
-    with ProgressBar("calibrate", len(todo), "photos") as progress:
-        for label in todo:
-            try:
-                picture = decode(files[label["sha256"]].read_bytes(), recipe.images)
-            except Undecodable:
-                picture = None
-            needed: dict[str, pa.Table] = {}
-            for name, item in filters.items():
-                if picture is not None:
-                    needed[name] = item.score([picture], {need: needed[need] for need in item.needs})
-                    row = needed[name].to_pylist()[0]
-                else:
-                    row = {field.name: None for field in item.columns}
-                fresh[name].append({"id": label["sha256"], **row, "error": None if picture else "undecodable"})
+    cache = Storage(cache_dir() / "calibration")
+    scored = {item: _cached(cache, filters[item]) for item in filters}
+    fresh = False
+    with ProgressBar("labels", len(labels), "photos") as progress:
+        for label, read in zip(labels, reads, strict=True):
+            data = read()
+            label["sha256"] = key = sha256_of_bytes(data)[:16]
+            if any(key not in rows for rows in scored.values()):
+                fresh = True
+                for item, row in _score(data, filters, recipe).items():
+                    scored[item][key] = {"id": key, **row}
             progress.advance(1)
-    evidence = {}
+    tables = {}
+    for item, rows in scored.items():
+        if fresh:
+            kept = [row for row in rows.values() if row["error"] is None or _undecodable(row["error"])]
+            cache.write_table(_file(filters[item]), pa.Table.from_pylist(kept, schema=filters[item].schema))
+        tables[item] = [rows[label["sha256"]] for label in labels]
+    errors = [row["error"] or "" for row in next(iter(tables.values()))]
+    gone = [f"{label[name]} ({error})" for label, error in zip(labels, errors, strict=True) if _undecodable(error)]
+    if gone:
+        say("labels", f"{len(gone):,} of the labelled cannot be decoded and do not count: {listed(gone)}")
+    if len(gone) == len(labels):
+        raise LabelError(f"none of the {len(labels):,} labelled photos can be decoded: {listed(gone)}")
+    decoded = [row for row, error in enumerate(errors) if not _undecodable(error)]
+    evidence = {
+        item: pa.Table.from_pylist([rows[row] for row in decoded], schema=filters[item].schema)
+        for item, rows in tables.items()
+    }
+    return Labelled([labels[row] for row in decoded], evidence)
+
+
+def _undecodable(error: str) -> bool:
+    return error.startswith(UNDECODABLE)
+
+
+def _score(data: bytes, filters: dict[str, Filter], recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """One row a filter."""
+    try:
+        picture: Picture | None = decode(data, recipe.images)
+    except Undecodable as error:
+        nothing = {item.name: dict.fromkeys(field.name for field in item.columns) for item in filters.values()}
+        return {name: {**row, "error": f"{UNDECODABLE}: {error.reason}"} for name, row in nothing.items()}
+    tables: dict[str, pa.Table] = {}
+    rows = {}
     for name, item in filters.items():
-        table = pa.Table.from_pylist([*cached[name].values(), *fresh[name]], schema=item.schema)
-        if fresh[name]:
-            _cache_path(item).parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, _cache_path(item))
-        evidence[name] = table
-    decoded = {row["id"] for row in evidence["grayscale"].to_pylist() if row["error"] is None}
-    labels = [label for label in labels if label["sha256"] in decoded]
-    for name, table in evidence.items():
-        place = {text: row for row, text in enumerate(table["id"].to_pylist())}
-        evidence[name] = table.take([place[label["sha256"]] for label in labels]).combine_chunks()
-    return Labelled(labels, evidence)
+        tables[name], (error,) = score_each(item, [picture], {need: tables[need] for need in item.needs})
+        rows[name] = {**tables[name].to_pylist()[0], "error": error}
+    return rows
 
 
-def _cache_path(item: Filter) -> Path:
-    return cache_dir() / "calibration" / f"{item.name}-{item.fingerprint}.parquet"
+def _file(item: Filter) -> str:
+    return f"{item.name}-{item.fingerprint}.parquet"
 
 
-def _cached(item: Filter) -> dict[str, dict[str, Any]]:
-    path = _cache_path(item)
-    return {row["id"]: row for row in pq.read_table(path).to_pylist()} if path.exists() else {}
+def _cached(cache: Storage, item: Filter) -> dict[str, dict[str, Any]]:
+    rows = cache.read_table(_file(item)).to_pylist() if cache.exists(_file(item)) else []
+    return {row["id"]: row for row in rows}

@@ -47,6 +47,7 @@ class Anime(Filter):
     columns = (pa.field("hits", pa.list_(HIT)),)
     Settings, Thresholds = AnimeSettings, AnimeThresholds
     grid = {"min_neighbors": [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60]}
+    labels = {"drawing": ("photo", "anime", "cartoon", "other")}
 
     @classmethod
     def weight_names(cls, settings: AnimeSettings) -> dict[str, str]:

@@ -119,6 +119,8 @@ class Filter(Check):
     libraries: ClassVar[tuple[str, ...]] = ()  # modules whose version can change a score, beside the decoders
     # for calibration: the values that are tried of each threshold
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    # and the columns of a table of labels that are about it, with the words that each may hold; None: a whole number
+    labels: ClassVar[Mapping[str, Sequence[str] | None]] = {}
 
     def __init__(self, settings: Section, machine: Machine, files: Mapping[str, Resolved] | None = None):
         """`files`: model files by role, already checked by hash."""
@@ -210,7 +212,10 @@ class Filter(Check):
 
     @classmethod
     def should_reject(cls, label: Mapping[str, str]) -> bool | None:
-        """For calibration: whether a person's label says that this filter should reject the photo; None: no answer."""
+        """For calibration: whether a person's label says that this filter should reject the photo; None: no answer.
+
+        `label`: every filter's `labels`; "" where the person said nothing.
+        """
         return None
 
 

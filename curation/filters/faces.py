@@ -75,6 +75,7 @@ class Faces(Filter):
         "min_confidence": [0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75],
         "min_relative_area": [0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4],
     }
+    labels = {"faces": None, "background_faces": None}
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class Faces(Filter):
     @classmethod
     def should_reject(cls, label: Mapping[str, str]) -> bool | None:
         # whether a drawn face counts is for the filters of drawings to say
-        return int(label["faces"]) != 1 if label["drawing"] == "photo" else None
+        return int(label["faces"]) != 1 if label["faces"] and label["drawing"] in ("", "photo") else None
 
 
 def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: DetectorName) -> tuple[np.ndarray, np.ndarray]:

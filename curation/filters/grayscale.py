@@ -36,6 +36,7 @@ class Grayscale(Filter):
     columns = (pa.field("std", pa.float32()),)
     Settings, Thresholds = GrayscaleSettings, GrayscaleThresholds
     grid = {"min_std": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15]}
+    labels = {"colour": ("colour", "grey", "toned", "partial")}
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         values = [channel_std(picture.view(self.settings.side)) for picture in pictures]

@@ -55,6 +55,7 @@ class Text(Filter):
         "max_area": [0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1],
         "max_boxes": [2, 3, 4, 6, 10, 15],
     }
+    labels = {"text": ("none", "little", "much")}
 
     @classmethod
     def weight_names(cls, settings: TextSettings) -> dict[str, str]:
@@ -104,7 +105,7 @@ class Text(Filter):
 
     @classmethod
     def should_reject(cls, label: Mapping[str, str]) -> bool | None:
-        return label["text"] == "much"
+        return label["text"] == "much" if label["text"] else None
 
 
 def _evidence(boxes: TextBoxes, view: np.ndarray) -> list[dict[str, Any]]:

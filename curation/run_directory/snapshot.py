@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
 from curation.run_directory.attempts import LOST, latest_attempts, part_name, unit_name
 from curation.run_directory.run import Run
@@ -28,6 +29,14 @@ def latest_snapshot(run: Run) -> tuple[pa.Table, SnapshotCounts] | None:
     """(rows in id order, counts) of the newest snapshot, or None."""
     counts = latest_counts(run)
     return (run.read_table(f"{snapshot_name(counts['number'])}.parquet"), counts) if counts else None
+
+
+def require_snapshot(run: Run) -> tuple[pa.Table, SnapshotCounts]:
+    """The newest snapshot. Raises RecipeError where nothing was fetched."""
+    latest = latest_snapshot(run)
+    if latest is None:
+        raise RecipeError(f"{run.root}: nothing was fetched yet: `python -m curation fetch` comes first")
+    return latest
 
 
 def latest_counts(run: Run) -> SnapshotCounts | None:

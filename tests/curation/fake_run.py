@@ -170,7 +170,7 @@ def _fetch(run: Run, breaks: str | None) -> list[int]:
     failed = Counter(error for error in DEAD.values() if error != "lost_by_downloader")
     fetched = len(success) + (breaks == "fetched count")
     run.write_json("fetched/snapshot.json", {
-        "selected": SELECTED + (breaks == "fetched count") + (breaks == "fetch count"), "fetched": fetched,
+        "number": 0, "selected": SELECTED + (breaks == "fetched count") + (breaks == "fetch count"), "fetched": fetched,
         "taken": fetched - len(SURPLUS), "surplus": len(SURPLUS) + (breaks in ("fetched count", "surplus")),
         "failed": dict(failed), "lost": 1, "hash": SNAPSHOT_HASH,
     })  # fmt: skip
