@@ -24,6 +24,12 @@ DECIDED_BY = {
     "opted_out_robots_txt": ("robots_txt", "user_agent_token"),
     "opted_out_tdm": ("tdm_reservation",),
 }
+# who opts out by what: the failures that it costs, and the recipe's line that would ask all the same
+OPT_OUTS = {
+    "X-Robots-Tag": (("opted_out_header",), "fetch.optout: []"),
+    "robots.txt": (("opted_out_robots_txt", "robots_txt_unreachable"), "fetch.robots_txt: false"),
+    "the TDM Reservation Protocol": (("opted_out_tdm",), "fetch.tdm_reservation: false"),
+}
 REMEDIES = {
     "refused_address": "the URLs lead to addresses inside a network, which are refused. If the servers are your own, name "
     'their network and port, e.g. fetch.allow_networks: ["127.0.0.0/8:8000"]',
@@ -34,6 +40,8 @@ REMEDIES = {
     "connection": "nothing listens there: is the server up, and the port right?",
     "opted_out_header": "the servers' X-Robots-Tag forbids this use (fetch.optout says which rules count)",
     "opted_out_robots_txt": "the sites' robots.txt forbids it (fetch.robots_txt)",
+    "robots_txt_unreachable": "the sites do not say what their robots.txt forbids (fetch.robots_txt): try again later",
+    "asked_to_wait": "the servers ask to be left alone for longer than fetch.longest_pause: try again later",
     "opted_out_tdm": "the sites reserve text and data mining (fetch.tdm_reservation)",
     "http_401": "the servers ask for a password: take URLs that are public",
     "http_403": "the servers refuse: take URLs that are public",

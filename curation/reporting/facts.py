@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from curation.fetch.reasons import OPT_OUTS
 from curation.ledger.model import Ledger
 
 CAPTIONS = 200_000  # captions that are read: ids are hashes, so the first buckets are a fair sample
@@ -36,10 +37,25 @@ class Round:
         return self.attempts - self.success
 
 
+@dataclass(frozen=True)
+class GivenUp:
+    """What an opt-out costs: `images` beside the `fetched`. `switch`: the recipe's line that would ask for them."""
+
+    to: str
+    images: int
+    fetched: int
+    switch: str
+
+    @property
+    def share(self) -> float | None:
+        return self.images / self.fetched if self.fetched else None
+
+
 @dataclass
 class Web:
     """How fetching went. `classes`: {class of the last failure: images that never came}; `healed`: {class of the first
-    failure: images that came in a later round}; `hosts`: the largest of `hosts_in_all`.
+    failure: images that came in a later round}; `hosts`: the largest of `hosts_in_all`; `given_up`: each opt-out that
+    costs an image.
     """
 
     classes: dict[str, int]
@@ -47,6 +63,7 @@ class Web:
     hosts_in_all: int
     rounds: list[Round]
     healed: dict[str, int]
+    given_up: list[GivenUp]
 
 
 def web(ledger: Ledger, top: int = 20) -> Web | None:
@@ -55,12 +72,18 @@ def web(ledger: Ledger, top: int = 20) -> Web | None:
     if not ledger.has("attempts"):
         return None
     hosts = f"FROM hosts ORDER BY images DESC, host LIMIT {top}"
+    classes = tables.counts("error", "outcomes")
+    costs = [
+        GivenUp(to, sum(classes.get(name, 0) for name in failures), ledger.fetched, switch)
+        for to, (failures, switch) in OPT_OUTS.items()
+    ]
     return Web(
-        classes=tables.counts("error", "outcomes"),
+        classes=classes,
         hosts=[Host(*row) for row in tables.rows(hosts)],
         hosts_in_all=tables.size("hosts"),
         rounds=[Round(*row) for row in tables.rows("FROM rounds ORDER BY round")],
         healed=tables.counts("first_error", "outcomes WHERE came_in IS NOT NULL"),
+        given_up=[cost for cost in costs if cost.images],
     )
 
 

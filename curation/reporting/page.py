@@ -19,7 +19,7 @@ from curation.reporting.facts import Contents, Duplicates, contents, duplicates,
 from curation.reporting.funnel import NO_IDENTITY, funnel, label_of, published, rejection_of, rejections
 from curation.reporting.measures import read_scores
 from curation.reporting.panels import panel_of
-from curation.reporting.text import headline, images_text, notices_of, percent, time_text
+from curation.reporting.text import given_up_text, headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,6 +33,7 @@ def render_page(ledger: Ledger) -> bytes:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(n=lambda value: f"{value:,}", pct=percent, size=lambda value: decimal(round(value)))
+    environment.filters["given_up"] = given_up_text
     return environment.get_template("report.html").render(**_context(ledger)).encode(errors="backslashreplace")
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from curation.ledger.model import Ledger, StepState
 from curation.reporting.facts import web
 from curation.reporting.funnel import funnel, published, rejections
-from curation.reporting.text import headline, notices_of, percent
+from curation.reporting.text import given_up_text, headline, notices_of, percent
 
 BAR = 28  # letters of the widest bar
 
@@ -85,6 +85,8 @@ def _print_losses(ledger: Ledger, console: Console) -> None:
         lost = ", ".join(f"{number:,} {name}" for name, number in list(losses.classes.items())[:8])
         healed = sum(losses.healed.values())
         console.print(f"lost on the web: {escape(lost)}" + (f"; {healed:,} healed" if healed else ""))
+        for cost in losses.given_up:
+            console.print(escape(given_up_text(cost)))
 
 
 def _print_published(ledger: Ledger, console: Console) -> None:

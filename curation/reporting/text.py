@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from curation.ledger.model import Ledger
+from curation.reporting.facts import GivenUp
 
 
 def headline(ledger: Ledger) -> str:
@@ -41,6 +42,11 @@ def percent(share: float | None) -> str:
 
 def images_text(number: int) -> str:
     return f"{number:,} image{'s' if number != 1 else ''}"
+
+
+def given_up_text(cost: GivenUp) -> str:
+    beside = f"{percent(cost.share)} of the {cost.fetched:,} fetched" if cost.share is not None else "none fetched yet"
+    return f"given up to {cost.to}: {images_text(cost.images)} ({beside}); {cost.switch} would ask for them"
 
 
 def time_text(created: str) -> str:

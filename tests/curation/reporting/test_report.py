@@ -54,6 +54,7 @@ def test_what_a_reader_is_told(page: str):
         "Exact, in the paper's order",
         "candidates 80 100.0%", "grayscale 54", "kept 40", "Undecodable: 1 animated, 1 html, 1 truncated",
         "http_404 2", "0123456789abcdef", "min_std 5.0", "a & b".replace("&", "&amp;"), "recall", "Jaccard",
+        "given up to X-Robots-Tag: 1 image (1.6% of the 63 fetched); fetch.optout: [] would ask for them",
         "Copies of the same bytes: 1, in 1 group.", "Reconciliation: 24 equations, 0 broken",
     ):  # fmt: skip
         assert words in text, words
@@ -61,6 +62,12 @@ def test_what_a_reader_is_told(page: str):
         "funnel", "alone", "thresholds", "rejects", "kept", "fetch", "shards", "duplicates", "published", "made-of"
     )]  # fmt: skip
     assert order == sorted(order)
+
+
+def test_only_the_opt_outs_that_cost_something_are_said(run: Run, page: str, capsys):
+    assert main([run.root, "--no-html"]) == 0
+    for text in (text_of(page), capsys.readouterr().out):
+        assert text.count("given up to") == 1 and "fetch.robots_txt: false" not in text
 
 
 def test_a_hostile_host_name_is_text(page: str):
