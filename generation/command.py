@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from common.errors import UserError
-from generation.inputs import InputError, open_inputs, read_prompts
+from generation.face_input import InputError
+from generation.inputs import open_inputs
 from generation.options import GenerateOptions, ModelOptions, PictureOptions
 from generation.photos import PhotoError, read_photo
+from generation.prompts import read_prompts, typed_prompt
 
 SETTINGS = "settings.json"
 # device, number format and offload are left out: they say where a picture is drawn, not what is drawn
@@ -25,9 +27,12 @@ def generate_command(options: GenerateOptions, picture: PictureOptions, model: M
     part, parts = parse_part(options.part)
     out = Path(options.out)
     prompts = read_prompts(options.prompt, options.prompts)
-    inputs = open_inputs(Path(options.source), prompts)
+    picture = replace(picture, negative_prompt=typed_prompt("--negative-prompt", picture.negative_prompt))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    inputs = open_inputs(Path(options.source), prompts, options.recursive, out)
     settings = {name: getattr(model, name) for name in RECORDED_MODEL_OPTIONS} | asdict(picture) | {"prompts": prompts}
-    settings["source"] = ascii(str(Path(options.source)))[1:-1]  # a name may be of any bytes
+    settings["source"] = str(Path(options.source))
     if different := _different_settings(out, settings):
         raise InputError(
             f"--out {out} has pictures of another {', '.join(different)} (its {SETTINGS}); name another folder"
@@ -38,8 +43,6 @@ def generate_command(options: GenerateOptions, picture: PictureOptions, model: M
             second_photo = read_photo(picture.mix_with)
         except PhotoError as error:
             raise InputError(f"--mix-with {picture.mix_with}: {error}") from error
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
 
     # torch and diffusers take seconds to import: not before the options are checked
     from generation.draw_all import DrawJob, draw_all
@@ -47,7 +50,9 @@ def generate_command(options: GenerateOptions, picture: PictureOptions, model: M
 
     loaded = load_for_command(model)
     out.mkdir(parents=True, exist_ok=True)
-    (out / SETTINGS).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    # a path may be of any bytes: what is no text is escaped, as JSON has it
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    (out / SETTINGS).write_text(text, encoding="utf-8", errors="backslashreplace")
     return draw_all(DrawJob(loaded, inputs, prompts, options, picture, second_photo, part, parts))
 
 
@@ -69,7 +74,7 @@ def parse_part(text: str) -> tuple[int, int]:
 def _different_settings(out: Path, settings: dict[str, object]) -> list[str]:
     """Names of the settings that the pictures in `out` were drawn with and that differ from `settings`."""
     try:
-        there = json.loads((out / SETTINGS).read_text())
+        there = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [name.replace("_", " ") for name, value in settings.items() if there.get(name) != value]

@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from common.progress import ProgressBar, say
-from generation.inputs import FaceInput, FaceInputs
+from generation.face_input import FaceInput, FaceInputs
 from generation.loading import LoadedModel
 from generation.options import GenerateOptions, PictureOptions
 from model.conditioning.features import FaceConditions
 from model.presets import scales_of
+from model.tokenizer import truncated_words
 
 SHEET = 24  # faces on the contact sheet
 CELL = 192  # pixels
@@ -46,10 +47,14 @@ class DrawJob:
 
 
 class DrawnRow(TypedDict, total=False):
-    """A line of drawn.jsonl: one picture that was asked for. `there`: drawn by a run before."""
+    """A line of drawn.jsonl: one picture that was asked for. `there`: drawn by a run before.
+
+    `cut`: the end of the prompt that the model does not see, where it is too long.
+    """
 
     name: str
     prompt: str
+    cut: str
     encoder: str
     file: str
     status: Literal["drawn", "there", "failed"]
@@ -61,36 +66,56 @@ class DrawnRow(TypedDict, total=False):
 def draw_all(job: DrawJob) -> int:
     """Draw everything and write drawn.jsonl; 0 if all pictures are there, 1 if some failed."""
     out, part, parts, limit = job.out, job.part, job.parts, job.options.limit
-    for note in job.model.notes:
+    for note in [*job.model.notes, *_cut_prompts(job)]:
         say("generate", note, style="yellow")
     total = min(job.inputs.count, limit) if limit else job.inputs.count
-    mine = len(range(part, total, parts))
     log = out / ("drawn.jsonl" if parts == 1 else f"drawn-{part}-of-{parts}.jsonl")
-    counts: Counter[str] = Counter()
     rows: list[DrawnRow] = []
-    with ProgressBar("generate", mine, "faces") as progress, log.open("w") as lines:
-        for face_input in islice(job.inputs.read(), part, total, parts):
+    failed = 0
+    # a name may be of any bytes: what is no text is escaped, as JSON has it
+    with (
+        ProgressBar("generate", len(range(part, total, parts)), "faces") as progress,
+        log.open("w", encoding="utf-8", errors="backslashreplace") as lines,
+    ):
+        for face_input in islice(job.inputs.read(), part, limit, parts):
             for row in _draw(job, face_input):
-                counts[row["status"]] += 1
                 rows.append(row)
+                failed += row["status"] == "failed"
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
                 lines.flush()
-            progress.advance(1, f"{counts['failed']} failed" if counts["failed"] else "")
+            progress.advance(1, f"{failed} failed" if failed else "")
     drawn = [row for row in rows if row["status"] != "failed"]
     if drawn:
         _contact_sheet(out, drawn, out / log.name.replace("jsonl", "jpg"))
-    say(
-        "generate",
-        f"{mine} faces, {len(rows)} pictures asked for = " + " + ".join(f"{n} {k}" for k, n in counts.items()),
-    )
+    _summary(job, progress.done, rows, log)
+    return int(failed > 0)
+
+
+def _cut_prompts(job: DrawJob) -> Iterator[str]:
+    """A sentence for each given prompt that is too long for the model; a shard's captions are counted at the end."""
+    given = {f"prompt {number:03d}": prompt for number, prompt in enumerate(job.prompts)}
+    for name, prompt in (given | {"--negative-prompt": job.picture.negative_prompt}).items():
+        if cut := truncated_words(job.model.pipeline.tokenizer, prompt):
+            yield f'{name} has more than the 77 tokens that the model reads; it does not see: "{cut}"'
+
+
+def _summary(job: DrawJob, faces: int, rows: list[DrawnRow], log: Path) -> None:
+    """What was made, what was not and why, where it is, and what to do next."""
+    counts = Counter(row["status"] for row in rows)
+    asked = " + ".join(f"{number} {status}" for status, number in counts.items())
+    say("generate", f"{faces} faces, {len(rows)} pictures asked for = {asked}")
     for reason, number in Counter(row["reason"] for row in rows if row["status"] == "failed").most_common(5):
         say("generate", f"{number} failed: {reason}", style="red")
-    marks = Counter(row["watermark"] for row in drawn if row["status"] == "drawn")
-    say(
-        "generate",
-        f"{log}; watermark: " + (", ".join(f"{n} x {k}" for k, n in marks.items()) or "nothing new drawn"),
-    )
-    return int(counts["failed"] > 0)
+    if job.inputs.left_out:
+        say("generate", job.inputs.left_out, style="yellow")
+    if not job.prompts and (cut := sum("cut" in row for row in rows)):
+        say("generate", f"{cut} captions were longer than the model reads: `cut` in {log.name}", style="yellow")
+    if marks := Counter(row["watermark"] for row in rows if row["status"] == "drawn"):
+        say("generate", "watermark: " + ", ".join(f"{number} x {mark}" for mark, number in marks.items()))
+    made = counts["drawn"] + counts["there"]
+    say("generate", f"{made} pictures: {job.out}" + (f"; the first of them: {log.with_suffix('.jpg')}" if made else ""))
+    then = "; the same command draws what failed once more" if counts["failed"] else ""
+    say("generate", f"a line for each: {log}{then}")
 
 
 def _draw(job: DrawJob, face_input: FaceInput) -> Iterator[DrawnRow]:
@@ -112,6 +137,8 @@ def _draw(job: DrawJob, face_input: FaceInput) -> Iterator[DrawnRow]:
     for number, prompt in enumerate(prompts):
         files = [job.out / f"{face_input.name}_{number:03d}_{index:02d}.png" for index in range(options.images)]
         common: DrawnRow = {"name": face_input.name, "prompt": prompt, "encoder": face_input.encoder}
+        if cut := truncated_words(job.model.pipeline.tokenizer, prompt):
+            common["cut"] = cut
         if all(file.is_file() for file in files):
             yield from ({**common, "file": file.name, "status": "there"} for file in files)
             continue

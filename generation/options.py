@@ -59,12 +59,13 @@ class PictureOptions:
 class GenerateOptions:
     """All options of jobs/generate.py.
 
-    `prompt`: prompts of the command line; `prompts`: a file with one a line; `images`: pictures for each face and
-    prompt; `limit`: only so many faces; `part`: I/N, every N-th face from the I-th on.
+    `recursive`: sub-folders of `source`, too; `prompt`: prompts of the command line; `prompts`: a file with one a line;
+    `images`: pictures for each face and prompt; `limit`: only so many faces; `part`: I/N, every N-th face from the I-th on.
     """
 
     source: str
     out: str
+    recursive: bool
     prompt: list[str]
     prompts: str | None
     images: int

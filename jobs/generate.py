@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="a folder of photos, or of shards (NNNNN.tar), or one .tar")
     parser.add_argument("--out", required=True, help="folder of the drawn pictures")
+    parser.add_argument("--recursive", action="store_true", help="sub-folders of the source, too")
     what = parser.add_argument_group("what is drawn")
     what.add_argument("--prompt", action="append", default=[], help="may be given several times; default: captions")
     what.add_argument("--prompts", metavar="FILE", help="a prompt a line")

@@ -59,6 +59,8 @@ def test_every_photo_ends_as_pictures_or_a_reason(photos, tmp_path, capsys):
     assert {Image.open(out / row["file"]).size for row in drawn} == {(64, 64)}
     said = capsys.readouterr().err
     assert "Random weights" in said and "10 pictures asked for = " in said and "6 failed" in said
+    assert f"4 pictures: {out}; the first of them: {out}/drawn.jpg" in said
+    assert said.endswith(f"a line for each: {out}/drawn.jsonl; the same command draws what failed once more\n")
     with Image.open(out / "drawn.jpg") as sheet:
         assert sheet.width == 4 * 192
 
@@ -184,6 +186,23 @@ def test_pictures_are_not_written_into_a_file(photos, tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
     assert job.main([str(photos), *PROMPT, "--out", str(tmp_path / "out")]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+def test_what_is_cut_of_a_prompt_is_told_once_where_it_was_given(photos, tmp_path, capfd):
+    lost = "漢字 in a Café"
+    source = tmp_path / "caf\udce9"
+    (source / "below").mkdir(parents=True)
+    for name in ("b.jpg", "below/B\udce9.JPG"):
+        shutil.copy(photos / "biden.jpg", source / name)
+    arguments = ["--prompt", "short 漢字", "--prompt", "very " * 75 + lost, "--steps", "1", "--recursive"]
+    for _ in range(2):
+        capfd.readouterr()
+        assert job.main([str(source), *arguments, "--out", str(tmp_path / "out")]) == 0
+        out, err = capfd.readouterr()
+        told = f'prompt 001 has more than the 77 tokens that the model reads; it does not see: "{lost}"'
+        assert (out + err).count(told) == (out + err).count(lost) == 1 and "truncated" not in out + err
+    assert [row.get("cut") for row in rows(tmp_path / "out")] == [None, lost] * 2
+    assert all((tmp_path / "out" / row["file"]).is_file() for row in rows(tmp_path / "out"))
 
 
 def test_a_prompt_too_long_for_a_record_is_a_reason(photos, tmp_path):
