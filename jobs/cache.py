@@ -50,8 +50,7 @@ def _cache(asked: argparse.Namespace) -> int:
     from common.ray_jobs import ClusterError, submit_script
     from jobs.tiny_base import sample_photos
     from training.encoder_cache.on_ray import kinds_of, require_shared_shards, write_encoder_cache
-    from training.launch.submission import submitted_recipe
-    from training.recipe import load_recipe
+    from training.recipe import load_recipe, submitted_recipe
     from training.tiny_base.provide import with_base
 
     kinds = kinds_of(asked.what)

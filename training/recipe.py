@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import cos, pi
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from common import ray_jobs
 from common.settings import RecipeError, Section, read_yaml, substitute, validated, with_changes
 from training.layout import accumulation, check_layout
 
@@ -201,6 +203,12 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
         known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
         raise RecipeError(f"{name}: neither a file nor one of {known}")
     return checked(substitute(with_changes(read_yaml(file), changes), {}), str(file))
+
+
+def submitted_recipe() -> TrainRecipe | None:
+    """The recipe that came with this Ray job; None: this is no such job."""
+    text = ray_jobs.submitted_recipe()
+    return checked(json.loads(text), "the submitted recipe") if text else None
 
 
 def checked(tree: Mapping[str, Any], where: str) -> TrainRecipe:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,7 @@ import torch.distributed as dist
 from model.conditioning.identity import IdentityEncoder
 from training.assembly import RunParts, assemble, device_of
 from training.batches import loader
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, Saved
 from training.collectives import gather_lists, hosts_and_pids, sum_over_ranks
 from training.data.micro_batch import MicroBatch
 from training.engine import Trained, wrap
@@ -38,6 +38,21 @@ class Progress:
     steps: int
     loss: float
     ids: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """What every step of a rank works with."""
+
+    recipe: TrainRecipe
+    parts: RunParts
+    trained: Trained
+    checkpoints: Checkpoints
+    log: RunLog
+    identity_encoder: IdentityEncoder | None
+    device: torch.device
+    rank: int
+    world: int
 
 
 class Slots(NamedTuple):
@@ -95,6 +110,7 @@ def train(
         if recipe.monitoring.validation_samples
         else None
     )
+    run = Run(recipe, parts, trained, checkpoints, log, identity_encoder, device, rank, world)
     facts = facts_of(recipe, parts)
     accumulation = parts.batches.accumulation
     feed = loader(
@@ -102,7 +118,7 @@ def train(
         pin=device.type == "cuda",
     )  # fmt: skip
     if step == 0 and panel:
-        _validate(recipe, parts, trained, panel, log, step, rank, identity_encoder)
+        _validate(run, panel, step)
     meter = Meter(recipe, parts.config, device, world)
     with profiled(log.folder, recipe.monitoring.profile_steps, device) if rank == 0 else nullcontext() as trace:
         while step < recipe.steps:
@@ -110,28 +126,28 @@ def train(
             micros = [next(feed) for _ in range(accumulation)]
             waited = time.monotonic() - before
             checkpoints.check()
-            slots = _count_slots(micros, waited, device, rank, world)
-            result = _step(recipe, parts, trained, micros, slots.valid, device, world, step, stop_check)
+            slots = _count_slots(run, micros, waited)
+            result = _step(run, micros, slots.valid, step, stop_check)
             step += 1
             meter.step(slots.waited, result.loss, result.norm)
             if trace is not None:
                 trace.step()
             if is_not_finite(result.loss, result.norm, trained.fp16):
-                _stop_not_finite(micros, step, result, log, checkpoints)
+                _stop_not_finite(run, micros, step, result)
             corrupt += slots.corrupt
-            _report_corrupt(recipe, micros, log, step, slots.corrupt, corrupt)
+            _report_corrupt(run, micros, step, slots.corrupt, corrupt)
             last = step == recipe.steps
             if step % recipe.monitoring.log_every == 0 or last:
                 log.write("train", step, **meter.line(step), **_skipped_updates(trained, step))
             if guard.has_spiked(step, result.loss):
-                _stop_spiked(micros, step, guard, log, checkpoints)
+                _stop_spiked(run, micros, step, guard)
             ends = last or result.request == StopRequest.STOP
             if step % recipe.saving.every == 0 or ends or result.request == StopRequest.SAVE:
                 stalled = checkpoints.save(trained, step, facts | guard.facts() | {"corrupt": corrupt})
                 log.write("checkpoint", step, stalled_seconds=stalled)
             if panel and (step % recipe.monitoring.validate_every == 0 or last):
                 with meter.aside():
-                    _validate(recipe, parts, trained, panel, log, step, rank, identity_encoder)
+                    _validate(run, panel, step)
             on_step(Progress(step, recipe.steps, result.loss, [name for micro in micros for name in micro.ids]))
             if ends:
                 break
@@ -146,13 +162,13 @@ def train(
     return step
 
 
-def _count_slots(micros: list[MicroBatch], waited: float, device: torch.device, rank: int, world: int) -> Slots:
+def _count_slots(run: Run, micros: list[MicroBatch], waited: float) -> Slots:
     """Before the step, whose loss is divided by the valid ones. For the slowest loader all ranks wait here."""
-    waits = [0.0] * world
-    waits[rank] = waited
+    waits = [0.0] * run.world
+    waits[run.rank] = waited
     valid = sum(float(micro.valid.sum()) for micro in micros)
     corrupt = float(sum(len(micro.corrupt) for micro in micros))
-    sums = sum_over_ranks(torch.tensor([valid, corrupt, *waits]), device).tolist()
+    sums = sum_over_ranks(torch.tensor([valid, corrupt, *waits]), run.device).tolist()
     return Slots(int(sums[0]), int(sums[1]), max(sums[2:]))
 
 
@@ -160,25 +176,17 @@ def _skipped_updates(trained: Trained, step: int) -> dict[str, int]:
     return {"skipped_updates": step - trained.counts()["updates"]} if trained.fp16 else {}
 
 
-def _step(
-    recipe: TrainRecipe,
-    parts: RunParts,
-    trained: Trained,
-    micros: list[MicroBatch],
-    valid: int,
-    device: torch.device,
-    world: int,
-    step: int,
-    stop_check: StopCheck,
-) -> StepResult:
+def _step(run: Run, micros: list[MicroBatch], valid: int, step: int, stop_check: StopCheck) -> StepResult:
     """One step over all its micro-batches, `valid` of whose slots (over all ranks) hold a sound sample."""
+    recipe, trained, encoders, device = run.recipe, run.trained, run.parts.encoders, run.device
+    passes = len(micros) * run.world
     total = torch.zeros((), device=device)
     for micro in micros:
-        inputs = parts.encoders(micro)
+        inputs = encoders(micro)
         prediction = trained(*inputs.arguments())
-        target = target_of(parts.encoders.scheduler, inputs.latents, inputs.noise, inputs.timesteps)
-        weights = min_snr_weights(parts.encoders.scheduler, inputs.timesteps, recipe.objective.min_snr_gamma)
-        loss = share_of_step(losses(prediction, target), weights, micro.valid.to(device), valid, len(micros) * world)
+        target = target_of(encoders.scheduler, inputs.latents, inputs.noise, inputs.timesteps)
+        weights = min_snr_weights(encoders.scheduler, inputs.timesteps, recipe.objective.min_snr_gamma)
+        loss = share_of_step(losses(prediction, target), weights, micro.valid.to(device), valid, passes)
         trained.engine.backward(loss)
         total += loss.detach()
         if len(micros) > 1 and micro is not micros[-1]:
@@ -189,45 +197,38 @@ def _step(
     flags = [total, total.new_tensor(request == StopRequest.SAVE), total.new_tensor(request == StopRequest.STOP)]
     loss, saves, stops = sum_over_ranks(torch.stack(flags), device).tolist()
     highest = StopRequest.STOP if stops else StopRequest.SAVE if saves else StopRequest.NONE
-    return StepResult(loss / (len(micros) * world), norm, highest)
+    return StepResult(loss / passes, norm, highest)
 
 
-def _stop_not_finite(
-    micros: list[MicroBatch], step: int, result: StepResult, log: RunLog, checkpoints: Checkpoints
-) -> None:
-    ids = _ids_of_all_ranks(micros)
-    log.write("diverged", step, loss=str(result.loss), grad_norm=str(result.norm), ids=ids)
-    checkpoints.wait()
-    good = checkpoints.all()
+def _stop_not_finite(run: Run, micros: list[MicroBatch], step: int, result: StepResult) -> None:
+    ids, saved = _log_diverged(run, micros, step, loss=str(result.loss), grad_norm=str(result.norm))
     raise Diverged(
-        f"step {step}: loss {result.loss}, gradient norm {result.norm}. Its samples: {', '.join(ids)}. Last good "
-        f"checkpoint: {good[-1].folder if good else 'none'}. Lower optimiser.lr, or set engine.dtype to fp32, and start "
+        f"step {step}: loss {result.loss}, gradient norm {result.norm}. Its samples: {ids}. Last good "
+        f"checkpoint: {saved[-1].folder if saved else 'none'}. Lower optimiser.lr, or set engine.dtype to fp32, and start "
         "again"
     )
 
 
-def _stop_spiked(
-    micros: list[MicroBatch], step: int, guard: LossSpikeGuard, log: RunLog, checkpoints: Checkpoints
-) -> None:
-    ids = _ids_of_all_ranks(micros)
-    log.write("diverged", step, **guard.facts(), ids=ids)
-    checkpoints.wait()
-    good = [saved.folder for saved in checkpoints.all() if saved.step <= guard.at]
+def _stop_spiked(run: Run, micros: list[MicroBatch], step: int, guard: LossSpikeGuard) -> None:
+    ids, saved = _log_diverged(run, micros, step, **guard.facts())
+    good = [each.folder for each in saved if each.step <= guard.at]
     raise Diverged(
         f"step {step}: the mean loss of the last steps is more than {guard.factor:g} times what it was at step "
-        f"{guard.at} ({guard.lowest:.4g}). Samples of the last step: {', '.join(ids)}. Last checkpoint from before: "
+        f"{guard.at} ({guard.lowest:.4g}). Samples of the last step: {ids}. Last checkpoint from before: "
         f"{good[-1] if good else 'none is left; keep more with saving.keep'}. Remove the later ones, lower optimiser.lr "
         "and start again; or raise monitoring.loss_spike_factor, if this is as it should be"
     )
 
 
-def _ids_of_all_ranks(micros: list[MicroBatch]) -> list[str]:
-    return gather_lists([name for micro in micros for name in micro.ids])
+def _log_diverged(run: Run, micros: list[MicroBatch], step: int, **facts: Any) -> tuple[str, list[Saved]]:
+    """The ids of the step's samples on all ranks, and the checkpoints that are there."""
+    ids = gather_lists([name for micro in micros for name in micro.ids])
+    run.log.write("diverged", step, **facts, ids=ids)
+    run.checkpoints.wait()
+    return ", ".join(ids), run.checkpoints.all()
 
 
-def _report_corrupt(
-    recipe: TrainRecipe, micros: list[MicroBatch], log: RunLog, step: int, now: int, so_far: int
-) -> None:
+def _report_corrupt(run: Run, micros: list[MicroBatch], step: int, now: int, so_far: int) -> None:
     """Write down which samples were corrupt; stop if they are too many.
 
     `now`, `so_far`: counted over all ranks, so that either all of them gather or none does.
@@ -236,36 +237,27 @@ def _report_corrupt(
         return
     problems = gather_lists([problem for micro in micros for problem in micro.corrupt])
     for name, why in problems:
-        log.write("corrupt", step, id=name, why=why)
-    samples = step * recipe.batch.size
-    if too_many_corrupt(so_far, samples, recipe.data.corrupt_share):
+        run.log.write("corrupt", step, id=name, why=why)
+    samples = step * run.recipe.batch.size
+    if too_many_corrupt(so_far, samples, run.recipe.data.corrupt_share):
         raise TooManyCorrupt(
-            f"{so_far} of {samples} samples are corrupt, more than data.corrupt_share ({recipe.data.corrupt_share}): "
+            f"{so_far} of {samples} samples are corrupt, more than data.corrupt_share ({run.recipe.data.corrupt_share}): "
             f"e.g. {problems[0]}; see log.jsonl"
         )
 
 
-def _validate(
-    recipe: TrainRecipe,
-    parts: RunParts,
-    trained: Trained,
-    panel: Panel,
-    log: RunLog,
-    step: int,
-    rank: int,
-    identity_encoder: IdentityEncoder | None,
-) -> None:
+def _validate(run: Run, panel: Panel, step: int) -> None:
     """Write down the panel's fixed-noise losses, what each condition is worth, the grid and how alike its faces are."""
-    model = trained.module.eval()
+    model = run.trained.module.eval()
     values, worth = panel.losses(model), panel.worth(model)
     row = {f"worth_{name}": share for name, share in worth.items()}
     # under stage 3 every forward is a collective call: all ranks draw, rank 0 keeps
-    if rank == 0 or recipe.engine.zero == 3:
-        drawn = panel.drawn(parts.pipeline, recipe.monitoring.inference_steps)
-        if rank == 0:
-            log.picture("panel", step, panel.picture(drawn))
-            if identity_encoder is not None:
-                likeness = panel.alikeness(drawn, identity_encoder)
+    if run.rank == 0 or run.recipe.engine.zero == 3:
+        drawn = panel.drawn(run.parts.pipeline, run.recipe.monitoring.inference_steps)
+        if run.rank == 0:
+            run.log.picture("panel", step, panel.picture(drawn))
+            if run.identity_encoder is not None:
+                likeness = panel.alikeness(drawn, run.identity_encoder)
                 row |= {f"likeness_{name}": value for name, value in likeness.items()}
-    log.write("validation", step, loss=sum(values) / len(values), by_timestep=values, **row)
+    run.log.write("validation", step, loss=sum(values) / len(values), by_timestep=values, **row)
     model.train()

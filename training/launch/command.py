@@ -12,7 +12,7 @@ from common.progress import say
 from training.launch.preflight import check_ranks, for_export, resolved_out
 from training.launch.rank import NonRetryableError
 from training.launch.torchrun import train_under_torchrun, under_torchrun
-from training.recipe import RecipeError, TrainRecipe, load_recipe
+from training.recipe import RecipeError, TrainRecipe, load_recipe, submitted_recipe
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,6 @@ def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], Trai
     Raises:
         UserError: it was not begun, and why.
     """
-    from training.launch.submission import submitted_recipe
-
     if options.ranks is not None and options.ranks < 1:
         raise RecipeError(f"--ranks {options.ranks}: at least 1")
     if options.failures < 0:

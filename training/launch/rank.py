@@ -35,7 +35,7 @@ def run_rank(
     world: int,
     local_rank: int,
     stop_check: StopCheck,
-    on_step: Callable[[Progress], None],
+    on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> int:
     """`training.trainer.train`; its finished steps.
 

@@ -6,8 +6,7 @@ import base64
 
 from common.ray_jobs import RECIPE_VARIABLE
 from training.launch.command import TrainOptions, _say_how_it_ended
-from training.launch.submission import submitted_recipe
-from training.recipe import load_recipe
+from training.recipe import load_recipe, submitted_recipe
 
 
 def test_at_the_end_it_says_where_everything_is_and_what_to_do_next(capsys):
