@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import pytest
 
@@ -15,7 +16,8 @@ from tests.loopback_web import serving
 def site():
     with serving(Site) as server:
         server.pages, server.rules_seen = {}, []
-        server.counting, server.at_once, server.most_at_once = threading.Lock(), 0, 0
+        server.asked, server.counting = [], threading.Lock()
+        server.at_once, server.most_at_once = Counter(), Counter()
         yield server
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pyarrow as pa
 
@@ -16,26 +17,27 @@ RULES = ("/robots.txt", "/.well-known/tdmrep.json")
 
 
 class Site(Web):
-    """`pages`: path -> function of the how-manieth request this is -> (status, body, headers).
+    """`pages`: path, or host and path -> function of the how-manieth request this is -> (status, body, headers).
 
-    `seen`: the paths asked for, without those of `RULES`, which are in `rules_seen` with their hosts.
+    `seen`: the paths asked for, without those of `RULES`, which are in `rules_seen` with their hosts. `asked`: of every
+    request when it came, its host and its headers. `most_at_once`: by host, of requests.
     """
 
     def do_GET(self) -> None:
-        server, is_rules = self.server, self.path in RULES
-        if is_rules:
-            server.rules_seen.append((self.headers["Host"], self.path))
-            default = 404, b"", {}
-        else:
-            server.seen.append(self.path)
-            default = 200, JPEG + self.path.encode(), {}
-        page = server.pages.get(self.path, lambda nth: default)
+        server, host, is_rules = self.server, self.headers["Host"], self.path in RULES
         with server.counting:
-            server.at_once += 1
-            server.most_at_once = max(server.most_at_once, server.at_once)
+            server.asked.append((time.monotonic(), host, self.headers))
+            server.at_once[host] += 1
+            server.most_at_once[host] = max(server.most_at_once[host], server.at_once[host])
+            if is_rules:
+                server.rules_seen.append((host, self.path))
+            else:
+                server.seen.append(self.path)
+        default = (404, b"", {}) if is_rules else (200, JPEG + self.path.encode(), {})
+        page = server.pages.get(host + self.path) or server.pages.get(self.path, lambda nth: default)
         status, body, headers = page(server.seen.count(self.path))
         with server.counting:
-            server.at_once -= 1
+            server.at_once[host] -= 1
         self.answer(status, body, **headers)
 
 
