@@ -24,7 +24,7 @@ from common.decode.picture import Picture
 # Pillow's own bomb limit warns at one size and raises at twice that; ours acts first, on the header.
 PILImage.MAX_IMAGE_PIXELS = None
 
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 DEFAULT_LIMITS = ImageLimits()
 STRIP = 1 << 20  # pixels that are converted at a time, so that no second picture stands beside the first
 ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")

@@ -6,6 +6,7 @@ sizes, scans and frames that are compared with limits are read from those very b
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from common.decode.limits import Undecodable
 MAX_PIECES = 100_000  # segments or chunks: a file of millions of empty ones would take seconds
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-JPEG_PIXELS = {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}  # tables, and the two segments that say what the channels are
+JPEG_PIXELS = {0xC4, 0xCC, 0xDB, 0xDD, 0xE0}  # tables, and JFIF's, which says what the channels are; so does Adobe's
+SCAN = 0xDA
+AFTER_SCAN = re.compile(rb"\xff[\xc4\xcc\xd9-\xdd\xe0-\xef\xfe]")  # tables, scans, metadata, the end of the image
 JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 WEBP_METADATA = 0x2C  # of the flags in VP8X: ICC, EXIF, XMP
 
@@ -56,23 +59,20 @@ def read_header(data: bytes, kind: str) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    header, kept, exif, size = Header(), [data[:2]], None, None
+    header, kept, exif, size, scans = Header(), [data[:2]], None, None, 0
     for marker, place, end in _jpeg_segments(data):
         body = data[place + 4 : end]
         if marker in JPEG_SIZES:
             size = marker, body
-        if marker in JPEG_SIZES or marker in JPEG_PIXELS:
+        adobe = marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12
+        if marker in JPEG_SIZES or marker in JPEG_PIXELS or adobe or marker == SCAN:
             kept.append(data[place:end])
         elif marker == 0xE1 and body.startswith(b"Exif\0\0") and exif is None:
             exif = body
-        elif marker == 0xDA:
-            # what follows the first end-of-image is another picture (MPO) or nothing: it is not looked at
-            last = data.find(b"\xff\xd9", end)
-            kept.append(data[place : last + 2 if last >= 0 else len(data)])
-            header.scans = kept[-1].count(b"\xff\xda")
-            break
-    else:
+        scans += marker == SCAN
+    if not scans:
         raise Undecodable("truncated", "ends before its pixels")
+    header.scans = scans
     if size is None or len(size[1]) < 6 or len(size[1]) < 6 + 3 * size[1][5]:
         raise Undecodable("corrupt", "no size before the pixels")
     marker, body = size
@@ -93,7 +93,8 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, where it begins, where it ends) of each segment up to the end of the first scan's header."""
+    """(marker, where it begins, where it ends) of each segment; a scan's data belong to it, the end of the image to the
+    last of them. What follows that end is another picture (MPO) or nothing, and is not looked at."""
     place = 2
     for _ in range(MAX_PIECES):
         place = data.find(b"\xff", place)
@@ -108,7 +109,15 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         end = place + 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
         if end > len(data):
             return
-        yield marker, place, end
+        if marker == SCAN:
+            following = AFTER_SCAN.search(data, end)
+            last = following is None or data[following.end() - 1] == 0xD9
+            end = len(data) if following is None else following.end() if last else following.start()
+            yield marker, place, end
+            if last:
+                return
+        else:
+            yield marker, place, end
         place = end
     raise Undecodable("corrupt", f"more than {MAX_PIECES:,} segments")
 
@@ -122,15 +131,23 @@ def _png(data: bytes) -> Header:
     header = Header()
     header.width, header.height, depth, colour = struct.unpack(">IIBB", data[16:26])
     channels = PNG_CHANNELS.get(colour, 4)
-    kept, started, transparent = [PNG_START, data[8:33]], False, False
+    kept, started, palette = [PNG_START, data[8:33]], False, 0
     for name, place, end in _png_chunks(data):
-        if name == b"IDAT" or (name in (b"PLTE", b"tRNS") and not started):
+        size = end - place - 12
+        if name == b"PLTE" and colour == 3 and not started:  # to other colours it is a suggestion
+            palette = size // 3
             kept.append(data[place:end])
-            started |= name == b"IDAT"
-            transparent |= name == b"tRNS"
+        elif name == b"tRNS" and not started:
+            if size == {0: 2, 2: 6}.get(colour) or (colour == 3 and 0 < size <= palette):
+                kept.append(data[place:end])
+            else:
+                header.notes.append("tRNS: of another length")
+        elif name == b"IDAT":
+            kept.append(data[place:end])
+            started = True
         elif name == b"IEND":
             break
-        elif name == b"acTL" and not started:
+        elif name == b"acTL" and not started and size == 8:
             header.frames = max(1, int.from_bytes(data[place + 8 : place + 12], "big"))
         elif name[:1].islower():
             _read_png_metadata(header, name, data[place:end])

@@ -51,6 +51,13 @@ def jpeg_with(*segments: bytes, data: bytes | None = None) -> bytes:
     return data[:2] + b"".join(segments) + data[2:]
 
 
+def progressive_with(*segments: bytes) -> bytes:
+    """A progressive JPEG with segments put between its first scan and its second."""
+    data = encoded(progressive=True)
+    place = data.index(b"\xff\xc4", data.index(b"\xff\xda"))
+    return data[:place] + b"".join(segments) + data[place:]
+
+
 def jpeg_of_scans(extra: int, side: int = 64) -> bytes:
     """A progressive JPEG whose first scan is followed by `extra` empty refinements."""
     out = io.BytesIO()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.decode import Undecodable, decode
-from tests.common.decode.files import chunk, encoded, exif, jpeg_with, png_with, segment, webp_with
+from tests.common.decode.files import (
+    PIXELS,
+    chunk,
+    encoded,
+    exif,
+    jpeg_with,
+    png_with,
+    progressive_with,
+    segment,
+    webp_with,
+)
 
 LONG_TEXT = zlib.compress(bytes(100_000_000), 9)
 XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/>'
@@ -45,6 +57,14 @@ ODD = {
     "JPEG, ICC profile that is none": (jpeg_with(segment(0xE2, b"ICC_PROFILE\0\1\1garbage")), ""),
     "JPEG, MPF that is none": (jpeg_with(segment(0xE2, b"MPF\0garbage")), ""),
     "JPEG, Photoshop resources that are none": (jpeg_with(segment(0xED, b"Photoshop 3.0\x008BIM\x04")), ""),
+    "JPEG, Adobe's segment without its end": (jpeg_with(segment(0xEE, b"Adobe")), ""),
+    "JPEG, comment between scans with an end in it": (progressive_with(segment(0xFE, b"a\xff\xd9b")), ""),
+    "JPEG, comment between scans with scans in it": (progressive_with(segment(0xFE, b"\xff\xda" * 50)), ""),
+    "JPEG, picture between scans": (progressive_with(segment(0xE2, encoded())), ""),
+    "PNG, palette of a picture that needs none": (png_with(chunk(b"PLTE", bytes(9), wrong=True)), ""),
+    "PNG, transparency that is too short": (png_with(chunk(b"tRNS", b"\0\1")), "tRNS: of another length"),
+    "PNG, transparency of nothing": (png_with(chunk(b"tRNS", b"")), "tRNS: of another length"),
+    "PNG, animation that is too short": (png_with(chunk(b"acTL", b"\0")), ""),
     "WebP, EXIF without TIFF header": (webp_with((b"EXIF", b"\0\x08"), flags=8), "EXIF: no TIFF header"),
     "WebP, metadata that is announced and not there": (webp_with(flags=0x2C), ""),
     "WebP, metadata that was not announced": (webp_with((b"ICCP", b"garbage"), flags=0), ""),
@@ -88,7 +108,9 @@ def test_exif_turns_an_image_of_every_format(data):
 
 @pytest.mark.parametrize("wrong", [b"IHDR", b"PLTE"])
 def test_a_checksum_of_what_makes_pixels_counts(wrong):
-    data = bytearray(png_with(chunk(b"PLTE", b"abc")))
+    out = io.BytesIO()
+    Image.fromarray(PIXELS).quantize(16).save(out, "PNG")
+    data = bytearray(out.getvalue())
     place = data.index(wrong)
     size = int.from_bytes(data[place - 4 : place], "big")
     data[place + 4 + size] ^= 1
