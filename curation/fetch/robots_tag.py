@@ -16,7 +16,7 @@ RULES = frozenset(
 )
 PARAMETRISED = frozenset("max-snippet max-image-preview max-video-preview unavailable_after".split())
 AGENT = re.compile(r"[\w.*/+-]+")  # a date ("25 Jun 2025 15" before the colon of its time) has blanks
-MEANS = {"none": ("noindex", "nofollow")}
+MEANS = {"none": ("none", "noindex", "nofollow")}
 
 
 def rules_for(headers: list[str], agent: str | None) -> set[str]:

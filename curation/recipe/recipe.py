@@ -65,7 +65,11 @@ class Fetch(Section):
     longest_pause: float = Field(
         60, ge=0, description="seconds of Retry-After that are waited for, not left to a round"
     )
-    user_agent_token: str | None = Field("facemakeup", description="named to servers, looked up in what they forbid")
+    user_agent_token: str | None = Field(
+        "facemakeup",
+        pattern=r"^[A-Za-z_-]+$",  # RFC 9309; anything else no robots.txt could name
+        description="sent in User-Agent, looked up in what servers forbid; letters, _ and -",
+    )
     optout: list[str] = Field(
         ["noai", "noimageai", "noindex", "noimageindex"], description="rules of X-Robots-Tag that are obeyed"
     )

@@ -17,6 +17,14 @@ from tests.loopback_web import JPEG
 PLACES, MANY, BUSY = 3, 24, 8
 HEADER, ROBOTS, TDM, SILENT = (f"http://{name}.test/{name}.jpg" for name in ("header", "robots", "tdm", "silent"))
 OPTED_OUT = [HEADER, ROBOTS, TDM, SILENT]
+RESERVING = json.dumps([{"location": "/", "tdm-reservation": 1}]).encode()
+SAYING_NO = {
+    "/header.jpg": lambda nth: (200, JPEG, {"X_Robots_Tag": "otherbot: all, facemakeup: noai"}),
+    "robots.test/robots.txt": lambda nth: (200, b"User-agent: facemakeup\nDisallow: /", {}),
+    "tdm.test/.well-known/tdmrep.json": lambda nth: (200, RESERVING, {}),
+    "silent.test/robots.txt": lambda nth: (500, b"", {}),
+}
+FAILED = dict.fromkeys(("opted_out_header", "opted_out_robots_txt", "opted_out_tdm", "robots_txt_unreachable"), 1)
 
 
 def test_one_fetch_that_is_asked_to_leave_things_alone(ray_cluster, site, run):
@@ -40,15 +48,11 @@ def test_one_fetch_that_is_asked_to_leave_things_alone(ray_cluster, site, run):
         return 503, answer, {"Retry_After": "1"}
 
     in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-    reserving = [{"location": "/", "tdm-reservation": 1}]
     site.pages = {
         **{f"/{i}.jpg": crowded for i in range(MANY)},
         "/4.jpg": full,
         **{f"/busy{i}.jpg": lambda nth: (503, b"", {"Retry_After": in_an_hour}) for i in range(BUSY)},
-        "/header.jpg": lambda nth: (200, JPEG, {"X_Robots_Tag": "otherbot: all, facemakeup: noai"}),
-        "robots.test/robots.txt": lambda nth: (200, b"User-agent: facemakeup\nDisallow: /", {}),
-        "tdm.test/.well-known/tdmrep.json": lambda nth: (200, json.dumps(reserving).encode(), {}),
-        "silent.test/robots.txt": lambda nth: (500, b"", {}),
+        **SAYING_NO,
     }
     recipe = recipe_for(site, threads=2, host_connections=PLACES, longest_pause=5, rounds=2, timeout=40, deadline=60)
     info = fetch(run, recipe)
@@ -67,8 +71,7 @@ def test_one_fetch_that_is_asked_to_leave_things_alone(ray_cluster, site, run):
     agents = {headers["User-Agent"] for _, _, headers in site.asked}
     assert len(agents) == 1 and "facemakeup" in agents.pop()
 
-    failed = dict.fromkeys(("opted_out_header", "opted_out_robots_txt", "opted_out_tdm", "robots_txt_unreachable"), 1)
-    assert info["failed"] == {**failed, "asked_to_wait": BUSY} and info["fetched"] == MANY
+    assert info["failed"] == {**FAILED, "asked_to_wait": BUSY} and info["fetched"] == MANY
     run.update_manifest(recipe=recipe.model_dump(mode="json"))
     ledger = read_ledger(run)
     assert ledger.reconciles and ledger.failed == info["failed"]
@@ -80,12 +83,11 @@ def test_one_fetch_that_is_asked_to_leave_things_alone(ray_cluster, site, run):
     }
 
 
-def test_each_switch_asks_all_the_same(ray_cluster, site, run):
-    select(run, OPTED_OUT)
-    site.pages = {
-        "/header.jpg": lambda nth: (200, JPEG, {"X_Robots_Tag": "noai"}),
-        "/tdm.jpg": lambda nth: (200, JPEG, {"tdm-reservation": "1"}),
-        "/robots.txt": lambda nth: (200, b"User-agent: *\nDisallow: /", {}),
-    }
-    info = fetch(run, recipe_for(site, optout=[], robots_txt=False, tdm_reservation=False))
-    assert info["fetched"] == len(OPTED_OUT) and site.rules_seen == []
+def test_switched_off_they_are_asked_all_the_same_in_another_round(ray_cluster, site, run):
+    select(run, ["http://photos.test/a.jpg", *OPTED_OUT])
+    site.pages = dict(SAYING_NO)
+    assert fetch(run, recipe_for(site, rounds=1))["failed"] == FAILED
+    site.rules_seen.clear()
+    off = recipe_for(site, rounds=1, optout=[], robots_txt=False, tdm_reservation=False)
+    assert fetch(run, off, again=True)["fetched"] == 1 + len(OPTED_OUT)
+    assert site.rules_seen == []

@@ -52,5 +52,5 @@ def test_without_a_name_of_our_own_only_what_is_for_everybody_counts():
     assert rules_for(["facemakeup: noai, *: nofollow"], None) == {"nofollow"}
 
 
-def test_none_is_what_it_stands_for():
-    assert rules_for(["none"], "facemakeup") == {"noindex", "nofollow"}
+def test_none_is_itself_and_what_it_stands_for():
+    assert rules_for(["none"], "facemakeup") == {"none", "noindex", "nofollow"}

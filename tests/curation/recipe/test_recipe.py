@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from common.settings import RecipeError
 from curation.recipe import recipe as recipes
 
 FOLDER = Path(recipes.__file__).parent
@@ -33,3 +34,11 @@ def test_a_confidence_that_is_given_for_one_detector_leaves_the_other_its_defaul
     tree = {"name": "a", "sources": {"facecaption": ["x"]}, "select": {"count": 1}}
     faces = recipes.parse(tree, changes=["thresholds.faces.min_confidence.yolov5-face=0.7"]).thresholds.faces
     assert (faces.confidence("yolov5-face"), faces.confidence("centerface")) == (0.7, 0.5)
+
+
+@pytest.mark.parametrize("token", ["my bot", "bot/1.0", "bot\r\nHost: a", "", "größe"])
+def test_a_name_that_no_robots_txt_could_say_is_refused(token: str):
+    tree = {"name": "a", "sources": {"facecaption": ["x"]}, "select": {"count": 1}}
+    with pytest.raises(RecipeError, match="fetch.user_agent_token"):
+        recipes.parse({**tree, "fetch": {"user_agent_token": token}})
+    assert recipes.parse({**tree, "fetch": {"user_agent_token": None}}).fetch.user_agent_token is None
