@@ -56,7 +56,8 @@ def _one_null(array: pa.Array) -> pa.Scalar:
 
 
 def _of_text(text: pa.Array) -> pa.Array:
-    bare = text
+    # numpy 2 writes a list of its numbers as [np.int64(1), ...]
+    bare = pc.replace_substring_regex(text, r"\bnp\.\w+\(([^()]*)\)", r"\1")
     for brackets in (r"\[(.*)\]", r"\((.*)\)", r"\[(.*)\]"):
         bare = pc.replace_substring_regex(bare, rf"(?s)^\s*{brackets}\s*$", r"\1")
     fields = pc.extract_regex(bare, FOUR)
@@ -71,13 +72,16 @@ def _of_text(text: pa.Array) -> pa.Array:
 def _of_object(text: str) -> list[float] | None:
     try:
         value = json.loads(text.replace("'", '"'))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     named = {str(key).lower(): number for key, number in value.items()}
     fields = _fields(list(named))
     if fields is None or not all(isinstance(named[name], int | float) for name in fields):
         return None
-    first, second, third, fourth = (float(named[name]) for name in fields)
+    try:
+        first, second, third, fourth = (float(named[name]) for name in fields)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
     return [first, second, first + third, second + fourth] if fields in SIZES else [first, second, third, fourth]
 
 

@@ -18,7 +18,7 @@ FIELD = "sources.facecaption"
 COLUMNS = {"_id": WORD, "caption": TEXT, "url": TEXT, "laion_caption": TEXT, "box": BOX}
 FACES_SQL = """
     WITH rows AS (
-        SELECT row, _id AS source_id, caption, laion_caption, split_part(url, ', ', 1) AS url, box, unreadable, blank
+        SELECT row, _id AS source_id, caption, laion_caption, first_url(url) AS url, box, unreadable, blank
         FROM source
     ), parsed AS (
         SELECT *, url_id(url) AS id FROM rows

@@ -31,7 +31,7 @@ def write_captions(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
     connection = database()
     connection.register("source", pa.table(columns))
     rows = connection.execute(
-        "SELECT url_id(split_part(url, ', ', 1)) AS id, image_caption, image_short_caption FROM source"
+        "SELECT url_id(first_url(url)) AS id, image_caption, image_short_caption FROM source"
     ).to_arrow_table()
     rows = rows.filter(rows["id"].is_valid())
     write_to_buckets(run, rows, "hq", group.name, buckets)

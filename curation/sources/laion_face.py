@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from common.mendable import first_line
 from common.settings import RecipeError
 from common.storage import open_file
 from curation.recipe.recipe import LaionFace
@@ -70,7 +71,7 @@ def write_matches(
     connection = database()
     connection.register("source", pa.table(columns))
     rows = connection.execute(
-        f"SELECT url_id(URL) AS id, URL AS url, SAMPLE_ID AS sample_id, {fields} FROM source"
+        f"SELECT url_id(first_url(URL)) AS id, first_url(URL) AS url, SAMPLE_ID AS sample_id, {fields} FROM source"
     ).to_arrow_table()
     keep = np.asarray(rows["id"].is_valid())
     if allowed is not None:
@@ -103,13 +104,27 @@ def part_number(path: str) -> int:
 
 
 def allowed_ids(path: str | None, parts: list[str]) -> dict[int, ray.ObjectRef] | None:
-    """SAMPLE_IDs of LAION-Face for each file of `parts`, in the object store; None where there is no such list."""
+    """SAMPLE_IDs of LAION-Face for each file of `parts`, in the object store; None where there is no such list.
+
+    Raises:
+        RecipeError: the file of the list is not one, or lacks a part.
+    """
     if path is None:
         return None
     import torch
 
     with open_file(expand_paths([path], f"{FIELD}.ids")[0]) as file:
-        lists = torch.load(io.BytesIO(file.read()), weights_only=True)
+        data = io.BytesIO(file.read())
+    try:
+        lists = torch.load(data, weights_only=True)
+    except Exception as error:  # a damaged file can make torch raise anything
+        raise RecipeError(
+            f"{FIELD}.ids: {path} cannot be read ({first_line(error)}): download laion_face_ids.pth again"
+        ) from error
+    if not isinstance(lists, list | tuple):
+        raise RecipeError(
+            f"{FIELD}.ids: {path} holds a {type(lists).__name__}, not a list by part: take laion_face_ids.pth"
+        )
     numbers = [part_number(part) for part in parts]
     if max(numbers) >= len(lists):
         raise RecipeError(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from common.mendable import first_line
 from common.progress import ProgressBar
 from common.settings import RecipeError
 from common.storage import files_at, open_file
@@ -38,11 +39,22 @@ class RowGroup:
         return f"{self.file_number:04d}-{self.group:05d}"
 
     def read(self, wanted: list[str]) -> pa.Table:
-        """The wanted columns that the file has, under the names that are asked for."""
+        """The wanted columns that the file has, under the names that are asked for.
+
+        Raises:
+            RecipeError: the group's pages are damaged. (Whether the file has the columns was checked before.)
+        """
         with open_file(self.path) as file:
             source = pq.ParquetFile(file)
             have = {name: find_column(source.schema_arrow.names, name) for name in wanted}
-            table = source.read_row_group(self.group, [name for name in have.values() if name], use_threads=False)
+            try:
+                table = source.read_row_group(self.group, [name for name in have.values() if name], use_threads=False)
+            except (pa.ArrowException, OSError) as error:
+                if getattr(error, "errno", None):  # the disk's or the network's, not the file's
+                    raise
+                raise RecipeError(
+                    f"{self.path}: row group {self.group} is damaged ({first_line(error)}): download or copy the file again"
+                ) from error
         return pa.table({name: table[found] for name, found in have.items() if found})
 
 

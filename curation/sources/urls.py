@@ -20,6 +20,7 @@ NORMALISE = r"""
     CREATE OR REPLACE MACRO normal_url(url) AS list_transform(
         [regexp_extract(url, '^([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#@]*)@)?([^/?#:@]*|\[[^\]]*\])(?::(\d*))?([/?][^#]*)?(?:#.*)?$',
             ['scheme', 'login', 'host', 'port', 'rest'])], lambda m: normal_parts(m))[1];
+    CREATE OR REPLACE MACRO first_url(text) AS trim(split_part(text, ', ', 1), E' \t\r\n');
     CREATE OR REPLACE MACRO url_id(url) AS left(sha1(normal_url(url)), 16);
 """
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from common.settings import RecipeError
 from curation.recipe import recipe as recipes
@@ -58,6 +59,23 @@ def test_a_table_is_read_however_it_is_stored(tmp_path, changes):
     assert counts == {"rows": 3}
     assert [face["caption"] for face in faces] == ROWS["caption"]
     assert all(face["box"] == [1, 2, 30, 40] for face in faces)
+
+
+def test_blanks_around_a_url_are_no_part_of_it(tmp_path):
+    _, plain = faces_of(tmp_path / "plain")
+    _, faces = faces_of(tmp_path / "blanks", url=[f"{before}{url}{after}" for before, url, after in zip(
+        (" ", "\t", ""), ROWS["url"], ("", "\r\n", ", http://p.test/other.jpg"), strict=True)])  # fmt: skip
+    assert [(face["id"], face["url"]) for face in faces] == [(face["id"], face["url"]) for face in plain]
+
+
+def test_a_damaged_page_is_told_with_its_file(tmp_path):
+    path = write(tmp_path / "faces.parquet", ROWS)
+    facecaption.check([path])
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write(b"\xff" * 40)
+    with pytest.raises(RecipeError, match=f"{path}: row group 0 is damaged .*: download or copy the file again"):
+        RowGroup(path, 0, 0).read(list(ROWS))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +172,16 @@ def test_a_null_sample_id_does_not_change_its_neighbours(tmp_path, monkeypatch, 
     allowed = {0: np.array([0, large])}
     laion_face.write_matches(RowGroup(path, 0, 0), run, 1, known, allowed)
     assert [(row["sample_id"], row["width"]) for row in read_bucket(run, "laion", 0).to_pylist()] == [(large, 640)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"<html>", "cannot be read"), ({"0": [1]}, "holds a dict"), ([], "lists 0 parts")]
+)
+def test_a_list_of_ids_that_is_none_is_told(tmp_path, content, words):
+    path = tmp_path / "laion_face_ids.pth"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(RecipeError, match=f"sources.laion_face.ids: {path} {words}"):
+        laion_face.allowed_ids(str(path), ["part-00000.parquet"])
 
 
 def laion_ids(urls):
