@@ -16,22 +16,26 @@ RULES = frozenset(
 )
 PARAMETRISED = frozenset("max-snippet max-image-preview max-video-preview unavailable_after".split())
 AGENT = re.compile(r"[\w.*/+-]+")  # a date ("25 Jun 2025 15" before the colon of its time) has blanks
+# spellings of those who mix it up with <meta name="robots"> or with the header's own name; an opt-out is one all the same
+EVERYBODY = ("*", "robots", "x-robots-tag")
+AROUND = " \t\r\n\"'."
 MEANS = {"none": ("none", "noindex", "nofollow")}
 
 
 def rules_for(headers: list[str], agent: str | None) -> set[str]:
     """The rules for everybody and for `agent` in the X-Robots-Tag headers of an answer, in lower case."""
-    mine = {"*", (agent or "*").strip().lower()}
+    mine = {*EVERYBODY, (agent or "*").strip().lower()}
     rules: set[str] = set()
     for header in headers:
         scope = "*"  # each header begins anew: a list for another agent ends with its line
-        for part in header.split(","):
-            text = part.strip().lower()
-            name, value = _agent_and_rule(text)
-            scope = name or scope
+        for part in re.split("[,;]", header):
+            name, value = _agent_and_rule(part.strip(AROUND).lower())
+            scope = name.partition("/")[0] if name else scope  # "facemakeup/1.0"
             if scope in mine:
-                rule = value.partition(":")[0].strip()
-                rules.update(MEANS.get(rule, (rule,)))
+                rule = value.partition(":")[0].strip(AROUND)
+                words = rule.split()
+                for word in words if RULES.issuperset(words) else [rule]:
+                    rules.update(MEANS.get(word, (word,)))
     return rules - {""}
 
 

@@ -28,6 +28,9 @@ OBEYED = set(Fetch().optout)
         ["otherbot: nofollow, third: noai, facemakeup: noai"], ["noai, otherbot: nofollow"],
         ["facemakeup: none"], ["facemakeup: max-snippet:-1, noai"], ["otherbot: noai", "noai"],
         ["facemakeup: unavailable_after: 25 Jun 2010 15:00:00 PST, noai"],
+        # what people write in place of it
+        ["nofollow; noai"], ["max-image-preview: large; noimageai"], ["noai noimageai"], ['"noai"'], ["noai."],
+        ["robots: noai"], ["X-Robots-Tag: noai"], ["facemakeup/1.0: noai"], ["noai: true"],
     ],
 )  # fmt: skip
 def test_opted_out(headers):
@@ -41,7 +44,8 @@ def test_opted_out(headers):
         ["unavailable_after: 25 Jun 2010 15:00:00 PST"], ["noaircraft"], ["no ai"],
         ["otherbot: noai"], ["otherbot: nofollow, noai"], ["facemakeup: nofollow, otherbot: noai"],
         ["otherbot: unavailable_after: Wed, 25 Jun 2025 15:00:00 GMT, noai"], ["facemakeup2: noai"],
-        ["otherbot: max-snippet:-1, noai"], [":::"], ["\xff: noai"],
+        ["otherbot: max-snippet:-1, noai"], ["otherbot/2: noai"], ["otherbot: nofollow; noai"], ["nofollow no ai"],
+        [":::"], ["\xff: noai"],
     ],
 )  # fmt: skip
 def test_not_opted_out(headers):
