@@ -8,9 +8,8 @@ file and checked against each other, so any identity encoder and any UNet of Sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from common.errors import UserError
 from model.config import HEAD_DIM
@@ -220,42 +219,3 @@ def processor_order(names: Iterable[str]) -> dict[str, int]:
 def _attention_name(group: int, block: int, attention: int, layer: int, kind: int) -> str:
     place = "mid_block" if BLOCK_ORDER[group] == "mid_block" else f"{BLOCK_ORDER[group]}.{block}"
     return f"{place}.attentions.{attention}.transformer_blocks.{layer}.attn{kind}"
-
-
-def unet_attentions(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """(name, hidden size) of each attention of a UNet with this `config.json`, in processor order."""
-    channels = list(config["block_out_channels"])
-    layers = config.get("layers_per_block", 2)
-    layers = [layers] * len(channels) if isinstance(layers, int) else list(layers)
-    depth = config.get("transformer_layers_per_block", 1)
-    depth = [depth] * len(channels) if isinstance(depth, int) else list(depth)
-    places = []
-    for number, kind in enumerate(config["down_block_types"]):
-        if "CrossAttn" in kind:
-            places.append((f"down_blocks.{number}", layers[number], depth[number], channels[number]))
-    for number, kind in enumerate(config["up_block_types"]):
-        if "CrossAttn" in kind:
-            places.append((f"up_blocks.{number}", layers[-1 - number] + 1, depth[-1 - number], channels[-1 - number]))
-    places.append(("mid_block", 1, depth[-1], channels[-1]))
-    for block, attentions, transformers, width in places:
-        for attention in range(attentions):
-            for transformer in range(transformers):
-                for kind in (1, 2):
-                    yield f"{block}.attentions.{attention}.transformer_blocks.{transformer}.attn{kind}", width
-
-
-def require_fit(dimensions: Dimensions, unet: Mapping[str, Any]) -> None:
-    """Check a checkpoint against a base model's `unet/config.json`.
-
-    Raises:
-        CheckpointError: the checkpoint was trained for another UNet.
-    """
-    widths = tuple(width for _, width in unet_attentions(unet))
-    if (dimensions.token, dimensions.widths) == (unet["cross_attention_dim"], widths):
-        return
-    sdxl = " (the size of SDXL)" if dimensions.token == 2048 else ""
-    raise CheckpointError(
-        f"the checkpoint is for a UNet with cross_attention_dim {dimensions.token}{sdxl} and {len(dimensions.widths)} "
-        f"attentions of widths {sorted(set(dimensions.widths))}, the base has {unet['cross_attention_dim']} and "
-        f"{len(widths)} of {sorted(set(widths))}; take the base model that it was trained for"
-    )

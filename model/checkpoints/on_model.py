@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 
 from model.build import pretrained_pipeline, trained_parts
 from model.checkpoints.controlnet_layout import pose_channels_of
+from model.checkpoints.layouts import CheckpointError, Dimensions
 from model.checkpoints.state import Checkpoint
 from model.config import Conditions
+from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 
@@ -38,6 +41,28 @@ def load_into(model: FaceMakeUp, checkpoint: Checkpoint, assign: bool = False) -
     model.unet.load_ip_adapter_state(checkpoint.ip_adapter, assign)
     if checkpoint.controlnet is not None:
         model.controlnet.load_state_dict(checkpoint.controlnet, strict=True, assign=assign)
+
+
+def require_fit(dimensions: Dimensions, config: Mapping[str, Any]) -> None:
+    """Check a checkpoint against a base model's `unet/config.json`.
+
+    Raises:
+        CheckpointError: diffusers builds no UNet of it, or the checkpoint was trained for another one.
+    """
+    try:
+        with torch.device("meta"):
+            unet = FaceUNet.from_config(config)
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"diffusers cannot build the base's UNet from its config.json: {error}") from error
+    widths = tuple(attention.to_q.in_features for _, attention in unet.attentions())
+    if (dimensions.token, dimensions.widths) == (config["cross_attention_dim"], widths):
+        return
+    sdxl = " (the size of SDXL)" if dimensions.token == 2048 else ""
+    raise CheckpointError(
+        f"the checkpoint is for a UNet with cross_attention_dim {dimensions.token}{sdxl} and {len(dimensions.widths)} "
+        f"attentions of widths {sorted(set(dimensions.widths))}, the base has {config['cross_attention_dim']} and "
+        f"{len(widths)} of {sorted(set(widths))}; take the base model that it was trained for"
+    )
 
 
 def pipeline_with_checkpoint(

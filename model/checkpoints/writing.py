@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from model.checkpoints import controlnet_layout
 from model.checkpoints.folders import ADAPTER_FILE, require_utf8
-from model.checkpoints.layouts import CheckpointError, listed, require_fit
+from model.checkpoints.layouts import CheckpointError, listed
 from model.checkpoints.recognition import shortcut_in_name
 from model.checkpoints.state import Checkpoint, cast, shapes_of
 from model.dtypes import DTYPES, torch_dtype
@@ -84,6 +84,8 @@ def write(
         )
     unet = _unet_config(base) if base is not None else None
     if unet is not None:
+        from model.checkpoints.on_model import require_fit
+
         require_fit(checkpoint.dimensions(), unet)
     if not any(value.any() for key, value in checkpoint.ip_adapter.items() if key.endswith("_lora.up.weight")):
         notes.append("every LoRA is zero: untrained, or folded into the UNet of the folder that it was read from")

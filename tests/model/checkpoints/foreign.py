@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import save_file
 
-from model.checkpoints.layouts import Dimensions, image_proj_shapes, ip_adapter_shapes, unet_attentions
+from model.checkpoints.layouts import Dimensions, image_proj_shapes, ip_adapter_shapes
 from model.checkpoints.state import Checkpoint
 from model.config import load_config
 
@@ -32,6 +32,13 @@ SD15 = Dimensions(
 SDXL = Dimensions(
     identity=512, clip=1280, token=2048, rank=128, widths=(640,) * 8 + (1280,) * 40 + (1280,) * 60 + (640,) * 12 + (1280,) * 20
 )  # fmt: skip
+
+
+def attention_names(config: dict) -> list[str]:
+    """Of a UNet's attentions, in diffusers' order."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)
+    return [name.removesuffix(".processor") for name in unet.attn_processors]
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -93,7 +100,7 @@ def raw(
     checkpoint: Checkpoint, aliases: Iterable[str] = ("list", "unet"), controlnet: str = "contorlnet"
 ) -> dict[str, torch.Tensor]:
     """What accelerate saves of the authors' trainer: flat, the frozen UNet too, the adapter under one name or two."""
-    names = [name for name, _ in unet_attentions(TINY_UNET)]
+    names = attention_names(TINY_UNET)
     flat = {
         f"unet.{name}.to_{p}.weight": torch.ones(2, 2) for name in reversed(names) for p in ("q", "k", "v", "out.0")
     }
