@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 FIRST_WAIT = 0.5  # seconds; each further wait is twice as long
 ATTEMPTS = 5  # in all, over 7.5 s: what an overloaded server needs; a longer outage is for the job's restarts
+AT_ONCE = 256  # small files in flight, and in memory
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
@@ -176,16 +177,16 @@ class Folder:
             return data[start:end]  # a web server may ignore the range
         return data
 
-    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Small files, many at a time where the filesystem can."""
+    def read_many(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of small files, many at a time where the filesystem can."""
         fs, _ = self._fs_and_base()
-        paths = [self.path(name) for name in names]
-        # `cat` would read a name with `*?[` in it as a pattern
-        got = retrying(
-            f"{self.url}: {names[0]} and {len(names) - 1} more",
-            lambda: fs.cat_ranges(paths, None, None, on_error="raise"),
-        )
-        return dict(zip(names, got, strict=True))
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            what = f"{self.url}: {some[0]} and {len(some) - 1} more"
+            paths = [self.path(name) for name in some]
+            # `cat` would read a name with `*?[` in it as a pattern
+            got = retrying(what, lambda paths=paths: fs.cat_ranges(paths, None, None, on_error="raise"))
+            yield from zip(some, got, strict=True)
 
     def open(self, name: str) -> IO[bytes]:
         """For reading here and there; seeks."""

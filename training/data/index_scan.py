@@ -19,7 +19,6 @@ from training.data.folder import Folder, Listed, ShardError, locked, retrying
 
 FORMAT = 2  # of what is kept in the cache; another one is read afresh
 HOLE = -1
-AT_ONCE = 256  # sidecars in flight, and in memory
 Member = dict[str, tuple[int, int]]
 
 # as webdataset splits a name: what stands before the first dot of the file's name is the key
@@ -96,10 +95,9 @@ def read_sidecars(folder: Folder, names: list[str], files: dict[str, Listed]) ->
         ShardError: a sidecar that is none, or does not fit its tar.
     """
     parts, hashes = [], {}
-    for start in range(0, len(names), AT_ONCE):
-        for name, text in folder.read_many(names[start : start + AT_ONCE]).items():
-            hashes[name] = sha256_of_bytes(text)
-            parts.append(_of_sidecar(folder, name, text, files[f"{name[:-5]}.tar"].size))
+    for name, text in folder.read_many(names):
+        hashes[name] = sha256_of_bytes(text)
+        parts.append(_of_sidecar(folder, name, text, files[f"{name[:-5]}.tar"].size))
     return parts, hashes
 
 

@@ -58,12 +58,11 @@ def missing_shards(encoders: FrozenEncoders, kind: str, stored: str, computed: s
     sidecars = {f"{tar[:-4]}.json": shard for shard, tar in enumerate(index.names)}
     there = [sidecar for sidecar in sidecars if sidecar in files and f"{sidecar[:-5]}.tar" in files]
     todo = set(range(len(index)))
-    for start in range(0, len(there), 256):
-        for sidecar, text in folder.read_many(there[start : start + 256]).items():
-            shard, written = sidecars[sidecar], Sidecar.model_validate_json(text)
-            whole = files[f"{sidecar[:-5]}.tar"].size in (None, written.bytes)
-            if whole and (written.source, written.revision) == (source_of(index, shard), int(index.revisions[shard])):
-                todo.discard(shard)
+    for sidecar, text in folder.read_many(there):
+        shard, written = sidecars[sidecar], Sidecar.model_validate_json(text)
+        whole = files[f"{sidecar[:-5]}.tar"].size in (None, written.bytes)
+        if whole and (written.source, written.revision) == (source_of(index, shard), int(index.revisions[shard])):
+            todo.discard(shard)
     described = {**facts, "stored": stored, "shape": encoders.shape(kind)}
     return MissingShards(kind, name, described, sorted(todo))
 
