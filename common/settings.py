@@ -54,6 +54,21 @@ def read_yaml(path: str | os.PathLike[str], text: str | None = None) -> dict[str
     return tree
 
 
+def yaml_file(name: str | os.PathLike[str], folder: Path) -> Path:
+    """NAME.yaml of `folder`, else the file `name`.
+
+    Raises:
+        RecipeError: there is neither; names those of the folder.
+    """
+    file = folder / f"{name}.yaml"
+    if not file.is_file():
+        file = Path(name)
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise RecipeError(f"{name}: neither a file nor one of {known}")
+    return file
+
+
 def with_changes(tree: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
     """A copy of `tree` with changes such as "text.max_area=0.03" made, one after the other (values are YAML).
 

@@ -93,7 +93,7 @@ def load_model(options: ModelOptions) -> LoadedModel:
     """The pipeline that the options name, on its device, with a face finder.
 
     Raises:
-        ConfigError, CheckpointError, WeightError, ValueError, OSError: what is missing or does not fit, and the remedy.
+        RecipeError, CheckpointError, WeightError, ValueError, OSError: what is missing or does not fit, and the remedy.
     """
     model, device, dtype = options.model, options.device, options.dtype
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -8,25 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from common.errors import UserError
+from common.settings import Section, read_yaml, validated, yaml_file
 
 CONFIGS = Path(__file__).parent / "configs"
 HEAD_DIM = 64  # width of a resampler head; as in projector.py, which exported folders carry on its own
 POSE_CHANNELS = (16, 32, 96, 256)  # of the pose encoder: diffusers' own, and the authors'
 
 
-class ConfigError(UserError, ValueError):
-    """A configuration that cannot be used; the message names the file and the field."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Conditions(Strict):
+class Conditions(Section):
     """How a photo's face becomes the model's inputs. Must be the same in training and in drawing."""
 
     crop: Literal["clip", "pad", "shift", "whole"] = Field(
@@ -48,7 +39,7 @@ class Conditions(Strict):
     )
 
 
-class Sources(Strict):
+class Sources(Section):
     """Where pretrained parts come from: a diffusers folder or a hub name each; None where `base` has the part."""
 
     base: str = Field(description="folder or hub name with unet, vae, text_encoder, tokenizer, scheduler")
@@ -56,7 +47,7 @@ class Sources(Strict):
     image_encoder: str | None = None
 
 
-class ModelConfig(Strict):
+class ModelConfig(Section):
     name: str
     resolution: int = Field(ge=8, description="side of the drawn image, pixels; a multiple of the VAE's factor")
     identity_dim: int = Field(512, ge=1)
@@ -99,13 +90,7 @@ def load_config(name: str | Path) -> ModelConfig:
     """The configuration `sd15` or `tiny`, or that of a YAML file.
 
     Raises:
-        ConfigError: no such file, or a wrong field, with its name.
+        RecipeError: no such file, or a wrong field, with its name.
     """
-    file = CONFIGS / f"{name}.yaml" if (CONFIGS / f"{name}.yaml").is_file() else Path(name)
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-        raise ConfigError(f"{name}: neither a YAML file nor one of {known}")
-    try:
-        return ModelConfig.model_validate(yaml.safe_load(file.read_text()))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(f"{file}: {error}") from error
+    file = yaml_file(name, CONFIGS)
+    return validated(ModelConfig, read_yaml(file), str(file))

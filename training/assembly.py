@@ -52,7 +52,7 @@ def assemble(
     """Build everything. `before`: what a run that goes on has read of the encoder cache so far (`RunParts.cache_folders`).
 
     Raises:
-        RecipeError, ShardError, ConfigError, CheckpointError, ValueError: what does not fit, before any step.
+        RecipeError, ShardError, CheckpointError, ValueError: what does not fit, before any step.
     """
     index, order, shards = open_data(recipe, world)
     config = load_config(recipe.model)

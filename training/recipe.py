@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from common import ray_jobs
-from common.settings import RecipeError, Section, read_yaml, substitute, validated, with_changes
+from common.settings import RecipeError as RecipeError  # for all of training/
+from common.settings import Section, read_yaml, substitute, validated, with_changes, yaml_file
 from training.layout import accumulation, check_layout
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -198,10 +199,7 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
     Raises:
         RecipeError: no such file, or a field that is wrong, with its name and, for a misspelling, the right one.
     """
-    file = RECIPES / f"{name}.yaml" if (RECIPES / f"{name}.yaml").is_file() else Path(name)
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"{name}: neither a file nor one of {known}")
+    file = yaml_file(name, RECIPES)
     return checked(substitute(with_changes(read_yaml(file), changes), {}), str(file))
 
 

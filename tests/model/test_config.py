@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from model.config import CONFIGS, ConfigError, load_config
+from common.settings import RecipeError
+from model.config import CONFIGS, load_config
 
 
 def changed(tmp_path, **fields):
@@ -46,11 +47,11 @@ def test_a_file_of_ones_own_is_read(tmp_path):
     ],
 )
 def test_what_cannot_be_is_refused_by_name(tmp_path, fields, words):
-    with pytest.raises(ConfigError, match=words) as refusal:
+    with pytest.raises(RecipeError, match=words) as refusal:
         load_config(changed(tmp_path, **fields))
     assert "changed.yaml" in str(refusal.value)
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="sd16: neither a YAML file nor one of sd15, tiny"):
+    with pytest.raises(RecipeError, match="sd16: neither a file nor one of sd15, tiny"):
         load_config("sd16")
