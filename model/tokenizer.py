@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 from transformers import CLIPTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 MERGES = 49152 - 256 - 2  # what CLIP uses of the file; the rest of it is unused
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -15,7 +16,7 @@ def clip_tokenizer(vocabulary: Path) -> CLIPTokenizer:
     """`vocabulary`: bpe_simple_vocab_16e6.txt.gz of the CLIP release. 49,408 tokens, 77 a prompt."""
     lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")
     merges = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
-    letters = list(_byte_letters())
+    letters = list(bytes_to_unicode().values())  # of every byte, those that print first
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
     ids = {token: number for number, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=77)
@@ -31,10 +32,3 @@ def truncated_words(tokenizer: CLIPTokenizer, prompt: str) -> str:
     if len(encoded.input_ids) <= last + 1:
         return ""
     return prompt[encoded.offset_mapping[last][0] :].strip()
-
-
-def _byte_letters() -> list[str]:
-    """A printable letter for every byte, in the order of CLIP's vocabulary: those that print first."""
-    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printing]
-    return [chr(byte) for byte in printing] + [chr(256 + index) for index in range(len(others))]

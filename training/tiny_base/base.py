@@ -30,25 +30,23 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 PARTS = ("unet", "vae", "text_encoder", "image_encoder")
 
 
-def key(config: ModelConfig, pictures: Pictures, recipe: BaseRecipe, vocabulary: Path) -> str:
-    """16 hex digits of what the base follows from: architecture, pictures, recipe, this code and its libraries."""
-    facts = {
-        "config": _architecture(config),
+def origin_of(config: ModelConfig, pictures: Pictures, recipe: BaseRecipe, vocabulary: Path) -> dict[str, Any]:
+    """What a base follows from: architecture, pictures, recipe, vocabulary, this code and its libraries."""
+    names = {"resolution", "unet", "vae", "text_encoder", "image_encoder", "scheduler"}
+    code = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in CODE))
+    return {
+        "config": config.model_dump(mode="json", include=names),
         "pictures": pictures.digest(),
         "recipe": asdict(recipe),
         "vocabulary": sha256_of_file(vocabulary),
-        "code": code_version(),
+        "code": code.hexdigest()[:16],
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    return sha256_of_bytes(json.dumps(facts, sort_keys=True).encode())[:16]
 
 
-def code_version() -> str:
-    """sha256 over the modules that make a base."""
-    hasher = hashlib.sha256()
-    for name in CODE:
-        hasher.update(Path(__file__).with_name(name).read_bytes())
-    return hasher.hexdigest()[:16]
+def key(origin: dict[str, Any]) -> str:
+    """16 hex digits of what the base follows from."""
+    return sha256_of_bytes(json.dumps(origin, sort_keys=True).encode())[:16]
 
 
 def is_complete(folder: Path) -> bool:
@@ -83,7 +81,8 @@ def find_or_train(
             f"{config.resolution} (resolution)"
         )
     trained_on, held_out = split(pictures, recipe.held_out)
-    name = key(config, pictures, recipe, vocabulary)
+    origin = origin_of(config, pictures, recipe, vocabulary)
+    name = key(origin)
     folder = root / name
     if is_complete(folder):
         return folder
@@ -98,21 +97,17 @@ def find_or_train(
         begun = time.monotonic()
         parts = base_parts.train(config, trained_on.pixels, vocabulary, recipe, report)
         measured = base_parts.measure(parts, config, held_out, recipe.seed, report)
-        parts.save(scratch)
-        base_parts.draw(parts, config, held_out.pixels[held_out.faces], recipe, scratch)
-        facts = {
+        parts.pipeline().save_pretrained(scratch)
+        base_parts.draw(parts, held_out.pixels[held_out.faces], recipe, scratch)
+        facts = origin | {
             "key": name,
-            "config": _architecture(config),
-            "recipe": asdict(recipe),
             "pictures": {
-                "sha256": pictures.digest(),
+                "sha256": origin["pictures"],
                 "trained_on": len(trained_on),
                 "trained_on_photos": len(set(trained_on.photos)),
                 "held_out": len(held_out),
                 "held_out_photos": sorted(set(held_out.photos)),
             },
-            "code": code_version(),
-            "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
             "sha256": {part: _weights_sha256(scratch / part) for part in PARTS},
             "measured": measured,
             "losses": parts.losses,
@@ -166,11 +161,6 @@ Measured on {faces["pictures"]} faces of {len(pictures["held_out_photos"])} othe
 
 `reconstructions.png`: held-out pictures above what the VAE makes of them. `samples.png`: drawn out of nothing.
 """
-
-
-def _architecture(config: ModelConfig) -> dict[str, Any]:
-    names = {"resolution", "unet", "vae", "text_encoder", "image_encoder", "scheduler"}
-    return config.model_dump(mode="json", include=names)
 
 
 def _weights_sha256(folder: Path) -> str:

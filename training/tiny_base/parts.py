@@ -25,12 +25,13 @@ from model.config import ModelConfig
 from model.tokenizer import clip_tokenizer
 from training.tiny_base.pictures import Pictures
 from training.tiny_base.recipe import BaseRecipe, ReportProgress
-from training.tiny_base.unet import drawn, loss_by_decile, new_unet, train_unet
+from training.tiny_base.unet import loss_by_decile, new_unet, train_unet
 from training.tiny_base.vae import correlation, latents_of, new_vae, pixels_of, reconstructed, train_vae
 
 MEASURED = 64  # held-out pictures that the UNet is measured on: more cost more than they tell
 COLUMNS = 16  # of a grid
 RANDOM_PROMPTS = 8
+SAMPLING_STEPS = 25
 POSITIONS_STD = 2.0
 
 
@@ -45,9 +46,9 @@ class BaseParts:
     losses: dict[str, list[float]]
     seconds: dict[str, float]
 
-    def save(self, folder: Path) -> None:
-        """As StableDiffusionPipeline does it, so that stock diffusers reads the folder too."""
-        StableDiffusionPipeline(
+    def pipeline(self) -> StableDiffusionPipeline:
+        """The parts as stock diffusers has them: what it saves, it reads."""
+        return StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
@@ -57,7 +58,7 @@ class BaseParts:
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
-        ).save_pretrained(folder)
+        )
 
     @torch.no_grad()
     def states(self, prompt: str = "") -> torch.Tensor:
@@ -157,7 +158,7 @@ def random_prompts(tokenizer: CLIPTokenizer, seed: int) -> list[str]:
     return [" ".join(row) for row in chosen]
 
 
-def draw(parts: BaseParts, config: ModelConfig, pictures: np.ndarray, recipe: BaseRecipe, folder: Path) -> None:
+def draw(parts: BaseParts, pictures: np.ndarray, recipe: BaseRecipe, folder: Path) -> None:
     """reconstructions.png and samples.png, to be looked at."""
     some = _spread(pictures, 2 * COLUMNS)
     pairs = [
@@ -166,7 +167,13 @@ def draw(parts: BaseParts, config: ModelConfig, pictures: np.ndarray, recipe: Ba
         for row in (some[start : start + COLUMNS], _uint8(reconstructed(parts.vae, some[start : start + COLUMNS])))
     ]
     _grid(pairs).save(folder / "reconstructions.png")
-    samples = _uint8(drawn(parts.unet, parts.vae, config.scheduler, parts.states(), recipe.samples, recipe.seed))
+    pipeline = parts.pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        prompt_embeds=parts.states(), num_images_per_prompt=recipe.samples, num_inference_steps=SAMPLING_STEPS,
+        guidance_scale=1.0, generator=torch.Generator().manual_seed(recipe.seed),
+    ).images  # fmt: skip
+    samples = np.stack([np.asarray(image) for image in images])
     rows = [samples[start : start + COLUMNS] for start in range(0, len(samples), COLUMNS)]
     _grid(rows).save(folder / "samples.png")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 import zipfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import model.conditioning.views
 from common.decode import Undecodable, decode
 from common.hashing import sha256_of_bytes, sha256_of_file
 from common.progress import ProgressBar, say
+from common.storage import Storage
 from model.conditioning.face_finder import FaceFinder
 from model.conditioning.views import face_views
 from model.config import ModelConfig
@@ -71,7 +71,9 @@ def pictures_in(folder: Path, config: ModelConfig, cache: Path) -> Pictures:
         f"{len(pictures):,} of {len(set(pictures.photos))} photos; of {len(files)} files {refused} could not be "
         f"decoded, {len(set(photos)) - len(set(pictures.photos))} repeat another's motif",
     )
-    _write(kept, pictures)
+    buffer = io.BytesIO()
+    np.savez(buffer, pixels=pictures.pixels, photos=np.array(pictures.photos), faces=pictures.faces)
+    Storage(cache).write_bytes(kept.name, buffer.getvalue())
     return pictures
 
 
@@ -91,14 +93,3 @@ def _views(rgb: np.ndarray, finder: FaceFinder, config: ModelConfig) -> tuple[li
         square = rgb[top : top + side, left : left + side]
         views.append(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA))
     return views, [index < len(detected) for index in range(len(views))]
-
-
-def _write(file: Path, pictures: Pictures) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".pictures-", suffix=".tmp", delete=False) as scratch:
-        try:
-            np.savez(scratch, pixels=pictures.pixels, photos=np.array(pictures.photos), faces=pictures.faces)
-            scratch.close()
-            os.replace(scratch.name, file)
-        finally:
-            Path(scratch.name).unlink(missing_ok=True)

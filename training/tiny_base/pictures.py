@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from common.errors import UserError
 
@@ -68,20 +69,14 @@ def distinct(pictures: Pictures) -> Pictures:
     mirrored = _hashes(pictures.pixels[:, :, ::-1])
     names = sorted(set(pictures.photos))
     place = {name: number for number, name in enumerate(names)}
-    owner = np.array([place[photo] for photo in pictures.photos])
-    first = list(range(len(names)))
-
-    def root(number: int) -> int:
-        while first[number] != number:
-            number = first[number]
-        return number
-
+    owner = np.array([place[photo] for photo in pictures.photos], int)
+    alike = np.zeros((len(names), len(names)), bool)
     for index, bits in enumerate(plain):
         apart = np.minimum((plain != bits).sum(1), (mirrored != bits).sum(1))
-        for other in np.flatnonzero(apart <= ALIKE):
-            one, two = sorted((root(owner[index]), root(owner[other])))
-            first[two] = one
-    return pictures.of(np.array([first[number] == number for number in owner], bool))
+        alike[owner[index], owner[apart <= ALIKE]] = True
+    _, motifs = connected_components(alike, directed=False)
+    _, first = np.unique(motifs, return_index=True)
+    return pictures.of(np.isin(owner, first))
 
 
 def split(pictures: Pictures, share: float = 0.1) -> tuple[Pictures, Pictures]:

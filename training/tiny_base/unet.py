@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 from training.tiny_base.fit import Progress, batches_of, fit
 from training.tiny_base.recipe import BaseRecipe
@@ -86,26 +86,3 @@ def loss_by_decile(
         predicted = unet(noise_schedule.add_noise(latents, noise, timesteps), timesteps, text).sample
         losses.append(((predicted - noise).square().mean() / noise.square().mean()).item())
     return losses
-
-
-@torch.no_grad()
-def drawn(
-    unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
-    scheduler: dict[str, Any],
-    text: torch.Tensor,
-    count: int,
-    seed: int,
-    steps: int = 25,
-) -> torch.Tensor:
-    """Pictures out of nothing (DDIM, Song et al., 2020): float32 (count, 3, h, w) in -1..1. `text`: (1, 77, d)."""
-    sampler = DDIMScheduler.from_config(scheduler)
-    sampler.set_timesteps(steps)
-    side = unet.config.sample_size
-    shape = (count, unet.config.in_channels, side, side)
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * sampler.init_noise_sigma
-    text = text.expand(count, -1, -1)
-    for timestep in sampler.timesteps:
-        predicted = unet(sampler.scale_model_input(latents, timestep), timestep, text).sample
-        latents = sampler.step(predicted, timestep, latents).prev_sample
-    return vae.decode(latents / vae.config.scaling_factor).sample.clamp(-1, 1)

@@ -20,7 +20,7 @@ from common.hashing import sha256_of_file
 from model.build import pretrained_pipeline
 from model.config import load_config
 from training.tiny_base import parts as base_parts
-from training.tiny_base.base import facts_of, find_or_train, is_complete, key
+from training.tiny_base.base import facts_of, find_or_train, is_complete, key, origin_of
 from training.tiny_base.fit import batches_of
 from training.tiny_base.pictures import PictureError, Pictures, distinct, split
 from training.tiny_base.recipe import BaseRecipe
@@ -125,7 +125,7 @@ def test_a_run_that_dies_leaves_no_folder_under_the_name(dies_in, config, vocabu
 
 
 def test_what_a_killed_run_left_is_no_base_and_goes_after_an_hour(config, vocabulary, tmp_path):
-    name = key(config, made_pictures(), QUICK, vocabulary)
+    name = key(origin_of(config, made_pictures(), QUICK, vocabulary))
     old, young, note = (tmp_path / f".{name}-{end}.tmp" for end in ("old", "young", "file"))
     old.mkdir()
     young.mkdir()
@@ -151,22 +151,24 @@ def test_whatever_the_base_follows_from_is_in_its_name(config, vocabulary, tmp_p
     words = tmp_path / "words.gz"
     words.write_bytes(b"other words")
     names = [
-        key(config, pictures, QUICK, vocabulary),
-        key(config, changed, QUICK, vocabulary),
-        key(config, renamed, QUICK, vocabulary),
-        key(config, faceless, QUICK, vocabulary),
-        key(wider, pictures, QUICK, vocabulary),
-        key(config, pictures, replace(QUICK, seed=1), vocabulary),
-        key(config, pictures, replace(QUICK, unet_steps=4), vocabulary),
-        key(config, pictures, QUICK, words),
+        key(origin_of(config, pictures, QUICK, vocabulary)),
+        key(origin_of(config, changed, QUICK, vocabulary)),
+        key(origin_of(config, renamed, QUICK, vocabulary)),
+        key(origin_of(config, faceless, QUICK, vocabulary)),
+        key(origin_of(wider, pictures, QUICK, vocabulary)),
+        key(origin_of(config, pictures, replace(QUICK, seed=1), vocabulary)),
+        key(origin_of(config, pictures, replace(QUICK, unet_steps=4), vocabulary)),
+        key(origin_of(config, pictures, QUICK, words)),
     ]
     assert len(set(names)) == len(names)
-    assert names[0] == key(config, made_pictures(), QUICK, vocabulary)
+    assert names[0] == key(origin_of(config, made_pictures(), QUICK, vocabulary))
 
 
 def test_what_only_drawing_uses_is_not_in_its_name(config, vocabulary):
     other = config.model_copy(update={"lora_rank": 4})
-    assert key(other, made_pictures(), QUICK, vocabulary) == key(config, made_pictures(), QUICK, vocabulary)
+    assert key(origin_of(other, made_pictures(), QUICK, vocabulary)) == key(
+        origin_of(config, made_pictures(), QUICK, vocabulary)
+    )
 
 
 # -- pictures --------------------------------------------------------------------------------------------------------
