@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import http.client
 import math
@@ -103,10 +104,12 @@ def retry_after(value: str | None, now: float | None = None) -> float:
     if value.strip().isdecimal():
         return float(value.strip()[:9])
     try:
-        date = email.utils.parsedate_to_datetime(value).timestamp()
+        date = email.utils.parsedate_to_datetime(value)
+        # the oldest of HTTP's three forms names no zone and means GMT
+        when = date.replace(tzinfo=date.tzinfo or datetime.UTC).timestamp()
     except (ValueError, OverflowError):
         return 0.0
-    seconds = date - (time.time() if now is None else now)
+    seconds = when - (time.time() if now is None else now)
     return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
 
 

@@ -144,7 +144,15 @@ THEN = parsedate_to_datetime(DATE).timestamp()
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [(None, 0), ("", 0), ("120", 120), (" 7 ", 7), ("-5", 0), ("soon", 0), ("1e9", 0), (DATE, 90)]
+    + [("Wednesday, 25-Jun-25 15:00:00 GMT", 90), ("Wed Jun 25 15:00:00 2025", 90)]
     + [(format_datetime(parsedate_to_datetime("Wed, 25 Jun 2025 14:00:00 +0000"), usegmt=False), 0)],
 )
-def test_retry_after(value, seconds):
-    assert retry_after(value, now=THEN - 90) == seconds
+def test_retry_after(value, seconds, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        found = retry_after(value, now=THEN - 90)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == seconds
