@@ -17,6 +17,7 @@ BROKEN = (zlib.error, brotli.error) if brotli else (zlib.error,)
 
 BLOCK = 1 << 20  # bytes that one step of decoding may give
 MOST_CODINGS = 5  # one over the other
+CODINGS = frozenset("deflate br zstd compress x-compress dcb dcz".split())  # registered with IANA, beside gzip
 RECOGNISED = 512  # bytes by which a body is known for what it is
 GZIP_OR_ZLIB, RAW = 47, -15  # what zlib calls `wbits`
 
@@ -26,7 +27,8 @@ Blocks = Iterator[bytes]
 def undone(blocks: Blocks, header: str, most: int) -> Blocks:
     """The body freed of the codings that `header` lists, the last one first.
 
-    A body that is labelled so and is not, or has a coding that is not known, comes as it is.
+    An image that is labelled so and is not coded comes as it is, and so does anything under a label that is no coding
+    (`utf-8`). Another body in a coding that cannot be undone here is a failure: rules that cannot be read are not none.
 
     Args:
         most: bytes that anybody wants: no coding but the innermost may give more, and none much more at a time.
@@ -68,10 +70,12 @@ def _decoder(first: bytes, coding: str, step: int) -> Callable[[Blocks], Blocks]
     """What undoes a body that begins so, or None where there is nothing to undo."""
     if coding in ("gzip", "x-gzip"):
         return (lambda blocks: _inflated(blocks, GZIP_OR_ZLIB, step)) if first.startswith(b"\x1f\x8b") else None
-    if coding not in ("deflate", "br") or not first or sniff(first):
+    if coding not in CODINGS or not first or sniff(first):
         return None
-    if coding == "br":
-        return (lambda blocks: _unbrotlied(blocks, step)) if brotli else None
+    if coding == "br" and brotli:
+        return lambda blocks: _unbrotlied(blocks, step)
+    if coding != "deflate":
+        raise FetchFailure("http_protocol", f"Content-Encoding {coding} cannot be undone here")
     zlib_header = len(first) > 1 and first[0] & 0x0F == 8 and (first[0] << 8 | first[1]) % 31 == 0
     return lambda blocks: _inflated(blocks, GZIP_OR_ZLIB if zlib_header else RAW, step)
 

@@ -41,11 +41,12 @@ def result(header: str, body: bytes, size: int = 1000, most: int = 500_000) -> b
         ("identity, gzip,", GZIP, JPEG), ("gzip, gzip", gzip.compress(GZIP), JPEG),
         # in name only, or not known: as it is
         ("gzip", JPEG, JPEG), ("deflate", JPEG, JPEG), ("gzip, gzip", GZIP, JPEG), ("br", JPEG, JPEG),
-        ("utf-8", JPEG, JPEG), ("zstd", GZIP, GZIP), ("gzip, zstd", GZIP, JPEG), ("gzip", b"", b""),
+        ("utf-8", JPEG, JPEG), ("zstd", JPEG, JPEG), ("zstd", b"", b""), ("gzip, utf-8", GZIP, JPEG), ("gzip", b"", b""),
         ("deflate", b"", b""), ("br", b"", b""),
         # broken
         ("gzip", GZIP[:-20], "truncated_body"), ("deflate", RAW[:-20], "truncated_body"),
         ("gzip", b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 100, "http_protocol"), ("deflate", b"<html>", "http_protocol"),
+        ("zstd", GZIP, "http_protocol"), ("gzip, zstd", GZIP, "http_protocol"), ("zstd, gzip", GZIP, JPEG),
         ("gzip, gzip", gzip.compress(GZIP)[:-20], "truncated_body"), ("gzip," * 6, JPEG, "http_protocol"),
     ],
 )  # fmt: skip
@@ -67,7 +68,7 @@ def test_brotli_where_its_module_is_at_hand(brotli):
 
 def test_brotli_without_its_module(monkeypatch):
     monkeypatch.setattr(content_encoding, "brotli", None)
-    assert result("br", b"\x8b\x02\x80") == b"\x8b\x02\x80"
+    assert result("br", b"\x8b\x02\x80") == "http_protocol"
 
 
 def test_no_step_gives_much_more_than_is_wanted(brotli):

@@ -59,6 +59,7 @@ def ask(site, page, path: str = "/robots.txt") -> SiteRules:
         (301, {"Location": "/robots.txt"}, "allowed"),  # more than five redirects: as if there were none
         (301, {"Location": "ftp://photos.test/"}, "allowed"),
         (500, {}, "robots_txt_unreachable"), (503, {}, "robots_txt_unreachable"), (429, {}, "robots_txt_unreachable"),
+        (200, {"Content_Encoding": "zstd"}, "robots_txt_unreachable"),  # what cannot be read may forbid anything
         (301, {"Location": "http://10.0.0.1/"}, "refused_address"), (200, {}, "forbidden"),
     ],
 )  # fmt: skip
