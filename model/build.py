@@ -148,7 +148,7 @@ def load_pipeline(folder: str | Path, dtype: torch.dtype = torch.float32) -> Fac
     index = json.loads(index_file.read_text()) if index_file.is_file() else {}
     if "projector" not in index:
         raise ValueError(f"{folder}: not an exported Face-MakeUp pipeline (model_index.json names no projector)")
-    return FaceMakeUpPipeline(
+    pipeline = FaceMakeUpPipeline(
         vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype),
         text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
@@ -160,6 +160,8 @@ def load_pipeline(folder: str | Path, dtype: torch.dtype = torch.float32) -> Fac
         feature_extractor=CLIPImageProcessor.from_pretrained(folder / "feature_extractor"),
         conditions=index["conditions"],
     )
+    pipeline.register_to_config(_name_or_path=str(folder))  # as diffusers does: the folder's face finder is there
+    return pipeline
 
 
 def trained_parts(pipeline: FaceMakeUpPipeline) -> FaceMakeUp:

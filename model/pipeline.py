@@ -27,6 +27,7 @@ from .conditioning.features import (
     repeat_for_prompts,
     zero_image_features,
 )
+from .conditioning.folder_finder import finder_in
 from .conditioning.views import Photo, face_views, upright
 from .folder import carry_code
 from .presets import Scales, scales_of
@@ -45,7 +46,8 @@ class FaceMakeUpOutput(BaseOutput):
 class FaceMakeUpPipeline(StableDiffusionPipeline):
     """Draws pictures of a person: see `__call__`.
 
-    To give it photos, set `face_finder`: a callable (uint8 RGB) -> [Face] with a method `embed(rgb, Face) -> Face`.
+    It finds the faces of photos with `face_finder`, a callable (uint8 RGB) -> [Face] with a method
+    `embed(rgb, Face) -> Face`: the one that is set, or else that of the exported folder (conditioning/folder_finder.py).
     """
 
     Face = Face  # what `encode_faces` takes; a user of an exported folder has no other way to it
@@ -223,6 +225,7 @@ class FaceMakeUpPipeline(StableDiffusionPipeline):
         return mix_conditions(conditions, self.encode_faces(mix_with, [second]), alpha, renormalise)
 
     def _find_face(self, rgb: np.ndarray, policy: str, box: Sequence[float] | None, where: str) -> Face:
+        self.face_finder = self.face_finder or finder_in(self.name_or_path)
         if self.face_finder is None:
             raise ValueError(
                 f"{where}: its face cannot be found: set pipeline.face_finder, or give encode_faces the faces"

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
+from common.progress import say
 from model.build import trained_parts
 from model.checkpoints.on_model import checkpoint_of
 from model.checkpoints.writing import write
+from model.finder_files import carry_finder
 from training.assembly import RunParts, open_pipeline
 from training.engine import Trained
 from training.recipe import TrainRecipe
@@ -48,6 +50,8 @@ def export(recipe: TrainRecipe, parts: RunParts, trained: Trained, out: Path | N
     write(checkpoint, folder / "face-makeup.safetensors", "facemakeup", force=True)
     write(checkpoint, folder / "diffusers", "diffusers", base=_local_base(recipe), force=True)
     pipeline.save_pretrained(folder / "pipeline")
+    for note in carry_finder(folder / "pipeline", parts.config.conditions):
+        say("train", note)
 
 
 def _base_name(base: str) -> str:

@@ -75,10 +75,10 @@ def main() -> None:
 
     from common.pinned_files.weights import resolve
     from curation.sample.photos import photos
-    from model.conditioning.detectors.centerface import CenterFace
+    from model.conditioning.detectors.detect import open_detector
     from model.conditioning.detectors.detections import suppress
 
-    detector = CenterFace(resolve("centerface").path, LONG_SIDE, "cpu")
+    detector = open_detector("centerface", resolve("centerface").path, LONG_SIDE, "cpu")
     boxes = {}
     for photo in track(photos(), "detecting"):
         with Image.open(photo.path) as opened:

@@ -11,6 +11,7 @@ from model.checkpoints.on_model import pipeline_with_checkpoint
 from model.checkpoints.state import Checkpoint
 from model.config import Conditions, load_config
 from model.face_unet import LORA, FaceUNet
+from model.finder_files import carry_finder
 
 
 def write_pipeline(
@@ -35,7 +36,7 @@ def write_pipeline(
     if fold_lora:
         notes.append(f"LOSSY: LoRA folded into the UNet; rounding moves a weight by at most {fold(pipeline.unet):.3g}")
     pipeline.save_pretrained(out)
-    return notes
+    return notes + carry_finder(out, conditions)
 
 
 def conditions_of_checkpoint(checkpoint: Checkpoint, base: Path) -> tuple[Conditions, str | None]:

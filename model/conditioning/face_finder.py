@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from common.decode import Picture
-from model.conditioning.detectors import FACE_FLOOR, INPUT_SIDE, NMS_IOU, DetectorName
+from model.conditioning.detectors import FACE_FLOOR, INPUT_SIDE, MIN_CONFIDENCE, NMS_IOU, DetectorName
 from model.conditioning.detectors.detect import Detector, choose_detector, detect_faces, open_detector
 from model.conditioning.faces import Face, NoFaceError
 from model.conditioning.identity import ChannelOrder, EncoderName, IdentityEncoder, open_encoder
@@ -34,7 +34,7 @@ class FaceFinder:
         identity: EncoderName | None = "dlib",
         weights: str | None = None,
         channel_order: ChannelOrder = "bgr",
-        min_confidence: float = 0.5,
+        min_confidence: float = MIN_CONFIDENCE,
         device: Literal["cpu", "gpu"] = "cpu",
     ):
         if not FACE_FLOOR <= min_confidence <= 1:

@@ -18,7 +18,7 @@ import numpy as np
 from common.hashing import canonical_json, sha256_of_bytes
 from common.onnx_sessions import session
 from common.pinned_files.weights import resolve, sha256_of_weights
-from model.conditioning.alignment import align
+from model.conditioning.identity_networks import ARCFACE_SIDE, arcface_identity, dlib_identity, open_dlib
 
 EncoderName = Literal["dlib", "arcface"]
 ChannelOrder = Literal["bgr", "rgb"]
@@ -76,32 +76,16 @@ class Dlib(IdentityEncoder):
 
     name = "dlib"
     dimension = 128
-    MIN_SIDE = 20  # pixels; dlib's 150-pixel chip of a smaller face holds nothing to recognise
 
     def __init__(self, network: str | Path, predictor: str | Path):
         super().__init__({"network": network, "landmarks": predictor}, "rgb")
 
     @cached_property
     def _models(self) -> tuple[Any, Any, Any]:
-        import dlib
-
-        return (
-            dlib,
-            dlib.shape_predictor(str(self.weights["landmarks"])),
-            dlib.face_recognition_model_v1(str(self.weights["network"])),
-        )
+        return open_dlib(str(self.weights["landmarks"]), str(self.weights["network"]))
 
     def embed(self, rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        if min(box[2] - box[0], box[3] - box[1]) < self.MIN_SIDE:
-            return None
-        dlib, predictor, network = self._models
-        # dlib's predictor was trained on square boxes from the brows to the chin
-        centre, side = (box[:2] + box[2:]) / 2, float(max(box[2:] - box[:2])) * 0.9
-        left, top = (centre - side / 2 + [0, 0.04 * side]).round().astype(int).tolist()
-        rectangle = dlib.rectangle(left, top, left + round(side), top + round(side))
-        image = np.ascontiguousarray(rgb)
-        vector = np.array(network.compute_face_descriptor(image, predictor(image, rectangle)), np.float32)
-        return _unit(vector)
+        return dlib_identity(self._models, rgb, box)
 
 
 class ArcFace(IdentityEncoder):
@@ -112,7 +96,6 @@ class ArcFace(IdentityEncoder):
 
     name = "arcface"
     dimension = 512
-    SIDE = 112
     # 1 was cv2.estimateAffinePartial2D with LMEDS, which follows the best points; insightface fits all five
     ALIGNMENT = "least-squares-2"
 
@@ -127,7 +110,7 @@ class ArcFace(IdentityEncoder):
     def _session(self) -> Any:
         opened = session(self.weights["network"], self.device)
         shapes = opened.get_inputs()[0].shape, opened.get_outputs()[0].shape
-        expected = (1, 3, self.SIDE, self.SIDE), (1, self.dimension)
+        expected = (1, 3, ARCFACE_SIDE, ARCFACE_SIDE), (1, self.dimension)
         if not all(_agrees(*pair) for pair in zip(shapes, expected, strict=True)):
             raise ValueError(
                 f"{self.weights['network']} maps {shapes[0]} to {shapes[1]}: no ArcFace network, which maps "
@@ -136,14 +119,7 @@ class ArcFace(IdentityEncoder):
         return opened
 
     def embed(self, rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        crop = align(rgb, landmarks, self.SIDE)
-        if crop is None:
-            return None
-        # "bgr" is how insightface is called; inside, blobFromImages(swapRB=True) turns that into RGB planes
-        planes = crop if self.channel_order == "bgr" else crop[..., ::-1]
-        blob = (planes.astype(np.float32) - 127.5) / 127.5
-        (output,) = self._session.run(None, {self._session.get_inputs()[0].name: blob.transpose(2, 0, 1)[None]})
-        return _unit(output[0].astype(np.float32))
+        return arcface_identity(self._session, rgb, landmarks, self.channel_order)
 
 
 def open_encoder(
@@ -169,8 +145,3 @@ def _agrees(shape: list[int | str | None], expected: tuple[int, ...]) -> bool:
     return len(shape) == len(expected) and all(
         size == wanted or not isinstance(size, int) for size, wanted in zip(shape, expected, strict=True)
     )
-
-
-def _unit(vector: np.ndarray) -> np.ndarray | None:
-    norm = float(np.linalg.norm(vector))
-    return vector / np.float32(norm) if np.isfinite(norm) and norm > 1e-6 else None

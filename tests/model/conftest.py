@@ -13,6 +13,7 @@ import torch
 from model.build import random_pipeline, trained_parts
 from model.conditioning.faces import Face
 from model.config import load_config
+from tests.real_photos import photo  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,9 @@ from model.build import base_parts, load_pipeline, pretrained_pipeline, trained_
 from model.checkpoints.on_model import checkpoint_of, pipeline_with_checkpoint
 from model.checkpoints.pipeline_folder import write_pipeline
 from model.checkpoints.state import bit_equal
+from model.conditioning.face_finder import FaceFinder
 from model.config import Conditions, load_config
+from model.finder_files import carry_finder
 from tests.model.conftest import some_face, some_photo
 
 # -S: without the .pth file that makes this project importable; the packages are then found by their folder alone
@@ -34,6 +36,8 @@ pipeline.set_progress_bar_config(disable=True)
 given = np.load(sys.argv[3])
 face = pipeline.encode_faces(given["photo"], [pipeline.Face(given["box"], given["landmarks"], 0.9, given["identity"])])
 drawn = pipeline("a person", face=face, num_inference_steps=3, output_type="np").images
+conditions = pipeline("a person", given["portrait"], num_inference_steps=1).conditions
+np.savez(sys.argv[6], box=conditions.faces[0].box, identity=conditions.identity.numpy())
 pipeline.save_pretrained(sys.argv[4])
 np.save(sys.argv[5], drawn)
 """
@@ -56,15 +60,20 @@ def test_the_folder_draws_the_same(pipeline, folder):
     assert np.array_equal(drawn(pipeline), drawn(load_pipeline(folder)))
 
 
-def test_the_folder_loads_where_this_project_is_not_installed(pipeline, folder, tmp_path):
+def test_the_folder_loads_where_this_project_is_not_installed(pipeline, folder, photo, tmp_path):
     face = some_face()
-    np.savez(tmp_path / "given.npz", photo=some_photo(), box=face.box, landmarks=face.landmarks, identity=face.identity)
+    portrait = photo("astronaut").rgb
+    known = {"photo": some_photo(), "box": face.box, "landmarks": face.landmarks, "identity": face.identity}
+    np.savez(tmp_path / "given.npz", portrait=portrait, **known)
+    shutil.copytree(folder, tmp_path / "with-finder")
+    assert carry_finder(tmp_path / "with-finder", Conditions.model_validate(pipeline.config.conditions)) == []
     arguments = [
         sysconfig.get_path("purelib"),
-        folder,
+        tmp_path / "with-finder",
         tmp_path / "given.npz",
         tmp_path / "again",
         tmp_path / "drawn.npy",
+        tmp_path / "found.npz",
     ]
     run = subprocess.run(
         [sys.executable, "-S", "-c", ELSEWHERE, *map(str, arguments)],
@@ -75,7 +84,14 @@ def test_the_folder_loads_where_this_project_is_not_installed(pipeline, folder, 
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert np.array_equal(np.load(tmp_path / "drawn.npy"), drawn(pipeline))
-    assert np.array_equal(drawn(load_pipeline(tmp_path / "again")), drawn(pipeline))
+    again = load_pipeline(tmp_path / "again")
+    assert np.array_equal(drawn(again), drawn(pipeline))
+    assert str(tmp_path) not in (tmp_path / "again" / "model_index.json").read_text()
+    # the finder is that of this project, and goes with the folder
+    found, finder = np.load(tmp_path / "found.npz"), FaceFinder("centerface")
+    expected = finder.embed(portrait, finder(portrait)[0])
+    assert np.abs(found["box"] - expected.box).max() < 2 and found["identity"][0] @ expected.identity > 0.98
+    assert np.array_equal(again.encode_faces(portrait).identity, found["identity"])
 
 
 def test_its_unet_is_a_stock_unet_to_everybody_else(pipeline, folder):
@@ -130,8 +146,8 @@ def test_how_faces_were_made_into_conditions_travels_or_is_said_to_be_unknown(pi
         if part.name != "model_index.json":
             (plain / part.name).symlink_to(part)
     (plain / "model_index.json").write_text(json.dumps({"vae": index["vae"]}))
-    (note,) = write_pipeline(checkpoint_of(trained), plain, tmp_path / "guessed")
-    assert "does not say how faces were cropped" in note
+    guess, arcface = write_pipeline(checkpoint_of(trained), plain, tmp_path / "guessed")
+    assert "does not say how faces were cropped" in guess and "w600k_r50.onnx" in arcface
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

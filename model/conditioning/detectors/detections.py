@@ -1,7 +1,5 @@
 """What a detector returns for one image, and the non-maximum suppression of it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import cv2
