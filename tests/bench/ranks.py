@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tests.training.ranks import _import_all, free_port
+from tests.training.ranks import free_port, prepare
 from training.recipe import TrainRecipe
 
 PATIENCE = 300  # seconds
@@ -23,7 +23,7 @@ def in_ranks(function: Callable[..., Any], recipe: TrainRecipe, world: int = 1, 
     Raises:
         RuntimeError: with the trace of a rank that failed, or after `PATIENCE`.
     """
-    _import_all()
+    prepare(recipe)
     context = multiprocessing.get_context("fork")
     answers, port = context.Queue(), free_port()
     ranks = [

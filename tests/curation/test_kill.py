@@ -1,4 +1,4 @@
-"""SIGKILL of the driver at each commit point, then the same command again: the same shards, nothing lost or doubled."""
+"""SIGKILL of the driver at each commit point of one run, one after the other: the same shards, nothing lost or doubled."""
 
 from __future__ import annotations
 
@@ -6,48 +6,41 @@ import os
 import signal
 import subprocess
 import time
-
-import pytest
+from pathlib import Path
+from typing import NamedTuple
 
 from curation import report
-from tests.world import curate, fork, shard_hashes, shard_ids, start_driver
+from tests.world import curate, shard_hashes, shard_ids, start_driver
 
-# what the killed driver had just committed, what of a finished run it started from, and what the second run must say
-POINTS = {
-    "selecting": ("work/sources/faces/*/*.parquet", (), "source rows"),
-    "fetching": ("fetched/00/*.parquet", ("candidates", "selected"), "select  done before"),
-    "between rounds": ("fetched/plan-01.parquet", ("candidates", "selected"), "select  done before"),
-    "scoring": ("scores/text-*/*.parquet", ("candidates", "selected", "fetched"), "0 requests"),
-    "cutting": ("cuts/small/verdicts/*.parquet", ("candidates", "selected", "fetched", "scores"), "text 0, faces 0"),
-    "annotating": (
-        "annotations/*/*.parquet",
-        ("candidates", "selected", "fetched", "scores", "cuts"),
-        "text 0, faces 0",
-    ),
-    "planned": (
-        "cuts/small/plan.parquet",
-        ("candidates", "selected", "fetched", "scores", "annotations"),
-        "0 faces (dlib)",
-    ),
-    "packing": (
-        "shards/small/*.tar",
-        ("candidates", "selected", "fetched", "scores", "annotations"),
-        "0 faces (dlib)",
-    ),
+
+class Kill(NamedTuple):
+    """`after`: what the driver that is killed has just committed; `next_says`: what the next one must say of it."""
+
+    after: str
+    next_says: str
+
+
+# in the order in which a run writes them; each driver goes on from what the one before it left
+KILLS = {
+    "selecting": Kill("work/sources/faces/*/*.parquet", "source rows"),
+    "fetching": Kill("fetched/00/*.parquet", "select  done before"),
+    "between rounds": Kill("fetched/plan-01.parquet", "select  done before"),
+    "scoring": Kill("scores/text-*/*.parquet", "0 requests"),
+    "cutting": Kill("cuts/small/verdicts/*.parquet", "text 0, faces 0"),
+    "annotating": Kill("annotations/*/*.parquet", "text 0, faces 0"),
+    "planned": Kill("cuts/small/plan.parquet", "0 faces (dlib)"),
+    "packing": Kill("shards/small/*.tar", "0 faces (dlib)"),
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_killed_driver_goes_on_where_it_stopped(finished, small_world, ray_cluster, tmp_path, capsys, point):
-    pattern, folders, expected = POINTS[point]
-    root = fork(finished, tmp_path / "run", *folders)
-    (root / "manifest.json").unlink()
-    recipe = small_world / "recipe.yaml"
-    driver = start_driver(root, recipe, ray_cluster["address"])
-    wait_for(lambda: any(root.glob(pattern)), driver)
-    os.kill(driver.pid, signal.SIGKILL)
-    before, _ = driver.communicate()
-    assert driver.returncode == -signal.SIGKILL, f"it had ended before it could be killed:\n{before}"
+def test_a_driver_that_is_killed_at_each_commit_point_goes_on(finished, small_world, ray_cluster, tmp_path, capsys):
+    root, expected = tmp_path / "run", ""
+    for point, kill in KILLS.items():
+        assert not any(root.glob(kill.after)), f"{point}: the driver before went too far to be killed here"
+        driver = start_driver(root, small_world / "recipe.yaml", ray_cluster["address"])
+        said = kill_after(root, kill.after, driver)
+        assert expected in said, f"{point}: {said}"
+        expected = kill.next_says
 
     capsys.readouterr()
     curate(root, small_world)
@@ -59,10 +52,14 @@ def test_a_killed_driver_goes_on_where_it_stopped(finished, small_world, ray_clu
     assert not list(root.rglob(".*.tmp")), "half-written files are swept"
 
 
-def wait_for(condition, driver: subprocess.Popen[str], seconds: float = 240) -> None:
+def kill_after(root: Path, pattern: str, driver: subprocess.Popen[str], seconds: float = 240) -> str:
+    """Kill the driver as soon as such a file is there; what it had said."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        if driver.poll() is not None:
-            raise AssertionError(f"the driver ended first:\n{driver.stdout.read()}")
-        assert time.monotonic() < deadline, "the commit point was never reached"
+    while not any(root.glob(pattern)):
+        assert driver.poll() is None, f"the driver ended first:\n{driver.stdout.read()}"
+        assert time.monotonic() < deadline, f"{pattern} was never written"
         time.sleep(0.005)
+    os.kill(driver.pid, signal.SIGKILL)
+    said, _ = driver.communicate()
+    assert driver.returncode == -signal.SIGKILL, f"it had ended before it could be killed:\n{said}"
+    return said

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from model.config import load_config
 from training.recipe import TrainRecipe
 
 PATIENCE = 550  # seconds; a busy machine is no failure
@@ -51,7 +52,7 @@ def free_port() -> int:
 
 def start_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> tuple[list, multiprocessing.Queue]:
     """`hook(rank)` is called in each rank before it trains; a SIGKILL is what it may arrange."""
-    _import_all()
+    prepare(recipe)
     context = multiprocessing.get_context("fork")
     answers, port = context.Queue(), free_port()
     ranks = [
@@ -103,14 +104,17 @@ def losses_of(out):
     return {row["step"]: row["loss"] for row in log_of(out, "train")}
 
 
-def _import_all() -> None:
-    """What a rank needs; DeepSpeed's Muon alone costs 8 seconds (it brings torch's compiler) and is always imported."""
+def prepare(recipe: TrainRecipe) -> None:
+    """Imports and counts what every rank needs; DeepSpeed's Muon alone costs 8 seconds (it brings torch's compiler) and is always imported."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed.ops
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
 
     import training.export
     import training.trainer  # noqa: F401
+    from training.planning.flops import flops_of
+
+    flops_of(load_config(recipe.model))  # counted for the log: 3 seconds of each rank otherwise
 
 
 def _rank(rank, world, port, recipe, out, answers, hook):
