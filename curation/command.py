@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,11 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
             curation.curate()
     code = report.main([options.run, *(["--name", options.name] if options.name else [])])
     say("done", f"{time.monotonic() - started:.0f} s; the report: {Run(options.run).url('report.html')}")
+    shards = Run(options.run).url(f"shards/{curation.name}")
+    say(
+        "done",
+        f"the shards: {shards}" + ("" if code else f"; next: make train SET={shlex.quote(f'data.shards={shards}')}"),
+    )
     return code
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cache(asked: argparse.Namespace) -> int:
+    from common.progress import say
     from common.ray_jobs import ClusterError, submit_script
     from jobs.tiny_base import sample_photos
     from training.encoder_cache.on_ray import kinds_of, require_shared_shards, write_encoder_cache
@@ -57,6 +59,8 @@ def _cache(asked: argparse.Namespace) -> int:
     recipe = submitted_recipe() or load_recipe(asked.recipe, asked.set)
     if not asked.cluster:
         write_encoder_cache(with_base(recipe, sample_photos), kinds, asked.dtype, asked.workers)
+        words = ["python", "jobs/train.py", "--recipe", asked.recipe, *(f"--set={change}" for change in asked.set)]
+        say("cache", f"next, training that reads it: {shlex.join(words)}")
         return 0
     require_shared_shards(recipe)
     command = ["python", "jobs/cache.py", "--recipe", asked.recipe, "--what", asked.what]

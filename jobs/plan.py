@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -66,6 +67,8 @@ def _plan(asked: argparse.Namespace) -> None:
         print(json.dumps({**facts, "plan": asdict(planned), "measured": measured}, indent=1))
     else:
         show(recipe, asked.gpu, inputs, planned, measured)
+        words = ["python", "jobs/train.py", "--recipe", asked.recipe, *(f"--set={change}" for change in asked.set)]
+        print(f"Nothing was made. Next: {shlex.join(words)} --ranks {inputs.given.gpus}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             progress.end()
         say("base", summary(folder))
+        say("base", f"next, to train on it: python jobs/train.py --set {shlex.quote(f'base={folder}')}")
         print(folder)
 
     return exit_code_of(work)

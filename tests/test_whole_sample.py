@@ -31,6 +31,7 @@ def run(sample, ray_cluster, tmp_path_factory) -> Run:
     said, _ = driver.communicate(timeout=580)
     assert driver.returncode == 0, said
     assert "reconciles ✓" in said and f"the report: {root}/report.html" in said
+    assert f"the shards: {root}/shards/sample; next: make train SET=data.shards={root}/shards/sample" in said
     return Run(root)
 
 

@@ -75,4 +75,6 @@ def finder_in(folder: str | Path | None) -> FolderFinder | None:
 def _session(file: Path) -> Any:
     import onnxruntime
 
-    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # or it warns of parameters that the network does not use
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

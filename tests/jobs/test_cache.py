@@ -47,6 +47,8 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
     told = said(capfd)
     assert "3 of 3 shards to make in cached/vae-" in told and "20 samples in" in told and "(fp32)" in told
     places = sorted((shards / "cached").iterdir())
+    assert all(f"all 3 shards are in {place}" in told for place in places)
+    assert f"next, training that reads it: python jobs/train.py --recipe {command[1]}" in told
     assert [place.name.partition("-")[0] for place in places] == ["clip", "vae"]
     for place in places:
         files = sorted(file.name for file in place.iterdir())

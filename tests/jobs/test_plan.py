@@ -66,7 +66,7 @@ def test_the_table_says_everything(recipe, capsys):
         "tiny on 2 x cpu", "Arithmetic, not a measurement", "Assumed", "30% and 40%", "40 samples of", "TFLOP an image",
         "images/s at 30% / 40%", "limited by", "GB/s needed", "loader cores needed", "hours an epoch", "$ to make the cache",
         "epochs until it has paid", "ZeRO-2 (recipe)", "ZeRO-3", "a step and rank", "At 30%: cache VAE (make cache WHAT=vae DTYPE=fp16)",
-        "At 40%: cache",
+        "At 40%: cache", f"Next: python jobs/train.py --recipe {recipe} --ranks 2\n",
     ):  # fmt: skip
         assert words in said, words
 

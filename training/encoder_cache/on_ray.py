@@ -76,6 +76,7 @@ def write_encoder_cache(recipe: TrainRecipe, kinds: list[str], stored: str | Non
     for each in missing:
         sizes = dict(zip(index.names, index.counts.tolist(), strict=True))
         _storage(index, each.name).write_json("sizes.json", sizes)
+        say("cache", f"all {len(index):,} shards are in {index.url}/cached/{each.name}")
 
 
 def _storage(index: ShardIndex, name: str) -> Storage:

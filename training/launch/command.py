@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.progress import say
 from training.launch.preflight import check_ranks, for_export, resolved_out
@@ -105,5 +105,10 @@ def _say_how_it_ended(options: TrainOptions, recipe: TrainRecipe, step: int) -> 
     if recipe.monitoring.validation_samples:
         say("train", f"pictures of the validation samples: {out}/pictures")
     if recipe.saving.export:
-        draw = "" if "://" in out else f". To draw with them: make demo MODEL={out}/export/pipeline"
-        say("train", f"weights for others: {out}/export{draw}")
+        say("train", f"weights for others: {out}/export")
+        folder = f"{out}/export/pipeline"
+        copy = f"copy {folder} to a disk, then " if "://" in out else ""
+        say("train", f"next, to draw with them: {copy}make demo MODEL={'FOLDER' if copy else shlex.quote(folder)}")
+    else:
+        command = replace(options, export=True).command()
+        say("train", f"next, to export the weights: {shlex.join(command)}")

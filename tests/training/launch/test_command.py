@@ -14,7 +14,13 @@ def test_at_the_end_it_says_where_everything_is_and_what_to_do_next(capsys):
     said = " ".join(capsys.readouterr().err.split())
     for place in ("log.jsonl", "tensorboard", "pictures", "export"):
         assert f"runs/train/mine/{place}" in said
-    assert "make demo MODEL=runs/train/mine/export/pipeline" in said
+    assert said.endswith("make demo MODEL=runs/train/mine/export/pipeline")
+    _say_how_it_ended(TrainOptions("tiny", "s3://b/my"), load_recipe("tiny"), 600)
+    assert "copy s3://b/my/export/pipeline to a disk" in capsys.readouterr().err
+    _say_how_it_ended(
+        TrainOptions("tiny", "out", ["saving.export=false"]), load_recipe("tiny", ["saving.export=false"]), 600
+    )
+    assert capsys.readouterr().err.endswith("--recipe tiny --out out --failures 3 --set saving.export=false --export\n")
 
 
 def test_a_run_that_was_stopped_says_how_to_go_on(capsys):
