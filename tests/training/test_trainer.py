@@ -123,6 +123,13 @@ def test_what_was_trained_is_exported_in_layouts_that_load(undisturbed, shards, 
         folder / "diffusers", subfolder="", weight_name="ip-adapter-facemakeup.safetensors", image_encoder_folder=None
     )
     assert "faceid_0" in stock.unet.peft_config
+    # nothing of the machine: not where the base and the run are, and the modes are those of any new file
+    written = [file for file in folder.rglob("*") if file.is_file()]
+    assert (folder / "pipeline" / "face_finder" / "settings.json") in written
+    places = [str(place.parent).encode() for place in (base, shards, undisturbed)]
+    assert not [file for file in written if any(place in file.read_bytes() for place in places)]
+    (undisturbed / "plain").touch()
+    assert {file.stat().st_mode for file in written} == {(undisturbed / "plain").stat().st_mode}
 
 
 def test_a_trained_part_without_an_fp32_master_is_refused(shards, base):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from model.checkpoints import __main__ as command
 from model.checkpoints.__main__ import main
+from model.checkpoints.convert import convert
 from model.checkpoints.inspection import inspect_checkpoint, sha256_of_path
 from model.checkpoints.writing import write
 from tests.model.checkpoints import foreign
@@ -64,6 +67,32 @@ def test_convert_prints_what_it_did_or_why_not(released, tmp_path, capsys):
     assert printed.err.startswith("refused: ") and "--force" in printed.err and not printed.out
     assert main(["convert", target, target, "--to", "ip-adapter", "--force"]) == 2
     assert "both IN and OUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["authors", "facemakeup", "ip-adapter", "diffusers"])
+def test_what_is_converted_has_the_umasks_mode_and_stdout_is_ours_alone(
+    released, tmp_path, capsys, monkeypatch, layout
+):
+    def noisy(*given, **options):
+        print("a library's warning")
+        return convert(*given, **options)
+
+    monkeypatch.setattr(command, "convert", noisy)
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(foreign.TINY_UNET))
+    source = foreign.authors_bin(released, tmp_path / "model.bin")
+    target = tmp_path / {"authors": "out.bin", "diffusers": "out"}.get(layout, "out.safetensors")
+    before = os.umask(0o027)
+    try:
+        assert main(["convert", str(source), str(target), "--to", layout, "--base", str(tmp_path)]) == 0
+    finally:
+        os.umask(before)
+    written = [target] if target.is_file() else [file for file in target.rglob("*") if file.is_file()]
+    assert written and {file.stat().st_mode & 0o777 for file in written} == {0o640}
+    printed = capsys.readouterr()
+    first, *more = printed.out.splitlines()
+    assert first.startswith(f"{target}: {layout}, from authors, sha256 ") and all(line[:2] == "  " for line in more)
+    assert more[-1].startswith("  next: ") and "a library's warning" in printed.err
 
 
 def test_a_base_folder_without_its_parts_fails_in_words(released, tmp_path, capsys):
