@@ -31,7 +31,7 @@ def open_inputs(place: Path, prompts: list[str], recursive: bool = False, out: P
     taken = PHOTO_SUFFIXES | OTHER_PICTURES
     chosen = [file for file in files if file.suffix.lower() == ".tar"]
     chosen = chosen or [file for file in files if file.suffix.lower() in taken]
-    also = f"; it has {folders} sub-folders: --recursive reads them" if folders and not recursive else ""
+    also = f"; --recursive reads its {folders} sub-folder{'s' * (folders > 1)}" if folders and not recursive else ""
     if not chosen:
         raise InputError(
             f"{place}: neither photos ({', '.join(sorted(PHOTO_SUFFIXES))}) nor shards (.tar) are in it{also}"
@@ -76,12 +76,14 @@ def _files_in(place: Path, recursive: bool, out: Path | None) -> tuple[list[Path
 
 def _left_out(files: list[Path], folders: int, recursive: bool) -> str:
     """A sentence about what is in the source and is not drawn from; "" where that is nothing."""
-    kinds = Counter(file.suffix.lower() or "without extension" for file in files)
-    parts = [f"{number} {kind}" for kind, number in kinds.most_common(5)]
-    if rest := len(files) - sum(number for _, number in kinds.most_common(5)):
+    endings = Counter(file.suffix.lower() or "without extension" for file in files)
+    parts = [f"{number} {kind}" for kind, number in endings.most_common(5)]
+    if rest := len(files) - sum(number for _, number in endings.most_common(5)):
         parts.append(f"{rest} other files")
     if folders:
-        parts.append(f"{folders} {'links to folders' if recursive else 'sub-folders (--recursive reads them)'}")
+        kind = "link to a folder" if recursive else "sub-folder (--recursive reads it)"
+        kinds = "links to folders" if recursive else "sub-folders (--recursive reads them)"
+        parts.append(f"{folders} {kind if folders == 1 else kinds}")
     return "not read: " + ", ".join(parts) if parts else ""
 
 

@@ -58,7 +58,9 @@ def _samples_in(tar: Path) -> int:
 def _samples_in_sidecar(tar: Path) -> int | None:
     """The number of samples that the JSON beside a shard gives; None where it is absent or of another kind."""
     try:
-        samples = json.loads(tar.with_suffix(".json").read_bytes())["samples"]
+        facts = json.loads(tar.with_suffix(".json").read_bytes())
+        # a sample that was taken out is still listed, without members
+        samples = sum(bool(entry["members"]) for entry in facts["index"]) if "index" in facts else facts["samples"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return samples if isinstance(samples, int) else None

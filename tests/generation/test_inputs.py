@@ -55,14 +55,14 @@ def test_sub_folders_are_read_by_option_and_what_is_left_out_is_counted(album):
     below = open_inputs(album, ["a person"], recursive=True, out=album / "out")
     names = [subject.name for subject in below.read()]
     assert len(names) == len({name.casefold() for name in names}) == below.count == 4
-    assert below.left_out == "not read: 1 without extension, 1 .mp4, 1 .txt, 1 links to folders"
+    assert below.left_out == "not read: 1 without extension, 1 .mp4, 1 .txt, 1 link to a folder"
 
 
 def test_a_folder_with_pictures_in_sub_folders_only_names_the_option(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.jpg").write_bytes(picture())
     (tmp_path / "notes.txt").write_text("no photo")
-    with pytest.raises(InputError, match="it has 1 sub-folders: --recursive reads them"):
+    with pytest.raises(InputError, match="--recursive reads its 1 sub-folder$"):
         open_inputs(tmp_path, ["a person"])
     assert open_inputs(tmp_path, ["a person"], recursive=True).count == 1
 

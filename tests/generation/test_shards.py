@@ -119,6 +119,13 @@ def test_a_key_that_stands_twice_is_a_reason_and_none_is_lost(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_sample_that_was_taken_out_of_a_shard_is_not_missed(tmp_path):
+    shard(tmp_path / "0.tar", {"1": SAMPLE})
+    index = [{"id": "0", "members": {}}, {"id": "1", "members": {"jpg": [512, 9]}}]
+    (tmp_path / "0.json").write_text(json.dumps({"samples": 2, "index": index}))
+    assert [(subject.name, subject.problem) for subject in inputs_in(tmp_path)] == [("1", "")]
+
+
 def test_shards_with_more_samples_than_their_json_says_are_read_to_the_end(tmp_path):
     shard(tmp_path / "0.tar", {"1": SAMPLE, "2": SAMPLE})
     (tmp_path / "0.json").write_text('{"samples": 1}')
@@ -131,5 +138,5 @@ def test_shards_of_sub_folders_are_read_by_option_and_what_encoders_made_is_not(
         shard(tmp_path / name, {"1": SAMPLE})
         (tmp_path / name).with_suffix(".json").write_text('{"samples": 1}')
     alone, below = open_inputs(tmp_path, []), open_inputs(tmp_path, [], recursive=True)
-    assert alone.count == 1 and alone.left_out == "not read: 1 sub-folders (--recursive reads them)"
+    assert alone.count == 1 and alone.left_out == "not read: 1 sub-folder (--recursive reads it)"
     assert len({subject.name for subject in below.read()}) == below.count == 2 and not below.left_out
