@@ -12,24 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from generation.demo.faces import AnalysedPhoto
+from generation.demo.limits import DrawRequest
 from generation.loading import LoadedModel
 from generation.provenance import SavedPicture
 from model.conditioning.features import mix_conditions
-from model.presets import Scales
-
-
-@dataclass(frozen=True)
-class DrawRequest:
-    """The settings of one drawing. `alpha`: share of the second face; `record_prompt`: files name the prompt."""
-
-    prompt: str
-    negative_prompt: str
-    scales: Scales
-    seed: int
-    steps: int
-    count: int
-    alpha: float = 0.5
-    record_prompt: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,26 +9,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.decode import ImageLimits, Undecodable, decode
+from common.decode import Undecodable, decode
+from generation.demo.limits import PHOTO
 from generation.loading import LoadedModel
 from generation.photos import PhotoError
 from model.conditioning.faces import ChoicePolicy, Face, SeveralFacesError, choose_face
 from model.conditioning.pose_map import POSE_COLOURS
 from model.conditioning.views import FaceViews, face_views
 
-LIMITS = ImageLimits(max_pixels=50_000_000)
+ANOTHER = "take another JPEG, PNG or WebP photo"
+SMALLER = "save a smaller copy of it, as JPEG, and add that"
 REASONS = {
-    "empty": "The file is empty",
-    "not_an_image": "The file is no picture",
-    "animated": "The picture is animated",
-    "too_many_pixels": f"The picture has more than {LIMITS.max_pixels // 1_000_000} megapixels",
-    "too_many_scans": "The picture is built up in too many steps",
-    "too_much_memory": "The picture takes too much memory",
-    "too_small": f"The picture is smaller than {LIMITS.min_side} pixels",
-    "truncated": "The file ends in the middle of the picture",
-    "corrupt": "The file is damaged",
+    "empty": f"The file is empty: {ANOTHER}.",
+    "not_an_image": f"The file is no picture: {ANOTHER}.",
+    "animated": f"The picture is animated: {ANOTHER}.",
+    "too_many_pixels": f"The picture has more than {PHOTO.max_pixels // 1_000_000} megapixels: {SMALLER}.",
+    "too_many_scans": f"The picture is built up in too many steps: {SMALLER}.",
+    "too_much_memory": f"The picture takes too much memory: {SMALLER}.",
+    "too_small": f"The picture is smaller than {PHOTO.min_side} pixels: {ANOTHER}.",
+    "truncated": "The file ends in the middle of the picture: copy it anew from where it came, or take another photo.",
+    "corrupt": f"The file is damaged: {ANOTHER}.",
 }
-OTHER_FORMAT = "Pictures of this kind are not read"
+OTHER_FORMAT = "{} files are not read: save the photo as JPEG or PNG, and add that."
 SHOWN_SIDE = 1024  # pixels: longer side of the picture with boxes
 CHOSEN, OTHER, DARK = (20, 184, 166), (250, 204, 21), (17, 24, 39)  # RGB
 
@@ -101,11 +103,11 @@ def read_upload(path: str | Path) -> np.ndarray:
         PhotoError: not a picture, or not one that is read here; a sentence for the user, with the remedy.
     """
     try:
-        return decode(Path(path).read_bytes(), LIMITS, full_size=True).rgb
+        return decode(Path(path).read_bytes(), PHOTO, full_size=True).rgb
     except FileNotFoundError as error:
         raise PhotoError("The photo was deleted here, since it is old: add it again.") from error
     except Undecodable as error:
-        raise PhotoError(f"{REASONS.get(error.reason, OTHER_FORMAT)}: take another JPEG, PNG or WebP photo.") from error
+        raise PhotoError(REASONS.get(error.reason) or OTHER_FORMAT.format(error.reason.upper())) from error
 
 
 class PhotoAnalyser:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT = 7860  # gradio's: it takes the first free one of a hundred
-LARGEST_FILE = "20mb"
+LARGEST_FILE = "20mb"  # of an upload, in gradio's notation
+LARGEST_REQUEST = 100_000  # bytes: of any other request; two prompts in the widest letters are 24,000
 # The page needs nothing from elsewhere; should a part of gradio ask all the same, the browser refuses.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -51,6 +52,27 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class RequestLimit:
+    """ASGI middleware: refuses requests larger than any that the page sends. Uploads have gradio's own limit."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]):
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        status = None
+        if scope["type"] == "http" and not scope["path"].endswith("/upload"):
+            headers = dict(scope["headers"])
+            if b"transfer-encoding" in headers:
+                status = 411  # its length would have to be counted
+            elif int(headers.get(b"content-length", 0)) > LARGEST_REQUEST:
+                status = 413
+        if status is None:
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body"})
 
 
 def demo_command(options: ModelOptions, address: str = LOOPBACK, port: int | None = None) -> int:
@@ -98,7 +120,7 @@ def serve(model: LoadedModel, folder: Path, address: str = LOOPBACK, port: int |
     from starlette.middleware import Middleware
 
     from generation.demo.page import build_page
-    from generation.demo.texts import CSS
+    from generation.demo.texts import CSS, SCRIPT
 
     fonts = ["ui-sans-serif", "system-ui", "Segoe UI", "Noto Sans", "Roboto", "Helvetica", "Arial", "sans-serif"]
     theme = gr.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "Consolas", "monospace"])
@@ -123,7 +145,8 @@ def serve(model: LoadedModel, folder: Path, address: str = LOOPBACK, port: int |
         enable_monitoring=False,
         theme=theme.set(**readable),
         css=CSS,
-        app_kwargs={"middleware": [Middleware(SecurityHeaders)]},
+        head=SCRIPT,
+        app_kwargs={"middleware": [Middleware(SecurityHeaders), Middleware(RequestLimit)]},
     )
     return page
 

@@ -1,4 +1,4 @@
-"""Texts, style sheet and pieces of HTML of the demo page. Everything variable is escaped."""
+"""Texts and pieces of HTML of the demo page, its style sheet and script. Everything variable is escaped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -24,43 +25,19 @@ MARKS = (
     "Every download carries a record of how it was drawn (model, seed, scales; never the photo) and, from 256 pixels "
     "on, an invisible mark. Neither is signed: anybody can remove or forge them."
 )
-CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto; }
-.gradio-container, .gradio-container main { width: 100%; }
-.gradio-container .html-container { padding: 0 !important; }
-.gradio-container .hide-container:has(.prose:empty) { display: none; }
-#pictures .grid-wrap { max-height: none; }
-#pictures .meta-text { font-family: inherit; font-size: 1rem; font-weight: 600; }
-.fm-head { margin: .6rem 0 .8rem; }
-.fm-head h1 { font-size: 1.9rem; line-height: 1.15; letter-spacing: -.02em; margin: 0 0 .25rem; }
-.fm-head p, .fm-foot p { margin: 0 0 .5rem; max-width: 48rem; color: var(--body-text-color-subdued); }
-.fm-foot p { font-size: .9rem; }
-.fm-say { border-radius: .5rem; padding: .6rem .9rem; margin: 0; line-height: 1.45; overflow-wrap: anywhere;
-  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
-.fm-say.note { background: #fff3d6; border-color: #ecd9a2; color: #5b4300; }
-.fm-say.bad { background: #fbe0da; border-color: #f0b5a8; color: #8a1f0b; }
-.dark .fm-say.note { background: #3a3016; border-color: #5e4e22; color: #f0dca4; }
-.dark .fm-say.bad { background: #471c14; border-color: #7a3425; color: #ffc9bc; }
-.fm-say progress { display: block; width: 100%; height: .6rem; margin-top: .45rem;
-  appearance: none; border: 0; border-radius: .3rem; overflow: hidden; background: var(--border-color-primary); }
-.fm-say progress::-webkit-progress-bar { background: var(--border-color-primary); }
-.fm-say progress::-webkit-progress-value { background: #0d9488; transition: width .2s; }
-.fm-say progress::-moz-progress-bar { background: #0d9488; }
-#another { align-self: center; }
-.fm-views { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .6rem; }
-.fm-views figure { margin: 0; } .fm-views img { width: 100%; aspect-ratio: 1; object-fit: contain;
-  background: #111827; border-radius: .4rem; display: block; }
-.fm-views figcaption { font-size: .8rem; line-height: 1.3; margin-top: .25rem; color: var(--body-text-color-subdued); }
-.fm-record { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1rem; margin: 0 0 .6rem;
-  font-size: .875rem; font-variant-numeric: tabular-nums; }
-.fm-record dt { color: var(--body-text-color-subdued); } .fm-record dd { margin: 0; overflow-wrap: anywhere; }
-"""
+EXAMPLES = ["a person in the snow", "a person reading", "an oil painting of a person"]
+# what users of Stable Diffusion 1.5 and IP-Adapter usually write there
+NEGATIVE = "monochrome, lowres, bad anatomy, worst quality, low quality"
+FOLDER = Path(__file__).parent
+CSS = (FOLDER / "page.css").read_text("utf-8")
+SCRIPT = f"<script>{(FOLDER / 'page.js').read_text('utf-8')}</script>"
 
 
 def header(notes: Sequence[str]) -> str:
-    """Title, consent, and the model's notes."""
+    """Title, consent, and the model's notes; above them the place where page.js says that the connection is lost."""
     note_boxes = "".join(f'<p class="fm-say note" role="note">{html.escape(note)}</p>' for note in notes)
     return (
+        '<p class="fm-say bad" id="notice" role="alert" hidden></p>'
         f'<div class="fm-head"><h1>{TITLE}</h1><p>A photo of a face and a sentence in, pictures of that face out.'
         f" {html.escape(CONSENT)}</p></div>{note_boxes}"
     )
@@ -75,6 +52,12 @@ def message(text: str, kind: str = "") -> str:
     """A sentence in a box; kind "bad" for what went wrong. Read out by screen readers."""
     role = "alert" if kind == "bad" else "status"
     return f'<p class="fm-say {kind}" role="{role}">{html.escape(text)}</p>' if text else ""
+
+
+def error(raised: ValueError) -> str:
+    """An error as a sentence in a box."""
+    text = str(raised)
+    return message(text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."), "bad")
 
 
 def progress(now: DrawProgress) -> str:
@@ -128,6 +111,17 @@ def chosen_face(photo: AnalysedPhoto) -> str:
     if len(photo.faces) == 1:
         return message(f"One face was found (score {photo.faces[0].score:.2f}).")
     return message(f"Face {photo.chosen + 1} of {len(photo.faces)} is drawn from (from the left).")
+
+
+def cut_prompts(prompt_cut: str, negative_cut: str) -> str:
+    """What the model does not see of the two prompts; "": it sees all."""
+    cut = {"prompt": prompt_cut, "negative prompt": negative_cut}
+    lines = [
+        f"The end of the {name} is left out, since the model reads 77 tokens: “{end}”"
+        for name, end in cut.items()
+        if end
+    ]
+    return "".join(message(line, "note") for line in lines)
 
 
 def record(saved: Sequence[SavedPicture]) -> str:

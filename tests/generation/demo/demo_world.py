@@ -11,6 +11,9 @@ from PIL import Image
 
 from common.decode import decode
 from curation.sample.photos import FACE_RECOGNITION, INSIGHTFACE
+from generation.demo.texts import NEGATIVE
+
+connected: list[object] = []  # every address that this process connected to since the page is up
 
 
 @cache
@@ -33,7 +36,8 @@ def group_file() -> Path:
 
 
 def directly(model, photo: Path, **options) -> np.ndarray:
-    """The picture of a call of the pipeline without any page."""
+    """The picture of a call of the pipeline without any page, with the page's negative prompt."""
+    options.setdefault("negative_prompt", NEGATIVE)
     rgb = decode(photo.read_bytes(), full_size=True).rgb
     return np.asarray(model.pipeline(options.pop("prompt", ""), photo=rgb, **options).images[0])
 
@@ -62,6 +66,8 @@ class Visitor:
         self.tab.get_by_text(says).nth(place).wait_for()
 
     def set(self, **values: object) -> None:
+        if "seed" in values:
+            self.tab.get_by_label("A new seed for every drawing").uncheck()
         for name, value in values.items():
             field = {
                 "steps": "number input for Steps",

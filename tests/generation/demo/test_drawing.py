@@ -1,21 +1,17 @@
-"""What the demo page is made of, without a browser: photos refused, faces chosen, drawings in steps."""
+"""What the demo page is made of, without a browser: faces chosen, drawings in steps."""
 
 from __future__ import annotations
 
-import io
-import re
-import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from generation.demo.drawing import DrawingRunner, DrawProgress, DrawRequest
-from generation.demo.faces import AnalysedPhoto, NoFacePicked, PhotoAnalyser, read_upload
+from generation.demo.drawing import DrawingRunner, DrawProgress
+from generation.demo.faces import AnalysedPhoto, NoFacePicked, PhotoAnalyser
+from generation.demo.limits import DrawRequest
 from generation.demo.server import startup_lines
-from generation.photos import PhotoError
 from jobs import demo
 from model.presets import PRESETS
 
@@ -34,36 +30,6 @@ def test_the_face_is_boxed_where_the_finder_found_it(model, portraits):
     margin = 12
     changed[top - margin : bottom + margin, left - margin : right + margin] = False
     assert changed.mean() < 0.01, "nothing is drawn elsewhere"
-
-
-def bomb() -> bytes:
-    """A PNG of a hundred bytes that says to be 100,000 pixels wide and high."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-
-
-def encoded(file_format: str, size: tuple[int, int] = (64, 64)) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", size).save(out, file_format)
-    return out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (b"", "The file is empty: take another JPEG, PNG or WebP photo."),
-        (b"hello", "The file is no picture: take another JPEG, PNG or WebP photo."),
-        (bomb(), "The picture has more than 50 megapixels: take another JPEG, PNG or WebP photo."),
-        (encoded("GIF"), "Pictures of this kind are not read: take another JPEG, PNG or WebP photo."),
-        (encoded("PNG", (9, 9)), "The picture is smaller than 32 pixels: take another JPEG, PNG or WebP photo."),
-        (encoded("JPEG", (640, 640))[:1500], "The file ends in the middle of the picture: take another"),
-    ],
-)
-def test_a_file_that_is_no_photo_is_one_sentence(tmp_path, data, sentence):
-    (tmp_path / "photo.jpg").write_bytes(data)
-    with pytest.raises(PhotoError, match=re.escape(sentence)):
-        read_upload(tmp_path / "photo.jpg")
 
 
 def test_policies_choose_among_several(model, group):
@@ -138,21 +104,3 @@ def test_a_mistake_is_said_before_anything_is_served(capsys, arguments, sentence
     assert demo.main(arguments) == 2
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        ("x" * 1001, "", 50, 1, 0),
-        ("", "x" * 1001, 50, 1, 0),
-        ("", "", 101, 1, 0),
-        ("", "", 50, 9, 0),
-        ("", "", 1, 1, -1),
-    ],
-)
-def test_the_limits_of_the_page_hold_on_the_server(asked):
-    from generation.demo.page import _check_limits
-
-    with pytest.raises(ValueError, match="at most 1000 letters|Take 1 to 100 steps"):
-        _check_limits(*asked)
-    _check_limits("x" * 1000, "", 100, 8, 42)
