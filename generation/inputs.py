@@ -14,6 +14,8 @@ from generation.shards import open_shards
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
 OTHER_PICTURES = {".heic", ".heif", ".avif", ".jxl", ".gif", ".bmp", ".tif", ".tiff", ".dng", ".cr2", ".nef", ".arw"}
 
+BESIDE_SHARDS = {"sizes.json", "README.md"}  # of a folder that the curation packed, beside each shard's own .json
+
 
 def open_inputs(place: Path, prompts: list[str], recursive: bool = False, out: Path | None = None) -> FaceInputs:
     """Photos or shards at `place`, and in its sub-folders if asked; `out`, where pictures are drawn to, is left out.
@@ -36,7 +38,9 @@ def open_inputs(place: Path, prompts: list[str], recursive: bool = False, out: P
         raise InputError(
             f"{place}: neither photos ({', '.join(sorted(PHOTO_SUFFIXES))}) nor shards (.tar) are in it{also}"
         )
-    described = {*chosen, *(file.with_suffix(".json") for file in chosen if file.suffix.lower() == ".tar")}
+    described = set(chosen)
+    for tar in (file for file in chosen if file.suffix.lower() == ".tar"):
+        described |= {tar.with_suffix(".json"), *(tar.parent / name for name in BESIDE_SHARDS)}
     others = [file for file in files if file not in described]
     return _open(place, chosen, _left_out(others, folders, recursive), prompts)
 
