@@ -31,6 +31,8 @@ def test_what_is_seen_of_a_photo_before_drawing_and_what_is_downloaded_after(vis
     person.says("The picture is ready")
     seed = int(tab.get_by_alt_text(re.compile("seed [0-9]+")).first.get_attribute("alt").removeprefix("seed "))
     assert tab.get_by_text("none: 64 x 64 is below 256").is_visible(), "what protects the file is said"
+    person.open("Settings")
+    assert tab.get_by_label("Seed", exact=True).input_value() == str(seed), "a new one for every drawing, and shown"
     file = person.download(tmp_path)
     record = read(file)
     assert record.seed == seed and record.scales == PRESETS["realistic"]._asdict() and record.prompt is None

@@ -26,27 +26,18 @@ def ready_to_draw(person: Visitor, photo, settings: dict[str, object]) -> Visito
 
 def test_a_full_queue_is_said_and_draw_can_be_pressed_again(page, visitor, portraits, monkeypatch):
     assert page._queue.max_size == MAX_WAITING
-    first, second, third = (ready_to_draw(visitor(), portraits["obama"], LONG) for _ in range(3))
-    monkeypatch.setattr(page._queue, "max_size", 1)
-    first.draw()
-    first.progresses(re.compile(r"Step \d+ of 100"))
-    second.draw()
-    second.progresses("Waiting for your turn")
-    third.draw()
-    third.says("Too many people are waiting: nothing was drawn. Press Draw again in a minute.")
-    assert third.tab.locator("#draw").is_enabled() and not third.tab.locator("#progress").is_visible()
-    third.tab.get_by_label("Remove Image").click()
-    third.tab.locator("input[type=file]").first.set_input_files(portraits["obama"])
-    third.tab.get_by_text(
-        "The photo was not looked at: too many people are waiting. Add it again in a minute."
-    ).wait_for()
-    second.tab.locator("#stop").click()
-    first.tab.locator("#stop").click()
-    first.says("Stopped. Nothing was drawn.")
-    third.bring(portraits["obama"], "One face was found")
-    third.set(**SHORT)
-    third.draw()
-    third.says("The picture is ready")
+    person = ready_to_draw(visitor(), portraits["obama"], SHORT)
+    monkeypatch.setattr(page._queue, "max_size", 0)  # as if so many were waiting
+    person.draw()
+    person.says("Too many people are waiting: nothing was drawn. Press Draw again in a minute.")
+    assert person.tab.locator("#draw").is_enabled() and not person.tab.locator("#progress").is_visible()
+    person.bring(
+        portraits["obama"], "The photo was not looked at: too many people are waiting. Add it again in a minute."
+    )
+    monkeypatch.undo()
+    person.bring(portraits["obama"], "One face was found")
+    person.draw()
+    person.says("The picture is ready")
 
 
 class Wire:
