@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import tarfile
+import tokenize
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from common.hashing import sha256_of_file
@@ -58,6 +61,40 @@ class Sidecar(BaseModel):
 def ids_hash(ids: Iterable[str]) -> str:
     """What a sidecar calls its plan: 16 hex digits of the ids in their order."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+
+def read_array(data: bytes) -> np.ndarray:
+    """The numbers of a member .npy, as they are stored; nothing in it runs or takes more memory than it has bytes.
+
+    Raises:
+        ValueError: it is none, holds no numbers, or more or fewer than it says.
+    """
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, columns_first, dtype = header(stream)
+    # numpy leaves it to Python's parser to say what is wrong with a header
+    except (KeyError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
+        raise ValueError(f"no .npy file: {type(error).__name__}: {error}") from error
+    if dtype.kind not in "fiub" or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"{len(data) - stream.tell()} bytes are not the numbers {dtype} {shape} that it announces")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if columns_first else "C").copy()
+
+
+def read_record(data: bytes) -> dict[str, Any]:
+    """A member .json.
+
+    Raises:
+        ValueError: not a JSON object.
+    """
+    try:
+        record = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"JSON, but a {type(record).__name__} and no object")
+    return record
 
 
 class TarWriter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.shard_format import read_array, read_record
 from generation.face_input import FaceInput, FaceInputs, InputError, unusable
 from generation.names import name_for_files, name_in_shards
 from generation.photos import decode_photo
@@ -61,7 +61,7 @@ def _samples_in_sidecar(tar: Path) -> int | None:
         facts = json.loads(tar.with_suffix(".json").read_bytes())
         # a sample that was taken out is still listed, without members
         samples = sum(bool(entry["members"]) for entry in facts["index"]) if "index" in facts else facts["samples"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return samples if isinstance(samples, int) else None
 
@@ -97,13 +97,13 @@ def _members(opened: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
 
 def _sample(name: str, members: dict[str, bytes]) -> FaceInput:
     try:
-        facts = json.loads(members.get("json", b"{}"))
+        facts = read_record(members.get("json", b"{}"))
         face = None
         if {"face_box", "face_landmarks", "face_score"} <= facts.keys() and "identity.npy" in members:
-            identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
+            identity = read_array(members["identity.npy"])
             face = Face(facts["face_box"], np.reshape(facts["face_landmarks"], (5, 2)), facts["face_score"], identity)
         caption = clean_prompt(members["txt"].decode()) if "txt" in members else None
-    except (ValueError, TypeError, AttributeError, EOFError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         return unusable(name, f"the sample is damaged: {error}")
     image = next((members[kind] for kind in ("jpg", "jpeg", "jpe", "jfif", "png", "webp") if kind in members), b"")
     if not image:

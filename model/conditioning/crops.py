@@ -74,6 +74,10 @@ def crop_of(box: Box | None, width: int, height: int, policy: CropPolicy = "clip
         where = f"outside the photo of {width} x {height} pixels (upright: EXIF orientation applied)"
         raise ValueError(f"the box {[x1, y1, x2, y2]} (x1 y1 x2 y2) lies {where}; give one inside")
     if policy == "pad":
+        if side > factor * 4 * max(width, height):  # its border would take any memory
+            raise ValueError(
+                f"the box {[x1, y1, x2, y2]} (x1 y1 x2 y2) is no face of a photo of {width} x {height} pixels"
+            )
         return Crop(left, top, side, width, height)
     if policy == "shift":
         fitting = min(side, width, height)

@@ -6,7 +6,10 @@ import hashlib
 import io
 import tarfile
 
-from common.shard_format import Sidecar, ids_hash, publish_shard, write_tar
+import numpy as np
+import pytest
+
+from common.shard_format import Sidecar, ids_hash, publish_shard, read_array, read_record, write_tar
 from common.storage import Storage
 
 SAMPLES = [
@@ -62,3 +65,49 @@ def test_any_tar_reader_reads_it():
         found = {info.name: (tar.extractfile(info).read(), info.mtime, info.uid, info.mode) for info in tar}
     expected = {f"{key}.{extension}": (data, 0, 0, 0o644) for key, members in SAMPLES for extension, data in members}
     assert found == expected and list(found) == list(expected)
+
+
+def npy(array):
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def npy_saying(header: str, data: bytes = b"") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + data
+
+
+NUMBERS = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }"
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(6).reshape(2, 3).astype(kind) for kind in ("f2", "f4", ">f8", "i8", "u1", "?")], ids=str
+)
+@pytest.mark.parametrize("order", "CF")
+def test_an_array_is_read_as_it_was_stored(array, order):
+    found = read_array(npy(np.asarray(array, order=order)))
+    assert found.dtype == array.dtype and np.array_equal(found, array) and found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"PK\x03\x04", b"\x93NUMPY", b"\x93NUMPY\x09\0", npy(np.zeros(4))[:-1], npy(np.zeros(4)) + b"x",
+        npy(np.array(["a"])), npy(np.zeros(2, complex)), npy(np.zeros(2, "M8[s]")), npy(np.zeros(2, [("a", "f4")])),
+        npy_saying(NUMBERS % 10**12), npy_saying(NUMBERS % -4, bytes(16)), npy_saying("{'descr':"), npy_saying("(" * 90),
+        npy_saying("__import__('os')"), npy_saying("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\x80\x04N."),
+    ],
+    ids=range(16),
+)  # fmt: skip
+def test_what_is_no_array_of_numbers_is_a_value_error(data):
+    with pytest.raises(ValueError, match="."):
+        read_array(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"null", b"[" * 99999, b'{"a":' * 99999, b'{"a": ' + b"1" * 5000 + b"}"]
+)
+def test_what_is_no_record_is_a_value_error(data):
+    with pytest.raises(ValueError, match="."):
+        read_record(data)

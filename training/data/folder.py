@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
 
 from common.errors import UserError
 from common.hashing import sha256_of_file
+from common.shard_format import read_record
 from common.storage import absolute, open_place
 
 T = TypeVar("T")
@@ -154,9 +155,7 @@ class Folder:
                 raise
             found = {}
         if web and not any(name.endswith(".tar") for name in found):
-            # what packing wrote last: {name of a tar: samples}
-            tars = json.loads(self.read("sizes.json"))
-            found = {name: {} for tar in tars for name in (tar, f"{tar.removesuffix('.tar')}.json")} | {
+            found = {name: {} for tar in self.sizes() for name in (tar, f"{tar.removesuffix('.tar')}.json")} | {
                 "sizes.json": {}
             }
         return {
@@ -164,6 +163,19 @@ class Folder:
             for name in sorted(found)
             if name[:1] not in ("", ".")
         }
+
+    def sizes(self) -> dict[str, Any]:
+        """{name of a tar: samples}, which packing wrote last.
+
+        Raises:
+            ShardError: it cannot be read.
+        """
+        try:
+            return read_record(self.read("sizes.json"))
+        except ValueError as error:
+            raise ShardError(
+                f"{self.url}/sizes.json cannot be read ({error}): bring it again, or pack again"
+            ) from error
 
     def info(self, name: str) -> Listed:
         fs, _ = self._fs_and_base()

@@ -7,7 +7,6 @@ processes of a machine share its pages, and millions of samples cost a process n
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from common.hashing import sha256_of_bytes
+from common.shard_format import read_array, read_record
 from training.data.folder import Folder, Listed, ShardError, cache_dir, locked
 from training.data.index_scan import FORMAT, HOLE, Part, read_sidecars, read_tars
 
@@ -183,7 +183,7 @@ def _check_finished(folder: Folder, files: dict[str, Listed], parts: list[Part])
             )
     names = {part.name for part in parts}
     if "sizes.json" in files:
-        planned = json.loads(folder.read("sizes.json"))
+        planned = folder.sizes()
         if gone := sorted(set(planned) - names):
             raise ShardError(
                 f"{folder.url}: {_some(gone)} is in sizes.json but not in the folder: bring it, or pack again"
@@ -259,13 +259,13 @@ def _identity(folder: Folder, parts: list[Part]) -> tuple[str, int]:
     if "identity.npy" not in place:
         return "", 0
     try:
-        (length,) = np.lib.format.read_array(io.BytesIO(member("identity.npy"))).shape
-        record = json.loads(member("json")) if "json" in place else None
+        (length,) = read_array(member("identity.npy")).shape
+        record = read_record(member("json")) if "json" in place else {}
     except ValueError as error:
         raise ShardError(
             f"{folder.url}/{part.name}: the first sample's .identity.npy is no vector, or its .json no JSON: {error}"
         ) from error
-    return str(record.get("identity_encoder", "")) if isinstance(record, dict) else "", length
+    return str(record.get("identity_encoder", "")), length
 
 
 def _some(names: list[str]) -> str:

@@ -81,7 +81,11 @@ def make_part(where: str, name: str, samples: list[tuple[str, Member]], size: in
             raise ShardError(
                 f"{where}: sample {key} goes beyond the end of the tar ({size} bytes): bring the tar again"
             )
-    ids = np.array([key.encode() for key, _ in samples], dtype=np.bytes_) if samples else np.empty(0, dtype="S1")
+    ids = (
+        np.array([key.encode(errors="backslashreplace") for key, _ in samples], dtype=np.bytes_)
+        if samples
+        else np.empty(0, dtype="S1")
+    )
     return Part(name, ids, extensions, offsets, sizes, size, **facts)
 
 

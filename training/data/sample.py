@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ import torch
 from transformers import CLIPImageProcessor, CLIPTokenizer
 
 from common.decode import ImageLimits, Undecodable, decode
+from common.shard_format import read_array, read_record
 from model.conditioning.faces import Face
 from model.conditioning.features import clip_pixels
 from model.conditioning.views import clip_view, crop_around, pose_view
@@ -53,14 +52,14 @@ def tensors_of(
         BrokenSample: what is wrong with its bytes.
     """
     try:
-        record = json.loads(members["json"])
-        identity = np.load(io.BytesIO(members["identity.npy"]), allow_pickle=False)
+        record = read_record(members["json"])
+        identity = read_array(members["identity.npy"])
         if identity.shape != (ready.identity_dim,) or not np.isfinite(identity).all():
             raise BrokenSample(f"identity of shape {identity.shape}, or not finite")
         face = Face(record["face_box"], np.reshape(record["face_landmarks"], (5, 2)), record["face_score"], identity)
         images = _images(ready, members, record, face, clip, pose)
-        caption = members["txt"].decode()
-    except (Undecodable, ValueError, KeyError, TypeError, EOFError) as error:
+        caption = members["txt"].decode("utf-8-sig")
+    except (Undecodable, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BrokenSample(f"{type(error).__name__}: {error}") from error
     ids = ready.tokenizer(caption, padding="max_length", truncation=True, max_length=ready.tokenizer.model_max_length)
     return {
@@ -75,7 +74,7 @@ def _images(
 ) -> dict[str, torch.Tensor]:
     """`image`, `clip_pixels` and `pose_map`, or what the encoder cache has in their place."""
     conditions, tensors = ready.conditions.model_dump(), {}
-    cached = {kind: np.load(io.BytesIO(members[f"{kind}.npy"])) for kind in KINDS if f"{kind}.npy" in members}
+    cached = {kind: read_array(members[f"{kind}.npy"]) for kind in KINDS if f"{kind}.npy" in members}
     clip = clip and "clip" not in cached
     if "vae" in cached and not clip:
         crop = crop_around(face, conditions, record["width"], record["height"])

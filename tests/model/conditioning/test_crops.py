@@ -100,3 +100,9 @@ def test_shrinking_does_not_alias():
 def test_a_crop_refuses_another_photo():
     with pytest.raises(ValueError, match=r"crop of a photo uint8 \(200, 300, 3\); this photo is uint8 \(300, 200, 3"):
         Crop(0, 0, 100, 300, 200).image(np.zeros((300, 200, 3), np.uint8), 64)
+
+
+@pytest.mark.parametrize("size", [1e5, 1e9, 1e38])
+def test_a_box_that_would_take_any_memory_is_no_face(size):
+    with pytest.raises(ValueError, match="is no face of a photo of 800 x 600 pixels"):
+        crop_of([-size, -size, size, size], 800, 600, "pad")

@@ -12,7 +12,7 @@ import webdataset
 
 from tests.training.made_shards import members_of
 from training.data import index_scan
-from training.data.folder import ShardError
+from training.data.folder import Folder, ShardError
 from training.data.index import read_index
 
 
@@ -27,7 +27,7 @@ def foreign(folder: Path, names: list[list[str]]) -> Path:
     for number, members in enumerate(names):
         with tarfile.open(folder / f"set-{number}.tar", "w", format=tarfile.GNU_FORMAT) as tar:
             for name in members:
-                add(tar, name, f"{number} {name}".encode() * 99)
+                add(tar, name, f"{number} {name}".encode(errors="surrogateescape") * 99)
     return folder
 
 
@@ -47,6 +47,20 @@ def test_tars_of_another_maker_are_read_as_webdataset_reads_them(tmp_path):
         assert members_of(folder, index, shard, position) == {name: expected[name] for name in index.extensions}
         number += 1
     assert number == 4
+
+
+def test_a_name_that_is_no_text_is_read(tmp_path):
+    folder = foreign(tmp_path / "foreign", [["caf\udce9.jpg", "caf\udce9.txt", "café.jpg", "café.txt"]])
+    index = read_index(folder, tmp_path / "cache")
+    assert index.ids(0) == ["caf\\udce9", "café"]
+    assert members_of(folder, index, 0, 0)["txt"] == "0 caf\udce9.txt".encode(errors="surrogateescape") * 99
+
+
+def test_a_list_of_sizes_that_is_none_is_told(tmp_path):
+    folder = foreign(tmp_path / "foreign", [["0.jpg"]])
+    (folder / "sizes.json").write_text("[]")
+    with pytest.raises(ShardError, match=r"sizes.json cannot be read \(JSON, but a list"):
+        Folder(folder).sizes()
 
 
 def test_they_are_read_once(tmp_path, monkeypatch):
