@@ -9,11 +9,11 @@ from common.pinned_files.packages import Package
 
 @dataclass(frozen=True)
 class Weight:
-    """One model file. `sha256` None: any file that the user provides is used, and its hash recorded."""
+    """One model file. `sha256`: 64 hex digits; no other file is used."""
 
     name: str
     file: str
-    sha256: str | None
+    sha256: str
     licence: str
     used_for: str
     package: Package | None = None
@@ -121,7 +121,7 @@ WEIGHTS = {
         Weight(
             "arcface-w600k-r50",
             "w600k_r50.onnx",
-            None,
+            "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
             "non-commercial research",
             "annotate: identity, 512 numbers, as the paper's",
             note="it is in insightface's buffalo_l pack: accept its terms, download it, copy this file",

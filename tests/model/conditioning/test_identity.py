@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from common.hashing import sha256_of_bytes, sha256_of_file
 from common.onnx_sessions import DeviceError
+from common.pinned_files.weight_table import WEIGHTS
 from common.pinned_files.weights import ENVIRONMENT, WeightError
 from model.conditioning.alignment import align, template
 from model.conditioning.identity import ArcFace, Dlib, open_encoder
@@ -149,6 +151,8 @@ def test_arcface_is_brought_by_the_user(tmp_path, monkeypatch):
     with pytest.raises(WeightError, match=r"(?s)w600k_r50\.onnx .*remedy: put w600k_r50\.onnx into"):
         open_encoder("arcface", folder=str(tmp_path))
     (tmp_path / "w600k_r50.onnx").write_bytes(b"a network")
+    pinned = replace(WEIGHTS["arcface-w600k-r50"], sha256=sha256_of_bytes(b"a network"))
+    monkeypatch.setitem(WEIGHTS, pinned.name, pinned)
     made = open_encoder("arcface", "rgb", folder=str(tmp_path))
     assert made.channel_order == "rgb"
     assert made.describe()["weights"]["network"] == sha256_of_bytes(b"a network")
