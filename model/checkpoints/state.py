@@ -53,7 +53,7 @@ class Checkpoint:
         text = self.metadata.get(key)
         try:
             value = json.loads(text) if text else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"metadata `{key}` is not JSON ({error}); write the file again") from error
         if not isinstance(value, dict):
             raise CheckpointError(f"metadata `{key}` is a JSON {type(value).__name__}, not an object")

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 PARTS = ("image_proj", "ip_adapter", "controlnet")
-WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")  # torch.compile's, DistributedDataParallel's
+# torch.compile's, DistributedDataParallel's, FSDP's, activation checkpointing's, Lightning's with DeepSpeed
+WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
 SCALES = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale", "scaled_fp8")
 WHOLE = "take the fp16, bf16 or fp32 version of the file"
 
@@ -82,7 +85,7 @@ def _open(path: Path) -> TensorFile:
     # a safetensors file starts with the length of its JSON header
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
         return _open_safetensors(path)
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return _open_pickle(path, mmap=head[:2] == b"PK")
     raise CheckpointError(
         f"{path} is neither a safetensors file nor a torch pickle (.bin, .pt), which are expected; if it is packed, "
@@ -188,6 +191,15 @@ def _open_pickle(path: Path, mmap: bool) -> TensorFile:
                 f"{path} asks for {listed(sorted(set(globals_in_pickle)), 3)} when it is loaded: that would run code, so it is "
                 "refused; remedy: take the safetensors version, or have its owner save plain tensors"
             ) from error
+        if "TorchScript" in text:
+            raise CheckpointError(
+                f"{path} is a TorchScript archive, which is a program; remedy: save the `state_dict()` of the model"
+            ) from error
+        if "Unsupported operand" in text:
+            raise CheckpointError(
+                f"{path} was saved with a pickle protocol that torch does not read safely; remedy: take the safetensors "
+                "version, or have its owner save it without `pickle_protocol`"
+            ) from error
         reason = text.splitlines()[0] if text else type(error).__name__
         raise CheckpointError(f"{path} is truncated or damaged ({reason}); download or copy it again") from error
     if not isinstance(content, dict):
@@ -235,8 +247,8 @@ def _flat(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 def _open_sharded(index: Path) -> TensorFile:
     try:
         shards: dict[str, str] = json.loads(index.read_text())["weight_map"]
-        names = sorted(set(shards.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(map(str, shards.values())))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index} is no shard index ({error!r}); copy the whole folder again") from error
     if nested := [name for name in names if name.endswith(".index.json")]:
         raise CheckpointError(f"{index} names indices for shards: {listed(nested, 3)}; take another copy of the folder")

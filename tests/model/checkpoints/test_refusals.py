@@ -31,10 +31,12 @@ def released():
         "_orig_mod.{}".format,
         "module._orig_mod.{}".format,
         "_orig_mod.module.{}".format,
+        "_forward_module.{}".format,
+        lambda key: f"_orig_mod._fsdp_wrapped_module.{key}".replace(".attn2.", "._checkpoint_wrapped_module.attn2."),
         lambda key: key.replace("image_proj_model.", "image_proj_model._orig_mod."),
         lambda key: key.replace("unet.", "unet._orig_mod.module.").replace("contorlnet.", "contorlnet.module."),
     ],
-    ids=["compiled", "compiled in DDP", "DDP compiled", "the projector compiled", "UNet and ControlNet wrapped"],
+    ids=["compiled", "compiled in DDP", "DDP compiled", "Lightning", "FSDP", "the projector", "UNet and ControlNet"],
 )
 def test_names_of_wrappers_do_not_count(released, tmp_path, wrapped):
     flat = {wrapped(key): value for key, value in foreign.raw(released).items()}
@@ -94,8 +96,19 @@ def raw_safetensors(file, dtype, data):
     return file
 
 
-def saved(file, tensors):
-    torch.save(tensors, file)
+def saved(file, tensors, **options):
+    torch.save(tensors, file, **options)
+    return file
+
+
+def program(file):
+    torch.jit.script(torch.nn.Identity()).save(str(file))
+    return file
+
+
+def index_of(folder, text):
+    file = folder / "model.safetensors.index.json"
+    file.write_text(text)
     return file
 
 
@@ -157,6 +170,18 @@ BROKEN = {
     "a checkpoint of this trainer": (training_checkpoint, "training checkpoint of this project", "python jobs/train.py RECIPE --out OUT --export"),
     "a piece of it": (lambda folder: saved(folder / "a.bin", {"master/projector.a": torch.zeros(1)}), "one piece of a training checkpoint", "--export"),
     "a trainer's state": (lambda folder: saved(folder / "a.bin", {"state_dict": {"a": torch.zeros(1)}}), "trainer's state", "torch.save"),
+    "pickle protocol 5": (
+        lambda folder: saved(folder / "a.bin", {"unet.a": torch.zeros(1)}, pickle_protocol=5), "pickle protocol", "safetensors version",
+    ),
+    "a program": (
+        lambda folder: program(folder / "a.pt"), "TorchScript archive, which is a program", "state_dict()",
+    ),
+    "an index of numbers": (
+        lambda folder: index_of(folder, '{"weight_map": {"a": 1}}'), "names 1, which are not there", "copy the whole folder",
+    ),
+    "an index without end": (
+        lambda folder: index_of(folder, '{"weight_map": ' + "[" * 99999), "is no shard index", "copy the whole folder",
+    ),
     "a list": (lambda folder: saved(folder / "a.bin", [torch.zeros(1)]), "holds a list", "state_dict()"),
     "numbers": (lambda folder: saved(folder / "a.bin", {"a": 1}), "not tensors", "state_dict()"),
     "FaceID without Plus": (lambda folder: saved(folder / "a.bin", ADAPTER), "without Plus", "take ip-adapter-faceid-plusv2_sd15"),
