@@ -29,16 +29,8 @@ class TrainOptions:
 
     def command(self) -> list[str]:
         """The same command again, without --cluster."""
-        words = [
-            "python",
-            "jobs/train.py",
-            "--recipe",
-            self.recipe,
-            "--out",
-            self.out,
-            "--failures",
-            str(self.failures),
-        ]
+        words = ["python", "jobs/train.py", "--recipe", self.recipe, "--out", self.out]
+        words += ["--failures", str(self.failures)]
         words += [word for change in self.changes for word in ("--set", change)]
         words += ["--export"] if self.export else []
         return words + (["--ranks", str(self.ranks)] if self.ranks else [])

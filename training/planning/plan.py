@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rich.filesize import decimal
+
 from model.config import ModelConfig
 from training.planning.assumptions import Assumptions
 from training.planning.flops import flops_of, sizes_of
@@ -211,7 +213,7 @@ def _verdict(options: list[Option], at: int, epochs: float) -> Verdict:
 
 def _reason(option: Option, nothing: Option, at: int, epochs: float) -> str:
     speed, share = option.speeds[at], option.speeds[at].cost / nothing.speeds[at].cost - 1
-    stored = f"{option.name} ({_size(option.stored)})"
+    stored = f"{option.name} ({decimal(int(option.stored))})"
     if speed.pays_back is None:
         return f"{stored} makes no epoch shorter, {speed.bottleneck} would be the limit"
     return (
@@ -222,12 +224,5 @@ def _reason(option: Option, nothing: Option, at: int, epochs: float) -> str:
 
 def _further(option: Option, best: Option, at: int) -> str:
     share = option.speeds[at].cost / best.speeds[at].cost - 1
-    more = f"{option.name} ({_size(option.stored - best.stored)} more)"
+    more = f"{option.name} ({decimal(int(option.stored - best.stored))} more)"
     return f"{more} would {'save another' if share <= 0 else 'add'} {abs(share):.0%}"
-
-
-def _size(count: float) -> str:
-    for unit, name in ((1e12, "TB"), (1e9, "GB")):
-        if count >= unit / 10:
-            return f"{count / unit:.2f} {name}"
-    return f"{count / 1e6:.2f} MB"

@@ -6,6 +6,7 @@ Only facts about the network are taken from its project (github.com/deepcam-cn/y
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +30,9 @@ class YoloFace:
 
     def __init__(self, path: Path, side: int, device: str):
         self.side = side
-        free = with_free_dimensions(path, _Always(("batch", 3, side, side)))
-        self.session = session(free, device)
+        # one shape for whatever the exporter called the only input
+        shapes = defaultdict(lambda: ("batch", 3, side, side))
+        self.session = session(with_free_dimensions(path, shapes), device)
         self.input = self.session.get_inputs()[0].name
         self.batched = device != "cpu"
 
@@ -43,17 +45,6 @@ class YoloFace:
             batch = np.stack([image for image, _, _ in boxed[start : start + step]])
             rows += decode(self.session.run(None, {self.input: batch}), floor)
         return [_unboxed(found, scale, corner) for found, (_, scale, corner) in zip(rows, boxed, strict=True)]
-
-
-class _Always(dict):
-    """One shape for whatever the exporter called the only input."""
-
-    def __init__(self, shape: tuple[int | str, ...]):
-        super().__init__()
-        self.shape = shape
-
-    def __missing__(self, name: str) -> tuple[int | str, ...]:
-        return self.shape
 
 
 def letterbox(rgb: np.ndarray, side: int) -> tuple[np.ndarray, tuple[float, float], tuple[int, int]]:
