@@ -41,6 +41,16 @@ def undisturbed(shards, base, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def two_steps(shards, base, tmp_path_factory):
+    """One rank that ended after two steps, whose copies go on. Only to be read."""
+    from tests.training.ranks import recipe_for, run_ranks
+
+    out = tmp_path_factory.mktemp("two-steps")
+    run_ranks(recipe_for(shards, base, steps=2), out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """26 samples of 32 pixels in 8 shards."""
     return small_shards(tmp_path_factory.mktemp("shards"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from pathlib import Path
 
 from tests.training.made_shards import make_shards, sample
@@ -25,6 +26,13 @@ def all_read(shards: Shards) -> None:
     for shard, count in enumerate(COUNTS):
         for position in range(count):
             assert shards.read(shard, position) == expected(shard, position)
+
+
+def until(what, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.01)
 
 
 def held(cache: Path) -> int:

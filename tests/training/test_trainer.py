@@ -23,7 +23,7 @@ STEPS = 6
 
 
 def plain(recipe):
-    """The same run in a bare loop of torch: losses of each step, and the weights at the end."""
+    """The same run in a bare loop of torch: loss and gradient norm of each step, and the weights at the end."""
     parts = assemble(recipe, 0, 1, torch.device("cpu"))
     trainable = dict(parts.model.trainable())
     options = recipe.optimiser
@@ -42,11 +42,11 @@ def plain(recipe):
             loss = (losses(parts.model(*inputs.arguments()), target) * weights).sum() / recipe.batch.size
             loss.backward()
             total += loss.item()
-        torch.nn.utils.clip_grad_norm_(trainable.values(), options.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(trainable.values(), options.max_grad_norm)
         for group in optimiser.param_groups:
             group["lr"] = options.lr_at(step, recipe.steps)
         optimiser.step()
-        told.append(total)
+        told.append((total, norm.item()))
     return told, {name: parameter.detach() for name, parameter in trainable.items()}
 
 
@@ -58,22 +58,25 @@ def reference(shards, base):
 @pytest.mark.parametrize(("zero", "world"), [(0, 1), (1, 2), (2, 2), (3, 2)])
 def test_every_engine_is_plain_torch(shards, base, tmp_path, reference, zero, world):
     run_ranks(recipe_for(shards, base, engine__zero=zero), tmp_path, world)
-    expected_losses, expected = reference
-    found = losses_of(tmp_path)
-    assert [found[step] for step in range(1, STEPS + 1)] == pytest.approx(expected_losses, rel=1e-6)
+    told, expected = reference
+    rows = log_of(tmp_path, "train")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["loss"] for row in rows] == pytest.approx([loss for loss, _ in told], rel=1e-6)
+    assert [row["grad_norm"] for row in rows] == pytest.approx([norm for _, norm in told], rel=1e-4)
     _, tensors = weights_of(tmp_path)
     worst = max(float((tensors[f"master/{name}"] - value).abs().max()) for name, value in expected.items())
     assert worst < 1e-6
 
 
-def test_the_number_of_ranks_may_change_on_the_way(shards, base, tmp_path, undisturbed):
-    """2 -> 1 -> 2: the same samples, the loss to rounding of the reduction."""
-    for steps, world in ((2, 2), (4, 1), (6, 2)):
-        run_ranks(recipe_for(shards, base, steps=steps, saving__every=2), tmp_path, world)
-    first, second = losses_of(tmp_path), losses_of(undisturbed)
+def test_the_number_of_ranks_may_change_on_the_way(shards, base, tmp_path, two_steps, undisturbed):
+    """1 -> 2 -> 1: the same samples, the loss to rounding of the reduction."""
+    out = shutil.copytree(two_steps, tmp_path / "run")
+    for steps, world in ((4, 2), (6, 1)):
+        run_ranks(recipe_for(shards, base, steps=steps), out, world)
+    first, second = losses_of(out), losses_of(undisturbed)
     assert first.keys() == second.keys()
     assert [first[step] for step in first] == pytest.approx([second[step] for step in first], rel=1e-6)
-    (_, one), (_, other) = weights_of(tmp_path), weights_of(undisturbed)
+    (_, one), (_, other) = weights_of(out), weights_of(undisturbed)
     assert max(float((one[key] - other[key]).abs().max()) for key in one) < 1e-6
 
 

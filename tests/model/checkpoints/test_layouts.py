@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 
-from model.checkpoints import controlnet_layout, recognition
+from model.checkpoints import controlnet_layout
 from model.checkpoints.layouts import (
     CheckpointError,
     image_proj_shapes,
@@ -186,19 +186,3 @@ def test_a_controlnet_of_another_model_is_refused():
         controlnet_layout.check(shapes, TINY)
     with pytest.raises(CheckpointError, match="not of one model"):
         controlnet_layout.check(shapes, foreign.Dimensions(512, 1280, 768, 128, (640,) * 32))
-
-
-# -- names of files --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "shortcut"),
-    [
-        ("ip-adapter-faceid-plusv2_sd15.bin", True),
-        ("ip-adapter-faceid-plus_sd15.bin", False),
-        ("IP-Adapter-FaceID-PlusV2.safetensors", True),
-        ("model.bin", None),
-    ],
-)
-def test_ip_adapter_says_its_version_in_the_name(tmp_path, name, shortcut):
-    assert recognition.shortcut_in_name(tmp_path / name) is shortcut

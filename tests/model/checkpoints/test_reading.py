@@ -55,13 +55,6 @@ def test_faceid_plus_is_read_and_its_version_is_in_its_name(tmp_path, name, shor
     assert read(tmp_path / name, shortcut=not shortcut).shortcut is not shortcut  # what the caller says, counts
 
 
-def test_a_version_that_nobody_says_is_asked_for(tmp_path):
-    file = foreign.authors_bin(foreign.released(controlnet=False), tmp_path / "face.bin")
-    with pytest.raises(CheckpointError, match="--no-shortcut for v1 or --shortcut for v2"):
-        read(file)
-    assert read(file, shortcut=False).shortcut is False
-
-
 @pytest.mark.parametrize("aliases", [("list",), ("unet",), ("list", "unet")], ids="+".join)
 @pytest.mark.parametrize("kind", ["safetensors", "bin", "sharded-safetensors", "sharded-bin"])
 def test_a_trainers_raw_output_is_read_under_either_name_or_both(released, tmp_path, aliases, kind):

@@ -209,6 +209,7 @@ def test_a_version_that_nobody_says_names_a_way_that_every_command_has(tmp_path)
         UserError, match="python -m model.checkpoints convert .* --no-shortcut for v1 or --shortcut for v2"
     ):
         load_for_command(ModelOptions("sd15", str(file), base="nowhere"))
+    assert read(file, shortcut=False).shortcut is False
 
 
 def test_a_name_that_is_no_unicode_is_refused_in_words(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
@@ -13,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from common.hashing import sha256_of_bytes
+from tests.training.small_shards import FORK, until
 from training.data.folder import ShardError
 from training.data.shard_cache import ShardCache
 
-FORK = multiprocessing.get_context("fork")
 SIZE = 1000
 
 
@@ -42,13 +41,6 @@ def bring(cache: ShardCache, number: int, *, fetched: list | None = None, data: 
 
 def numbers(root: Path) -> set[int]:
     return {path.read_bytes()[0] for path in root.glob("shards/*.tar")}
-
-
-def until(what, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.01)
 
 
 def test_it_is_brought_once_and_the_least_recently_used_goes(tmp_path):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 
 import pytest
 
-from tests.training.small_shards import FORK, all_read, expected, held
+from tests.training.small_shards import FORK, all_read, expected, held, until
 from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.order import Order
@@ -17,13 +16,6 @@ from training.data.shard_cache import ShardCache
 from training.data.shards import Shards
 
 pytestmark = pytest.mark.usefixtures("no_long_waits")
-
-
-def until(what, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.01)
 
 
 def sample_at(order: Order, t: int, slot: int) -> tuple[int, int]:

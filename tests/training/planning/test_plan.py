@@ -127,7 +127,7 @@ def test_the_verdict_is_another_when_storage_is_slow_epochs_are_few_or_gpus_are_
     slow = planned(replace(GIVEN, storage_gbs=0.002))
     assert {option.speeds[0].bottleneck for option in slow.options} == {"storage"}
     assert [verdict.cache for verdict in slow.verdicts] == [NOTHING, NOTHING]
-    assert "VAE (0.28 TB) makes no epoch shorter, storage would be the limit" in slow.verdicts[0].reason
+    assert "VAE (275.3 GB) makes no epoch shorter, storage would be the limit" in slow.verdicts[0].reason
     assert verdicts(price=40.0) == [VAE_CLIP, VAE_CLIP]
     # fast enough for the moments, too slow for the features
     between = planned(replace(GIVEN, storage_gbs=0.02, price=40.0))
@@ -137,9 +137,9 @@ def test_the_verdict_is_another_when_storage_is_slow_epochs_are_few_or_gpus_are_
 
 def test_a_verdict_says_why():
     few = planned(GIVEN, "steps=2000").verdicts[0].reason
-    assert "VAE (0.28 TB) adds" in few and "in 0.12 epochs, and pays back after 1.2" in few
+    assert "VAE (275.3 GB) adds" in few and "in 0.12 epochs, and pays back after 1.2" in few
     many = planned().verdicts[0].reason
-    assert "VAE (0.28 TB) saves" in many and "VAE + CLIP (2.76 TB more) would" in many
+    assert "VAE (275.3 GB) saves" in many and "VAE + CLIP (2.8 TB more) would" in many
 
 
 def test_too_few_loader_cores_are_the_limit_and_are_counted():
