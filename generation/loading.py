@@ -165,15 +165,6 @@ def _load_pretrained(options: ModelOptions, dtype: torch.dtype) -> LoadedModel:
         elif trained.metadata["layout"] == "ip-adapter" and "origin" not in trained.metadata:
             conditions = conditions.model_copy(update={"align_size": 224})
             notes.append("Faces are aligned at 224 pixels, as IP-Adapter-FaceID-Plus was trained.")
-    pipeline = pipeline_with_checkpoint(
-        trained,
-        **places,
-        conditions=conditions,
-        identity_dim=config.identity_dim,
-        rank=config.lora_rank,
-        shortcut=config.shortcut,
-        pose_channels=config.pose_channels,
-        dtype=dtype,
-    )
+    pipeline = pipeline_with_checkpoint(trained, **places, conditions=conditions, dtype=dtype, **config.adapter)
     # only the folder's name: a picture's record holds no path of this machine
     return LoadedModel(pipeline, Path(base).resolve().name if Path(base).is_dir() else base, weights, notes)

@@ -42,10 +42,7 @@ def random_pipeline(config: ModelConfig, vocabulary: Path, seed: int = 0) -> Fac
             "text_encoder": CLIPTextModel(CLIPTextConfig(**config.text_encoder)),
             "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder)),
         }
-        trained = FaceMakeUp.from_unet(
-            unet, config.identity_dim, config.image_encoder["hidden_size"], config.lora_rank, config.shortcut,
-            config.pose_channels,
-        )  # fmt: skip
+        trained = FaceMakeUp.from_unet(unet, clip_dim=config.image_encoder["hidden_size"], **config.adapter)
     scheduler = DDIMScheduler.from_config(config.scheduler)
     return _pipeline(config.conditions, trained, tokenizer=clip_tokenizer(vocabulary), scheduler=scheduler, **parts)
 

@@ -64,6 +64,12 @@ class ModelConfig(Section):
     scheduler: dict[str, Any]
     pretrained: Sources | None = Field(None, description="None: random weights, for tests and demonstrations only")
 
+    @property
+    def adapter(self) -> dict[str, Any]:
+        """What is trained, as `FaceMakeUp.from_unet` and `pretrained_pipeline` take it."""
+        adapter = {"identity_dim": self.identity_dim, "rank": self.lora_rank, "shortcut": self.shortcut}
+        return adapter | {"pose_channels": self.pose_channels}
+
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
         for part in ("unet", "vae"):

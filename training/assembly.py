@@ -39,7 +39,6 @@ class RunParts:
     encoders: Encoders
     index: ShardIndex
     shards: Shards
-    order: Order
     batches: MicroBatches
     frozen: dict[str, str]
     cache_notes: dict[str, str]
@@ -95,9 +94,7 @@ def assemble(
     first = rank // here * here
     node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
     batches = MicroBatches(reader, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
-    return RunParts(
-        config, model, pipeline, encoders, index, shards, order, batches, frozen, caches.notes, caches.folders
-    )
+    return RunParts(config, model, pipeline, encoders, index, shards, batches, frozen, caches.notes, caches.folders)
 
 
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:
@@ -117,15 +114,8 @@ def open_pipeline(recipe: TrainRecipe, config: ModelConfig) -> FaceMakeUpPipelin
 
         start = read(recipe.start_from)
     torch.manual_seed(recipe.seed)  # of fresh LoRA and projector weights; nothing else draws from it
-    return pipeline_with_checkpoint(
-        start,
-        **base_parts(config, recipe.base),
-        conditions=config.conditions,
-        identity_dim=config.identity_dim,
-        rank=config.lora_rank,
-        shortcut=config.shortcut,
-        pose_channels=config.pose_channels,
-    )
+    places = base_parts(config, recipe.base)
+    return pipeline_with_checkpoint(start, **places, conditions=config.conditions, **config.adapter)
 
 
 def frozen_hashes(pipeline: FaceMakeUpPipeline, model: FaceMakeUp) -> dict[str, str]:

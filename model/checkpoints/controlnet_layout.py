@@ -63,17 +63,6 @@ def _config_from_shapes(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def pose_channels_of(state: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
-    """Of a ControlNet's pose encoder, by its shapes.
-
-    Raises:
-        CheckpointError: tensors that are needed for it are missing.
-    """
-    return config_from_shapes({key: tuple(value.shape) for key, value in state.items()})[
-        "conditioning_embedding_out_channels"
-    ]
-
-
 def _count(shapes: Shapes, prefix: str) -> int:
     return len({key.removeprefix(prefix).partition(".")[0] for key in shapes if key.startswith(prefix)})
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from model.build import pretrained_pipeline, trained_parts
-from model.checkpoints.controlnet_layout import pose_channels_of
+from model.checkpoints.controlnet_layout import config_from_shapes
 from model.checkpoints.layouts import CheckpointError, Dimensions
-from model.checkpoints.state import Checkpoint
+from model.checkpoints.state import Checkpoint, shapes_of
 from model.config import Conditions
 from model.face_unet import FaceUNet
 from model.facemakeup import FaceMakeUp
@@ -93,7 +93,8 @@ def pipeline_with_checkpoint(
     dimensions = checkpoint.dimensions()
     adapter |= {"identity_dim": dimensions.identity, "rank": dimensions.rank}
     if checkpoint.controlnet is not None:
-        adapter["pose_channels"] = pose_channels_of(checkpoint.controlnet)
+        controlnet = config_from_shapes(shapes_of(checkpoint.controlnet))
+        adapter["pose_channels"] = controlnet["conditioning_embedding_out_channels"]
     pipeline = pretrained_pipeline(base, image_encoder, vae, conditions=conditions, dtype=dtype, **adapter)
     load_into(trained_parts(pipeline), checkpoint, assign=keep_dtypes)
     return pipeline

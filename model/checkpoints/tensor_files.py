@@ -40,7 +40,7 @@ class TensorFile(Mapping[str, "torch.Tensor"]):
 
     def __getitem__(self, key: str) -> torch.Tensor:
         value = self.stored(key)
-        return value.to(_bfloat16()) if _is_float8(value) else value
+        return value.bfloat16() if _is_float8(value) else value
 
     def stored(self, key: str) -> Any:
         """As it is in the file."""
@@ -153,12 +153,6 @@ def _check_numbers(opened: TensorFile) -> None:
 
 def _is_float8(value: torch.Tensor) -> bool:
     return value.is_floating_point() and value.element_size() == 1
-
-
-def _bfloat16() -> torch.dtype:
-    import torch
-
-    return torch.bfloat16
 
 
 def _open_safetensors(path: Path) -> TensorFile:

@@ -81,10 +81,7 @@ def _counted(architecture: str) -> tuple[Flops, Sizes]:
     config = ModelConfig.model_validate_json(architecture)
     width = config.image_encoder["hidden_size"]
     with torch.device("meta"):
-        trained = FaceMakeUp.from_unet(
-            FaceUNet.from_config(config.unet), config.identity_dim, width, config.lora_rank, config.shortcut,
-            config.pose_channels,
-        )  # fmt: skip
+        trained = FaceMakeUp.from_unet(FaceUNet.from_config(config.unet), clip_dim=width, **config.adapter)
         vae = AutoencoderKL.from_config(config.vae)
         text_encoder = CLIPTextModel(CLIPTextConfig(**config.text_encoder))
         image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config.image_encoder))
