@@ -23,6 +23,7 @@ from training.batches import loader
 from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.shards import Shards
+from training.encoder_cache.opening import open_caches
 from training.encoder_cache.reading import folder_name
 from training.encoder_cache.writing import ShardEncoder, missing_shards, open_encoders
 from training.monitoring.validation import Panel
@@ -59,6 +60,18 @@ def folder(shards, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exact(folder, base):
     return make_cache(recipe_for(folder, base))
+
+
+@pytest.fixture(scope="module")
+def opened(folder, base):
+    """What a run would read, without building the model: `open_caches` of a recipe."""
+    encoders, _ = open_encoders(recipe_for(folder, base))
+
+    def opened(recipe):
+        index = read_index(recipe.data.shards, recipe.data.shard_cache)
+        return open_caches(recipe, encoders, Shards(index, recipe.data.shard_cache))
+
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +151,11 @@ def test_a_picture_is_decoded_only_where_its_clip_features_are_kept(copy, base, 
     assert batch.valid.all() and [bool(seen.any()) for seen in batch.clip_pixels] == batch.keep_clip.bool().tolist()
 
 
-def test_loader_workers_and_a_cache_of_shards_from_elsewhere_change_nothing(copy, base, tmp_path):
-    recipe = recipe_for(copy, base)
-    make_cache(recipe)
-    here = assemble(recipe, 0, 1, CPU).batches
-    with serving(copy) as server:
+def test_loader_workers_and_a_cache_of_shards_from_elsewhere_change_nothing(folder, base, exact, tmp_path):
+    here = assemble(recipe_for(folder, base), 0, 1, CPU).batches
+    with serving(folder) as server:
         changes = {"data__shards": server.url, "data__shard_cache": str(tmp_path / "far"), "data__shard_cache_gb": 0.05}
-        far = assemble(recipe_for(copy, base, data__encoder_cache="require-both", **changes), 0, 1, CPU).batches
+        far = assemble(recipe_for(folder, base, data__encoder_cache="require-both", **changes), 0, 1, CPU).batches
         made = list(loader(far, 0, 3, workers=1, prefetch=2, pin=False))
         far.shards.close()
     for number, batch in enumerate(made):
@@ -153,13 +164,10 @@ def test_loader_workers_and_a_cache_of_shards_from_elsewhere_change_nothing(copy
         assert all(torch.equal(value, same[name]) for name, value in batch.tensors().items())
 
 
-def test_the_panel_sees_pictures_all_the_same(copy, base):
-    recipe = recipe_for(copy, base)
-    before = Panel(assemble(recipe, 0, 1, CPU), 3).batch
-    make_cache(recipe)
-    parts = assemble(recipe, 0, 1, CPU)
+def test_the_panel_sees_pictures_all_the_same(folder, base, exact, uncached):
+    parts = assemble(recipe_for(folder, base), 0, 1, CPU)
     assert all(said.startswith("read") for said in parts.cache_notes.values())
-    assert torch.equal(Panel(parts, 3).batch.image, before.image)
+    assert torch.equal(Panel(parts, 3).batch.image, Panel(uncached, 3).batch.image)
 
 
 # -- what does not fit ---------------------------------------------------------------------------------------------
@@ -190,28 +198,28 @@ def test_a_key_changes_with_whatever_changes_a_value(base, shards):
     assert names()[0] != vae and names()[1] != clip
 
 
-def test_a_cache_of_other_things_is_not_used_and_where_it_is_required_it_stops(folder, base, exact):
+def test_a_cache_of_other_things_is_not_used_and_where_it_is_required_it_stops(folder, base, exact, opened):
     changed = {"engine__dtype": "bf16"}
-    parts = assemble(recipe_for(folder, base, **changed), 0, 1, CPU)
-    assert parts.batches.shards is parts.shards and "there is no" in parts.cache_notes["vae"]
-    for required, kind in (("require", "VAE moments"), ("require-both", "VAE moments")):
-        with pytest.raises(RecipeError, match=f"{kind}.*there is no .*make cache RECIPE=.*WHAT=vae"):
-            assemble(recipe_for(folder, base, data__encoder_cache=required, **changed), 0, 1, CPU)
-    off = assemble(recipe_for(folder, base, data__encoder_cache="off"), 0, 1, CPU)
-    assert off.cache_notes == {"vae": "off", "clip": "off"} and off.batches.shards is off.shards
+    caches = opened(recipe_for(folder, base, **changed))
+    assert isinstance(caches.shards, Shards) and "there is no" in caches.notes["vae"]
+    for required in ("require", "require-both"):
+        with pytest.raises(RecipeError, match="VAE moments.*there is no .*make cache RECIPE=.*WHAT=vae"):
+            opened(recipe_for(folder, base, data__encoder_cache=required, **changed))
+    off = opened(recipe_for(folder, base, data__encoder_cache="off"))
+    assert off.notes == {"vae": "off", "clip": "off"} and isinstance(off.shards, Shards)
 
 
-def test_a_shard_that_changed_is_named_and_made_again_alone(copy, base):
+def test_a_shard_that_changed_is_named_and_made_again_alone(copy, base, opened):
     recipe = recipe_for(copy, base, data__encoder_cache="require")
     make_cache(recipe, ["vae"])
     change(copy / "00001.tar", take_out(3))
     with pytest.raises(RecipeError, match=r"00001\.tar changed since .*make cache RECIPE"):
-        assemble(recipe, 0, 1, CPU)
-    tolerant = assemble(recipe_for(copy, base), 0, 1, CPU)
-    assert tolerant.batches.shards is tolerant.shards and "00001.tar changed" in tolerant.cache_notes["vae"]
+        opened(recipe)
+    tolerant = opened(recipe_for(copy, base))
+    assert isinstance(tolerant.shards, Shards) and "00001.tar changed" in tolerant.notes["vae"]
     assert make_cache(recipe, ["vae"])["vae"].todo == [1]
-    parts = assemble(recipe, 0, 1, CPU)
-    assert parts.batches.shards.is_hole(1, 3) and not parts.batches.shards.is_hole(1, 2)
+    shards = opened(recipe).shards
+    assert shards.is_hole(1, 3) and not shards.is_hole(1, 2)
 
 
 def test_what_is_broken_is_counted_and_listed_as_without_a_cache(copy, base):
@@ -267,14 +275,14 @@ class Mortal(Storage):
 
 
 @pytest.mark.parametrize("at", ["tar 00000.tar", "between 00002.tar"])
-def test_a_job_that_was_killed_goes_on_to_the_same_bytes(copy, base, exact, folder, at, monkeypatch):
+def test_a_job_that_was_killed_goes_on_to_the_same_bytes(copy, base, exact, folder, opened, at, monkeypatch):
     recipe = recipe_for(copy, base)
     monkeypatch.setattr(Mortal, "at", at)
     job = multiprocessing.get_context("fork").Process(target=make_cache, args=(recipe, ["vae"], "fp32", Mortal))
     job.start()
     job.join(timeout=120)
     assert job.exitcode == -signal.SIGKILL
-    assert "not whole" in assemble(recipe, 0, 1, CPU).cache_notes["vae"]
+    assert "not whole" in opened(recipe).notes["vae"]
     made = make_cache(recipe, ["vae"])["vae"]
     assert made.todo == ([0, 1, 2, 3] if at.startswith("tar") else [2, 3])
     hashes = [
