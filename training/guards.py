@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TypedDict
 
 WINDOW = 20  # steps of a mean that is compared: one batch's loss says little
 FIRST = 5  # steps whose mean is the first to be beaten: before the learning rate has grown
@@ -16,13 +15,6 @@ class Diverged(RuntimeError):
 
 class TooManyCorrupt(RuntimeError):
     """More corrupt samples than the recipe allows."""
-
-
-class LossFacts(TypedDict):
-    """The part of a checkpoint's manifest that `LossSpikeGuard` goes on from."""
-
-    lowest_loss: float | None
-    lowest_loss_at: int
 
 
 class LossSpikeGuard:
@@ -46,8 +38,8 @@ class LossSpikeGuard:
             self.lowest, self.at = mean, step
         return full and mean > self.factor * self.lowest
 
-    def facts(self) -> LossFacts:
-        """For the manifest of a checkpoint."""
+    def facts(self) -> dict[str, float | None]:
+        """What it goes on from, as a checkpoint's manifest has it."""
         return {"lowest_loss": self.lowest, "lowest_loss_at": self.at}
 
 

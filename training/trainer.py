@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -32,12 +32,11 @@ from training.stop_request import StopCheck, StopRequest
 
 @dataclass
 class Progress:
-    """What the caller is told after each step. `step`: finished steps; `ids`: this rank's samples of the step."""
+    """What the caller is told after each step. `step`: finished steps."""
 
     step: int
     steps: int
     loss: float
-    ids: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -148,7 +147,7 @@ def train(
             if panel and (step % recipe.monitoring.validate_every == 0 or last):
                 with meter.aside():
                     _validate(run, panel, step)
-            on_step(Progress(step, recipe.steps, result.loss, [name for micro in micros for name in micro.ids]))
+            on_step(Progress(step, recipe.steps, result.loss))
             if ends:
                 break
     checkpoints.wait()

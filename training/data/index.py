@@ -191,11 +191,9 @@ def _check_finished(folder: Folder, files: dict[str, Listed], parts: list[Part])
     elif stems := [name[:-4] for name in names if name[:-4].isdecimal()]:
         if gone := sorted(set(range(max(map(int, stems)) + 1)) - set(map(int, stems))):
             raise ShardError(f"{folder.url}: no {gone[0]:05d}.tar among {len(names)} shards: bring it, or pack again")
-    ids = np.concatenate([part.ids for part in parts])
-    order = np.argsort(ids, kind="stable")
-    twice = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-    if len(twice):
-        raise ShardError(f"{folder.url}: sample {ids[order][twice[0]].decode()} stands there twice; pack again")
+    ids, counts = np.unique(np.concatenate([part.ids for part in parts]), return_counts=True)
+    if counts.max(initial=0) > 1:
+        raise ShardError(f"{folder.url}: sample {ids[counts.argmax()].decode()} stands there twice; pack again")
 
 
 def _write(target: Path, folder: Folder, parts: list[Part], *, foreign: bool) -> None:

@@ -146,7 +146,7 @@ class Order:
             then = following.shards[: last - following.start]
         else:
             then = self._window(epoch + 1, lane, 0).shards[:last]
-        return _in_order(now), _in_order(then)
+        return list(dict.fromkeys(now.tolist())), list(dict.fromkeys(then.tolist()))
 
     @property
     def window_shards(self) -> int:
@@ -205,8 +205,3 @@ def _look_up(epoch: Epoch, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(shards, positions) of places in the epoch's list."""
     piece = np.searchsorted(epoch.end, places, side="right")
     return epoch.shard[piece], (epoch.first - epoch.begin)[piece] + places
-
-
-def _in_order(shards: np.ndarray) -> list[int]:
-    values, first = np.unique(shards, return_index=True)
-    return values[np.argsort(first)].tolist()

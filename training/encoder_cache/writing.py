@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from common.decode import sniff
+from common.decode.header import read_header
 from common.shard_format import Sidecar, TarWriter, publish_shard
 from common.storage import Storage
 from model.build import base_parts, pretrained_encoders
@@ -33,7 +34,6 @@ from training.encoders import vae_moments
 from training.recipe import TrainRecipe
 
 BATCHES_AHEAD = 4  # batches that are decoded while one is encoded
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass
@@ -145,7 +145,8 @@ class ShardEncoder:
             row = tensors_of(self.ready, members)
         except (CorruptSample, BrokenSample):
             return sample_id, None
-        record, size = json.loads(members["json"]), _upright_size(members["jpg"])
+        record, header = json.loads(members["json"]), read_header(members["jpg"], sniff(members["jpg"]))
+        size = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)
         if (record.get("width"), record.get("height")) != size:
             raise ShardError(
                 f"{shards.index.url}/{shards.index.names[shard]}: sample {sample_id}: its record says "
@@ -189,10 +190,3 @@ def _npy(value: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, value, allow_pickle=False)
     return file.getvalue()
-
-
-def _upright_size(jpeg: bytes) -> tuple[int, int]:
-    """(width, height) by the header alone."""
-    with Image.open(io.BytesIO(jpeg)) as image:
-        turned = int(image.getexif().get(EXIF_ORIENTATION, 1) or 1) in (5, 6, 7, 8)
-        return image.size[::-1] if turned else image.size
