@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from common.hashing import sha256_of_bytes
 from common.shard_format import Sidecar, ids_hash
+from common.storage import Storage
 from training.data.folder import Folder, Listed, ShardError, locked, retrying
 
 FORMAT = 2  # of what is kept in the cache; another one is read afresh
@@ -158,13 +159,12 @@ def _of_tar(folder: Folder, name: str, listed: Listed, kept: Path) -> Part:
         where = f"{folder.url}/{name}"
         samples, size = retrying(where, lambda: _scan_once(folder, name))
         part = make_part(where, name, samples, size)
-        temporary = path.with_name(f".{path.name}")
-        with open(temporary, "wb") as file:
-            np.savez(
-                file, extensions=np.array(part.extensions, dtype=np.str_), ids=part.ids, offsets=part.offsets,
-                sizes=part.sizes, bytes=part.bytes,
-            )  # fmt: skip
-        temporary.replace(path)
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, extensions=np.array(part.extensions, dtype=np.str_), ids=part.ids, offsets=part.offsets,
+            sizes=part.sizes, bytes=part.bytes,
+        )  # fmt: skip
+        Storage(kept).write_bytes(path.name, buffer.getvalue())
     return part
 
 
