@@ -85,7 +85,9 @@ def following_log(out: str, steps: int) -> Iterator[LogView]:
     every = LOOK_EVERY if is_local(tail.fs) else ASK_EVERY
 
     def follow() -> None:
-        while not ended.wait(every):
+        over = False
+        while not over:
+            over = ended.wait(every)  # and one look more: the last lines are of the last second
             try:
                 new = tail.rows()
             except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bucket import s3_bucket
-from training.launch.log_view import LogTail, LogView
+from training.launch.log_view import LogTail, LogView, following_log
 from training.monitoring.run_log import RunLog
 
 
@@ -34,6 +34,14 @@ def test_a_tail_gives_whole_new_lines_and_nothing_from_before(bucket, tmp_path):
         assert tail.rows() == []
         log.write('in", "step": 3}\n')
     assert [row["step"] for row in tail.rows()] == [3]
+
+
+def test_the_last_line_of_a_run_is_shown_too(tmp_path, capsys):
+    with following_log(str(tmp_path), 3):
+        log = RunLog(str(tmp_path), 0)
+        log.write("validation", 3, loss=0.25)
+        log.close()
+    assert "step 3: fixed-noise loss 0.2500" in capsys.readouterr().err
 
 
 def test_the_time_left_is_of_the_steps_since_the_last_start(monkeypatch, capsys):
