@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.errors import UserError
+from common.mendable import first_line
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
@@ -32,6 +33,10 @@ _MAGIC = re.compile(r"[*?\[]")
 
 class PathError(UserError, ValueError):
     """A path that its filesystem cannot hold; the message says why."""
+
+
+class DamagedFile(UserError, ValueError):
+    """A file whose content is not what its name says: it was changed from outside, or its disk is failing."""
 
 
 def is_utf8(path: str) -> bool:
@@ -202,17 +207,34 @@ class Storage:
 
     def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
         end = None if size is None else offset + size
-        return self.fs.cat_file(self.path(relative), start=offset, end=end)
+        try:
+            return self.fs.cat_file(self.path(relative), start=offset, end=end)
+        except FileNotFoundError as error:
+            if self.is_local and not os.path.exists(self.path("")):
+                raise PathError(f"{self.root}: this folder is gone: mount its disk again, or restore it") from error
+            raise
 
     def remove_folder(self, relative: str) -> None:
         remove_folder(self.fs, self.path(relative))
 
     def read_json(self, relative: str) -> Any:
-        return json.loads(self.read_bytes(relative))
+        data = self.read_bytes(relative)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise DamagedFile(
+                f"{self.url(relative)} is no JSON ({first_line(error)}): restore this file from a copy"
+            ) from error
 
     def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
         # a native buffer: pyarrow's threads may outlive the interpreter when they read a Python file object
-        return pq.ParquetFile(pa.BufferReader(self.read_bytes(relative))).read(columns=columns, use_threads=False)
+        data = pa.BufferReader(self.read_bytes(relative))
+        try:
+            return pq.ParquetFile(data).read(columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedFile(
+                f"{self.url(relative)} is no parquet file, or damaged ({first_line(error)}): restore this file from a copy"
+            ) from error
 
     def read_tables(self, pattern: str, columns: list[str] | None = None) -> pa.Table | None:
         """All tables that match, one below the other in the order of their names; None where there is none."""

@@ -3,7 +3,7 @@
     python curation/report.py RUN [--name CUT] [--open] [--no-html]
 
 RUN is a folder or an object-store URL, finished or not. Exit code 0: the numbers agree (a step that is not finished
-is no contradiction); 1: they do not, and which is printed; 2: there is no such run or cut.
+is no contradiction); 1: they do not, and which is printed; 2: what a person has to change, e.g. there is no such run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.markup import escape
 
-from common.command_line import show_names_that_are_no_text
-from common.errors import UserError
+from common.command_line import exit_code_of
 from curation.ledger.read import read_ledger
 from curation.ledger.tables import LedgerError
 from curation.reporting.page import render_page
@@ -38,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--open", action="store_true", help="show the page in a browser")
     parser.add_argument("--no-html", action="store_true", help="the terminal only; nothing is written")
     options = parser.parse_args(arguments)
-    show_names_that_are_no_text()
+    return exit_code_of(lambda: _report(options))
+
+
+def _report(options: argparse.Namespace) -> int:
     run, console = Run(options.run), Console(highlight=False)
     try:
         ledger = read_ledger(run, options.name)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
     except LedgerError as error:
         print(f"does not reconcile: {error}", file=sys.stderr)
         return 1

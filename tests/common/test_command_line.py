@@ -12,7 +12,7 @@ import ray.exceptions
 from common.command_line import exit_code_of, message_of
 from common.errors import UserError
 from common.settings import RecipeError
-from common.storage import PathError
+from common.storage import DamagedFile, PathError
 
 
 def os_error(number: int, place: str | None = "/data/run/a.parquet") -> OSError:
@@ -21,6 +21,7 @@ def os_error(number: int, place: str | None = "/data/run/a.parquet") -> OSError:
 
 MENDABLE = {
     "a recipe": (RecipeError("my.yaml: fetch.timout: did you mean `timeout`?"), "did you mean `timeout`"),
+    "a damaged file": (DamagedFile("a.json is no JSON: restore this file from a copy"), "restore this file"),
     "a name no bucket holds": (PathError("keys are UTF-8"), "keys are UTF-8"),
     "no permission": (os_error(errno.EACCES), "/data/run/a.parquet: Permission denied: you have no permission there"),
     "not the owner": (os_error(errno.EPERM), "you have no permission there"),

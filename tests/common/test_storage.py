@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import common.progress
-from common.storage import PathError, Storage, absolute, open_place
+from common.storage import DamagedFile, PathError, Storage, absolute, open_place
 from tests.bucket import s3_bucket
 
 
@@ -138,3 +138,22 @@ def test_a_line_of_progress_shows_a_path_letter_for_letter(monkeypatch, name):
     monkeypatch.setattr(common.progress, "console", Console(file=shown, highlight=False, soft_wrap=True))
     common.progress.say("train", f"in {name}")
     assert f"train  in {name}\n" in shown.getvalue()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 99999, b"PAR1", b"<html>"])
+def test_a_file_that_was_damaged_is_named(tmp_path, data):
+    storage = Storage(tmp_path / "run [1]")
+    for name, read in (("a/b.json", storage.read_json), ("a/b.parquet", storage.read_table)):
+        storage.write_bytes(name, data)
+        with pytest.raises(DamagedFile, match="b.(json is no JSON|parquet is no parquet file).*restore this file"):
+            read(name)
+
+
+def test_a_folder_that_is_gone_is_said_and_a_file_that_is_not_there_is_not(tmp_path):
+    storage = Storage(tmp_path / "run")
+    storage.write_json("a.json", 1)
+    with pytest.raises(FileNotFoundError):
+        storage.read_json("b.json")
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(PathError, match="run: this folder is gone: mount its disk again, or restore it"):
+        storage.read_json("a.json")
