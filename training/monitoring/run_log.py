@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import tempfile
 import threading
 import time
@@ -43,7 +42,9 @@ class RunLog:
             self.folder = Path(root)
             self.folder.mkdir(parents=True, exist_ok=True)
         else:
-            self.folder = Path(tempfile.mkdtemp(prefix="facemakeup-log-"))
+            # removed by `close`, or when the process ends by an error
+            self._scratch = tempfile.TemporaryDirectory(prefix="facemakeup-log-", ignore_cleanup_errors=True)
+            self.folder = Path(self._scratch.name)
             self._uploader = _Uploader(fs, root.rstrip("/"), self.folder)
             self._uploader.fetch("log.jsonl")
         self._board = SummaryWriter(str(self.folder / "tensorboard"))
@@ -85,7 +86,7 @@ class RunLog:
             self._board.close()
         if self._uploader is not None:
             self._uploader.finish()
-            shutil.rmtree(self.folder)
+            self._scratch.cleanup()
 
 
 class _Uploader:

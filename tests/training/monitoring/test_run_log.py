@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 
@@ -63,6 +64,10 @@ def test_in_a_bucket_it_is_uploaded_now_and_then_and_goes_on_after_a_kill(bucket
     assert [row["step"] for row in lines(f"{bucket}/log")] == [1, 2]
     assert fs.cat_file("trained/log/export/weights") == b"1" and not scratch.exists()
     killed._uploader._ended.set()
+    left = killed.folder
+    del killed  # as where a run ends by an error
+    gc.collect()
+    assert not left.exists()
 
 
 def test_what_may_be_the_last_line_is_uploaded_at_once(bucket, monkeypatch):
