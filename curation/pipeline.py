@@ -12,8 +12,7 @@ import pyarrow as pa
 from common.pinned_files.weights import WEIGHTS, resolve
 from common.progress import say
 from common.settings import RecipeError
-from curation.annotation.annotate import annotate
-from curation.annotation.encoder import build_encoder
+from curation.annotation.annotate import annotate, fingerprint_of
 from curation.cutting.cut import claim_name, cut
 from curation.fetch.rounds import fetch
 from curation.packing.pack import pack
@@ -50,7 +49,7 @@ class Curation:
             )
         self._check_same_start(before)
         self.filters = recipe.open_filters()
-        self.encoder = build_encoder(recipe)
+        self.encoder = recipe.open_encoder()
         self._write_manifest(before)
         for path in run.sweep():
             say("start", f"removed the half-written {path} of a run that was killed")
@@ -118,9 +117,8 @@ class Curation:
         """Of the content recipe; binds the cut's name to it."""
         _, info = self.snapshot()
         fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
-        encoder = self.encoder.fingerprint if self.encoder else "none"
         candidates = self.run.read_json("selected/counts.json")["digest"]
-        content = self.recipe.content(fingerprints, info["hash"], candidates, encoder)
+        content = self.recipe.content(fingerprints, info["hash"], candidates, fingerprint_of(self.encoder))
         return claim_name(self.run, self.name, content, self.recipe.model_dump(mode="json"))
 
     def require_new_name(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from common.hashing import canonical_json, sha256_of_bytes
@@ -91,6 +92,12 @@ def verdicts(run: Run, name: str) -> pa.Table:
     """All verdicts of a cut, in id order."""
     table = run.read_tables(f"cuts/{name}/verdicts/*.parquet")
     return verdict_schema(()).empty_table() if table is None else table.sort_by("id")
+
+
+def kept_images(run: Run, name: str) -> pa.Table:
+    """The verdicts of the images that a cut keeps, in id order."""
+    table = verdicts(run, name)
+    return table.filter(pc.equal(table["verdict"], "kept"))
 
 
 def summarise(table: pa.Table, checks: Sequence[str]) -> dict[str, Any]:

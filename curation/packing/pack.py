@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
 from common.shard_format import ids_hash, publish_shard, write_tar
-from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
-from curation.cutting.cut import verdicts
+from curation.annotation.annotate import annotations, chosen_faces, encoder_fingerprint, key_of
+from curation.cutting.cut import kept_images
 from curation.filters.base import Filter
 from curation.packing.card import dataset_card
-from curation.packing.samples import UnitSamples, chosen_faces
+from curation.packing.samples import UnitSamples
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import PLAN
@@ -38,8 +37,7 @@ def make_plan(run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], u
     path = f"cuts/{name}/plan.parquet"
     if run.exists(path):
         return run.read_table(path)
-    table = verdicts(run, name)
-    rows = table.filter(pc.equal(table["verdict"], "kept"))
+    rows = kept_images(run, name)
     kept = dict(zip(rows["id"].to_pylist(), rows["unit"].to_pylist(), strict=True))
     without = _without_identity(run, recipe, name, units, filters) if recipe.annotate.identity != "none" else []
     ids = sorted(set(kept) - set(without))

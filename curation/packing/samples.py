@@ -9,7 +9,7 @@ import numpy as np
 
 from common.decode import as_jpeg
 from common.hashing import canonical_json, sha256_of_bytes
-from curation.annotation.annotate import annotations, encoder_fingerprint, key_of
+from curation.annotation.annotate import annotations, chosen_faces, encoder_fingerprint, key_of
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
@@ -98,15 +98,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return canonical_json(value) if not isinstance(value, str) else value
-
-
-def chosen_faces(run: Run, name: str, known: UnitScores) -> dict[str, tuple[dict[str, Any], int]]:
-    """For each kept id the detection to train on, and which of the candidate's faces has its caption."""
-    place = {text: row for row, text in enumerate(known.ids)}
-    faces = known.evidence["faces"].table["boxes"].to_pylist()
-    rows = run.read_table(f"cuts/{name}/verdicts/{known.name}.parquet").to_pylist()
-    return {
-        row["id"]: (faces[place[row["id"]]][row["face"]], row["caption_face"])
-        for row in rows
-        if row["verdict"] == "kept"
-    }

@@ -19,6 +19,7 @@ from common.settings import RecipeError, Section, Share, read_yaml, substitute, 
 from curation.filters.base import Filter, Machine
 from curation.filters.registry import Filters, Thresholds, open_filters
 from curation.versions import CUT_FORMAT, SHARD_FORMAT
+from model.conditioning.identity import IdentityEncoder, open_encoder
 
 
 class LaionFace(Section):
@@ -125,6 +126,16 @@ class Recipe(Section):
             WeightError: a model file is missing or is not the pinned one.
         """
         return open_filters(self.filters, Machine(self.images, self.weights, device))
+
+    def open_encoder(self) -> IdentityEncoder | None:
+        """The identity encoder that this recipe names, its model files found and checked; None for `identity: none`.
+
+        Raises:
+            WeightError: a model file is missing, with where to get it.
+        """
+        if self.annotate.identity == "none":
+            return None
+        return open_encoder(self.annotate.identity, self.annotate.channel_order, self.weights)
 
     def content(self, fingerprints: dict[str, str], snapshot: str, candidates: str, encoder: str) -> dict[str, Any]:
         """What a sample's bytes depend on: no path, port, device, worker count or order.
