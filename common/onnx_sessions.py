@@ -78,7 +78,8 @@ def with_free_dimensions(path: str | Path, inputs: Mapping[str, Sequence[int | s
         graph.input.remove(value)  # a parameter that is also an input cannot be folded into its neighbour
     model.ir_version = max(model.ir_version, 4)  # older ones demand that double listing
     for value in graph.input:
-        _set_shape(value, inputs[value.name])
+        kind = value.type.tensor_type.elem_type
+        value.type.CopyFrom(onnx.helper.make_tensor_type_proto(kind, inputs[value.name]))
     for value in graph.output:
         value.type.tensor_type.shape.Clear()
         value.type.tensor_type.ClearField("shape")
@@ -87,29 +88,14 @@ def with_free_dimensions(path: str | Path, inputs: Mapping[str, Sequence[int | s
     return model.SerializeToString()
 
 
-def _set_shape(value: onnx.ValueInfoProto, shape: Sequence[int | str]) -> None:
-    value.type.tensor_type.shape.Clear()
-    for size in shape:
-        dimension = value.type.tensor_type.shape.dim.add()
-        if isinstance(size, str):
-            dimension.dim_param = size
-        else:
-            dimension.dim_value = size
-
-
 def _free_reshapes(graph: onnx.GraphProto) -> None:
     from onnx import numpy_helper
 
     wanted = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
-    tensors = [node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.output[0] in wanted]
-    names = [node.output[0] for node in graph.node if node.op_type == "Constant" and node.output[0] in wanted]
-    for tensor in graph.initializer:
-        if tensor.name in wanted:
-            tensors.append(tensor)
-            names.append(tensor.name)
-    for tensor, name in zip(tensors, names, strict=True):
+    constants = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in wanted]
+    tensors = [node.attribute[0].t for node in constants]
+    for tensor in (*tensors, *(tensor for tensor in graph.initializer if tensor.name in wanted)):
         shape = np.array(numpy_helper.to_array(tensor))
         if shape.ndim == 1 and len(shape) > 1 and shape[0] == 1:
             shape[0] = 0 if -1 in shape else -1
-            kept = tensor.name or name
-            tensor.CopyFrom(numpy_helper.from_array(shape, kept))
+            tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))

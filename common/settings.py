@@ -91,6 +91,14 @@ def with_changes(tree: Mapping[str, Any], changes: Iterable[str]) -> dict[str, A
     return OmegaConf.to_container(config)
 
 
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a.b": value} of nested mappings, in their order."""
+    fields: dict[str, Any] = {}
+    for key, value in tree.items():
+        fields |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return fields
+
+
 def variables_in(text: str) -> list[str]:
     """The names of all `${NAME}` in a recipe's text."""
     return sorted(set(VARIABLE.findall(text)))

@@ -19,7 +19,7 @@ from common.hashing import sha256_of_file
 from curation.pipeline import Curation
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
-from curation.sources.urls import url_ids
+from curation.sources.urls import database
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = 44
@@ -102,3 +102,10 @@ def verdicts_of(root: Path, name: str = "small") -> dict[str, dict[str, Any]]:
     table = Run(root).read_tables(f"cuts/{name}/verdicts/*.parquet")
     assert table is not None
     return {row["id"]: row for row in table.to_pylist()}
+
+
+def url_ids(urls: list[str]) -> list[str | None]:
+    """The id of each URL, as the sources make it; None where it is no URL."""
+    connection = database()
+    connection.register("urls", pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())}))
+    return [row[0] for row in connection.execute("SELECT url_id(url) FROM urls ORDER BY i").fetchall()]

@@ -19,7 +19,7 @@ from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401  
 from common.decode.formats import DECODED, announced
 from common.decode.header import Header, read_header
 from common.decode.limits import ImageLimits, Undecodable
-from common.decode.picture import Picture
+from common.decode.picture import MIRRORED, Picture
 
 # Pillow's own bomb limit warns at one size and raises at twice that; ours acts first, on the header.
 PILImage.MAX_IMAGE_PIXELS = None
@@ -111,17 +111,9 @@ def _to_rgb(image: PILImage.Image) -> PILImage.Image:
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    turned = {
-        1: rgb,
-        2: rgb[:, ::-1],
-        3: rgb[::-1, ::-1],
-        4: rgb[::-1],
-        5: rgb.transpose(1, 0, 2),
-        6: rgb[::-1].transpose(1, 0, 2),
-        7: rgb[::-1, ::-1].transpose(1, 0, 2),
-        8: rgb[:, ::-1].transpose(1, 0, 2),
-    }[orientation]
-    return np.ascontiguousarray(turned)
+    across, down = MIRRORED[orientation]
+    mirrored = rgb[:: -1 if down else 1, :: -1 if across else 1]
+    return np.ascontiguousarray(mirrored.transpose(1, 0, 2) if orientation >= 5 else mirrored)
 
 
 def as_jpeg(data: bytes, source_format: str, quality: int, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:

@@ -8,6 +8,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+# how the stored frame is made upright, by EXIF orientation: mirrored across and down, then, from 5 on, its axes exchanged
+MIRRORED = {
+    1: (False, False), 2: (True, False), 3: (True, True), 4: (False, True),
+    5: (False, False), 6: (False, True), 7: (True, True), 8: (True, False),
+}  # fmt: skip
+
 
 class Picture:
     """A decoded image. `width`, `height`: the full upright size; `rgb`: uint8 (h, w, 3) at the decoded scale.
@@ -57,19 +63,10 @@ def upright_box(
 ) -> tuple[float, float, float, float]:
     """A box of the stored (unrotated) frame in the upright frame; `width`, `height`: the upright size."""
     x1, y1, x2, y2 = box
-    if orientation >= 5:  # the stored frame is the upright one with its sides exchanged
-        stored_width, stored_height = height, width
-    else:
-        stored_width, stored_height = width, height
-    corners = {
-        1: lambda x, y: (x, y),
-        2: lambda x, y: (stored_width - x, y),
-        3: lambda x, y: (stored_width - x, stored_height - y),
-        4: lambda x, y: (x, stored_height - y),
-        5: lambda x, y: (y, x),
-        6: lambda x, y: (stored_height - y, x),
-        7: lambda x, y: (stored_height - y, stored_width - x),
-        8: lambda x, y: (y, stored_width - x),
-    }[orientation]
-    (ax, ay), (bx, by) = corners(x1, y1), corners(x2, y2)
-    return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
+    stored_width, stored_height = (height, width) if orientation >= 5 else (width, height)
+    across, down = MIRRORED[orientation]
+    if across:
+        x1, x2 = stored_width - x2, stored_width - x1
+    if down:
+        y1, y2 = stored_height - y2, stored_height - y1
+    return (y1, x1, y2, x2) if orientation >= 5 else (x1, y1, x2, y2)

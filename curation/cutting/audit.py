@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from curation.run_directory.candidates import id_numbers
+
 
 def audit_limit(snapshot: pa.Table, share: float, minimum: int, seed: int) -> int:
     """An image is audited where its `audit_key` is below this: the larger of a share and a number of images."""
@@ -26,7 +28,7 @@ def _keys(ids: Sequence[str], seed: int) -> np.ndarray:
     """uint64 (ids,): a pseudo-random number of each id and the seed, of nothing else (splitmix64's finaliser)."""
     increment = ((seed + 1) * 0x9E3779B97F4A7C15) & ((1 << 64) - 1)
     with np.errstate(over="ignore"):
-        value = np.array([int(text, 16) for text in ids], dtype=np.uint64) + np.uint64(increment)
+        value = id_numbers(ids) + np.uint64(increment)
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return value ^ (value >> np.uint64(31))

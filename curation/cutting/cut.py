@@ -17,7 +17,7 @@ import yaml
 from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
 from common.ray_runtime import map_with_tasks
-from common.settings import RecipeError
+from common.settings import RecipeError, flattened
 from curation.cutting.audit import audit_limit, audited
 from curation.cutting.judge import judge, verdict_schema, verdict_table
 from curation.filters.base import Filter
@@ -41,22 +41,17 @@ def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, A
     if run.exists(path):
         before = run.read_json(path)
         if before["hash"] != content_hash:
-            differences = ", ".join(_differences(before["content"], content)) or "an older code version"
+            old, new = flattened(before["content"]), flattened(content)
+            changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+            differences = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
             raise RecipeError(
-                f"the cut {name!r} of {run.root} was made with another recipe ({differences}). Give the new one "
-                "another name: NAME=... (or --name), so that both can be compared"
+                f"the cut {name!r} of {run.root} was made with another recipe ({differences or 'an older code version'})."
+                " Give the new one another name: NAME=... (or --name), so that both can be compared"
             )
         return content_hash
     run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
     run.write_json(path, {"content": content, "hash": content_hash, "recipe": recipe})
     return content_hash
-
-
-def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted(set(a) | set(b))
-        return [text for key in keys for text in _differences(a.get(key), b.get(key), f"{prefix}{key}.")]
-    return [] if a == b else [f"{prefix.rstrip('.')}: {a} -> {b}"]
 
 
 def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, Any]:

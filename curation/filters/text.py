@@ -1,8 +1,4 @@
-"""Images with much text on them: PP-OCR's detector finds lines of text, nothing reads them.
-
-Model and pre-processing: PaddleOCR's DBNet detectors (arXiv 1911.08947) as PaddleOCR itself runs them, which
-limits the longer side. (RapidOCR's defaults raise the shorter side to 736 and find text on most portraits.)
-"""
+"""Images with much text on them: PP-OCR's detector (engines/ppocr.py) finds lines of text, nothing reads them."""
 
 from __future__ import annotations
 

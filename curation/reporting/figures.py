@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 440, 196
 LEFT, RIGHT, TOP, BOTTOM = 10, 10, 26, 38
+BARS = 36  # about as many, where they are not whole numbers
 ZERO_GAP = 8  # pixels between the bar of what is too small for a logarithm and the others
 
 
@@ -40,17 +41,17 @@ class Bins:
         return LEFT + edge * step + (gap if edge > 0 else 0)
 
 
-def bins_of(values: np.ndarray, scale: str, threshold: float | None = None, above: bool = True, bars: int = 36) -> Bins:
+def bins_of(values: np.ndarray, scale: str, threshold: float | None = None, above: bool = True) -> Bins:
     """Bars for these values; the threshold, where there is one, is an edge. `scale`: "log", "linear" or "count"."""
     values = values[np.isfinite(values)]
     if scale == "count":
         return _count_bins(values, threshold or 0, above)
     if scale == "log" and (values > 0).any() and (threshold is None or threshold > 0):
-        return _log_bins(values, threshold, above, bars)
+        return _log_bins(values, threshold, above)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if threshold is not None:
         low, high = min(low, threshold), max(high, threshold)
-    step = (high - low or 1.0) / bars
+    step = (high - low or 1.0) / BARS
     anchor = low if threshold is None else threshold
     edges = anchor + step * np.arange(floor((low - anchor) / step + 1e-9), ceil((high - anchor) / step + 1e-9) + 1)
     return Bins(edges, "linear", False, False, above)
@@ -63,7 +64,7 @@ def _count_bins(values: np.ndarray, threshold: float, above: bool) -> Bins:
     return Bins(np.arange(0, last + 2) - 0.5, "count", False, largest > last, above)
 
 
-def _log_bins(values: np.ndarray, threshold: float | None, above: bool, bars: int) -> Bins:
+def _log_bins(values: np.ndarray, threshold: float | None, above: bool) -> Bins:
     """Bars over at most four decades, and one for all below them where there is anything."""
     positive = values[values > 0]
     high = float(positive.max())
@@ -71,7 +72,7 @@ def _log_bins(values: np.ndarray, threshold: float | None, above: bool, bars: in
     if threshold is not None:
         low, high = min(low, threshold / 2), max(high, threshold * 2)
     high = max(high, low * 1.5)
-    anchor, ratio = threshold or low, (high / low) ** (1 / bars)
+    anchor, ratio = threshold or low, (high / low) ** (1 / BARS)
     first = floor(log(low / anchor) / log(ratio) + 1e-9)
     last = ceil(log(high / anchor) / log(ratio) - 1e-9) + (0 if threshold else 1)
     edges = anchor * ratio ** np.arange(first, last + 1)

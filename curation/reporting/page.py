@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from rich.filesize import decimal
 
+from common.settings import flattened
 from common.version import VERSION
 from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
@@ -75,7 +76,7 @@ def _context(ledger: Ledger) -> dict[str, Any]:
         "comparison": comparison,
         "disagreements": disagreements,
         "identity": [identity[key] for key in ("name", "dimension", "channel_order") if identity.get(key)],
-        "thresholds": _flat(ledger.thresholds.model_dump(mode="json")),
+        "thresholds": flattened(ledger.thresholds.model_dump(mode="json")).items(),
         "recipe": yaml.safe_dump(ledger.recipe, sort_keys=False, allow_unicode=True),
     }
 
@@ -137,10 +138,3 @@ def _contents_figures(inside: Contents) -> list[tuple[str, Markup]]:
         for title, values, unit, scale in histograms
         if len(values)
     ]
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return rows

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common.decode import upright_box
 from curation.sample.boxes import Box, stored_boxes
 from curation.sample.photos import Photo
 
@@ -126,12 +127,8 @@ def _turned(image: Image.Image, orientation: int) -> bytes:
 
 def turned_box(box: Box, orientation: int, width: int, height: int) -> Box:
     """A box of the upright frame (`width` x `height`) in the stored frame of `_turned`."""
-    x1, y1, x2, y2 = box
-    return {
-        3: (width - x2, height - y2, width - x1, height - y1),
-        6: (y1, width - x2, y2, width - x1),
-        8: (height - y2, x1, height - y1, x2),
-    }[orientation]
+    back, stored_size = {3: (3, (width, height)), 6: (8, (height, width)), 8: (6, (height, width))}[orientation]
+    return upright_box(box, back, *stored_size)
 
 
 def _bomb() -> bytes:

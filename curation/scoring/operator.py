@@ -237,16 +237,15 @@ def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table
         raise
     except Exception as error:  # noqa: BLE001  whatever a model chokes on becomes that image's row
         if len(pictures) == 1:
-            return pa.table({f.name: pa.nulls(1, f.type) for f in item.columns}), [f"{type(error).__name__}: {error}"]
+            return _empty_row(item), [f"{type(error).__name__}: {error}"]
     parts = [
         score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})
         for row, picture in enumerate(pictures)
     ]
     if len(pictures) >= SEVERAL and all(errors for _, (errors,) in parts):
         raise FilterBroken(f"{item.name} failed on each of {len(pictures)} images: {parts[0][1][0]}")
-    return pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts]), [
-        e for _, es in parts for e in es
-    ]
+    table = pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts])
+    return table, [error for _, (error,) in parts]
 
 
 def _merged(evidence: Evidence, table: pa.Table, rows: list[int]) -> Evidence:

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.sources.boxes import boxes
 from curation.sources.columns import is_blank, texts
@@ -65,8 +66,5 @@ def write_faces(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
 
 def known_ids(run: Run) -> np.ndarray:
     """uint64, sorted: the ids that FaceCaption has. 8 bytes each, so 15M fit a broadcast of 120 MB."""
-    ids = [
-        np.array([int(text, 16) for text in run.read_table(path, ["id"])["id"].to_pylist()], dtype=np.uint64)
-        for path in run.glob(f"{WORK}/faces/*/*.parquet")
-    ]
+    ids = [id_numbers(run.read_table(path, ["id"])["id"].to_pylist()) for path in run.glob(f"{WORK}/faces/*/*.parquet")]
     return np.unique(np.concatenate(ids)) if ids else np.zeros(0, np.uint64)

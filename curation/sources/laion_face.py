@@ -13,6 +13,7 @@ from common.mendable import first_line
 from common.settings import RecipeError
 from common.storage import open_file
 from curation.recipe.recipe import LaionFace
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.sources.columns import numbers, texts, whole_numbers
 from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
@@ -79,7 +80,7 @@ def write_matches(
         sample_ids = rows["sample_id"].fill_null(0).to_numpy()
         keep &= np.isin(sample_ids, ray.get(allowed[group.file_number])) & np.asarray(rows["sample_id"].is_valid())
     rows = rows.filter(pa.array(keep))
-    ids = np.array([int(text, 16) for text in rows["id"].to_pylist()], dtype=np.uint64)
+    ids = id_numbers(rows["id"].to_pylist())
     sorted_ids = ray.get(known)
     # np.isin would sort all of FaceCaption's ids again for each row group
     place = np.minimum(np.searchsorted(sorted_ids, ids), max(len(sorted_ids) - 1, 0))

@@ -18,7 +18,7 @@ from common.mendable import first_line
 from common.progress import ProgressBar
 from common.settings import RecipeError
 from common.storage import files_at, open_file
-from curation.run_directory.candidates import bucket_of
+from curation.run_directory.candidates import buckets_of
 from curation.run_directory.run import Run
 from curation.sources.columns import find_column
 
@@ -120,7 +120,7 @@ def write_to_buckets(run: Run, table: pa.Table, kind: str, name: str, buckets: i
     """Write rows to WORK/KIND/BUCKET/NAME.parquet, by the leading bits of their id: bucket order is id order."""
     if not table.num_rows:
         return
-    bucket = np.array([bucket_of(text, buckets) for text in table["id"].to_pylist()], dtype=np.int64)
+    bucket = buckets_of(table["id"].to_pylist(), buckets)
     for index in np.unique(bucket):
         run.write_table(f"{WORK}/{kind}/{index:05d}/{name}.parquet", table.filter(pa.array(bucket == index)))
 

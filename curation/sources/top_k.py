@@ -17,6 +17,7 @@ from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SELECTED, SelectedCounts
 from curation.sources.join import build_candidates
@@ -91,7 +92,7 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
 
     def keys_of(row: dict[str, Any]) -> dict[str, Any]:
         table = run.read_table(row["item"])
-        ids = np.array([int(text, 16) for text in table["id"].to_pylist()], dtype=np.uint64)
+        ids = id_numbers(table["id"].to_pylist())
         return {"file": row["item"], "ids": ids, "keys": sort_key(table, recipe.select.key)}
 
     if not files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import duckdb
-import pyarrow as pa
 
 # Normalised URL: scheme and host lower-cased, default port and fragment dropped, path and query byte-exact.
 # In SQL, since 63M rows in plain Python would cost 780 core-seconds.
@@ -30,11 +29,3 @@ def database() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute(NORMALISE)
     return connection
-
-
-def url_ids(urls: list[str]) -> list[str | None]:
-    """The id of each URL (None where it is not a URL): what every join and every file name stands on."""
-    table = pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())})
-    connection = database()
-    connection.register("urls", table)
-    return [row[0] for row in connection.execute("SELECT url_id(url) FROM urls ORDER BY i").fetchall()]

@@ -21,8 +21,8 @@ from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run
 from curation.sample.photos import photos
 from curation.sources.top_k import ranks
-from curation.sources.urls import url_ids
 from tests.bench.duel import Bench, duel, seconds
+from tests.world import url_ids
 
 
 def sample_bytes(count: int = 120) -> list[bytes]:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from common.settings import RecipeError
+from common.settings import RecipeError, flattened
 from curation.recipe import recipe as recipes
 
 FOLDER = Path(recipes.__file__).parent
-
-
-def fields(tree: dict[str, Any], prefix: str = "") -> set[str]:
-    found: set[str] = set()
-    for key, value in tree.items():
-        found |= fields(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
-    return found
 
 
 @pytest.mark.parametrize("name", ["sample", "facecaptionhq-4m"])
@@ -27,7 +19,7 @@ def test_a_recipe_states_only_what_differs_from_the_defaults(name: str, monkeypa
     monkeypatch.setenv("FACECAPTION_PARQUET", "faces.parquet")
     path = FOLDER / f"{name}.yaml"
     differing = recipes.load(path).model_dump(mode="json", exclude_defaults=True)
-    assert fields(yaml.safe_load(path.read_text())) == fields(differing)
+    assert flattened(yaml.safe_load(path.read_text())).keys() == flattened(differing).keys()
 
 
 def test_a_confidence_that_is_given_for_one_detector_leaves_the_other_its_default():

@@ -23,7 +23,7 @@ from curation.sample.boxes import choose, made_up, stored_boxes
 from curation.sample.derived import DerivedPicture, derived_pictures
 from curation.sample.photos import photos
 from curation.sample.web import canonical_url
-from curation.sources.urls import url_ids
+from tests.world import url_ids
 
 LABELS = Path(__file__).parents[2] / "labels" / "sample-photos.csv"
 

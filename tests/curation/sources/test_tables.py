@@ -10,11 +10,12 @@ import torch
 
 from common.settings import RecipeError
 from curation.recipe import recipe as recipes
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.sources import facecaption, hq4m, laion_face
 from curation.sources.row_groups import RowGroup, expand_paths, read_bucket, row_count
 from tests.bucket import s3_bucket
-from tests.world import ROOT
+from tests.world import ROOT, url_ids
 
 ROWS = {
     "_id": ["a", "b", "c"],
@@ -166,7 +167,7 @@ def test_a_null_sample_id_does_not_change_its_neighbours(tmp_path, monkeypatch, 
     laion_face.check(source)
     monkeypatch.setattr(laion_face.ray, "get", lambda value: value)
     run = Run(tmp_path / "run")
-    known = np.unique(np.array([int(text, 16) for text in laion_ids(urls)], dtype=np.uint64))
+    known = np.unique(id_numbers(url_ids(urls)))
     allowed = {0: np.array([large - 1, 5])}
     assert laion_face.write_matches(RowGroup(path, 0, 0), run, 1, known, allowed) == {"rows": 3, "matched": 1}
     allowed = {0: np.array([0, large])}
@@ -182,12 +183,6 @@ def test_a_list_of_ids_that_is_none_is_told(tmp_path, content, words):
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(RecipeError, match=f"sources.laion_face.ids: {path} {words}"):
         laion_face.allowed_ids(str(path), ["part-00000.parquet"])
-
-
-def laion_ids(urls):
-    from curation.sources.urls import url_ids
-
-    return url_ids(urls)
 
 
 @pytest.mark.parametrize("name", ["src [v2]/a.parquet", "what?/a.parquet", "a*b/[1].parquet", "a/b.parquet"])

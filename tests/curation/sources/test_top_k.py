@@ -14,7 +14,7 @@ from common.settings import RecipeError
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
 from curation.sources.top_k import ranks, select, sort_key, wanted_and_selected
-from curation.sources.urls import url_ids
+from tests.world import url_ids
 
 
 def reference_id(url: str) -> str:
