@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -108,19 +107,3 @@ def test_the_report_can_be_looked_at(run, tmp_path):
 
     pixels = np.asarray(Image.open(shot).convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 5000, "photos are on the page"
-
-
-def test_nothing_is_made_twice_by_a_second_command(run, sample, ray_cluster):
-    driver = start_driver(run.root, ROOT / "curation" / "recipe" / "sample.yaml", ray_cluster["address"])
-    said, _ = driver.communicate(timeout=300)
-    assert driver.returncode == 0, said
-    for word in ("select  done before", "0 requests", "faces 0, anime 0", "0 faces (dlib)", "0 written"):
-        assert word in said
-
-
-def test_labels_are_of_the_sample(sample):
-    with open(sample / "photos.csv", newline="") as file:
-        photos = {row["sha256"][:16] for row in csv.DictReader(file)}
-    labels = read_labels(ROOT / "tests" / "labels" / "sample-photos.csv", "sha256")
-    assert {label["sha256"] for label in labels} == photos
-    assert len(labels) >= 200

@@ -15,6 +15,8 @@ import pyarrow as pa
 import yaml
 
 from common.hashing import sha256_of_bytes
+from curation.cutting.judge import verdict_schema
+from curation.filters.registry import check_class
 from curation.recipe.recipe import parse
 from curation.run_directory.run import Run
 from tests.curation.fake_images import FAILS, evidence, facts, picture
@@ -221,7 +223,7 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
     for unit, rows in images.items():
         run.write_table(f"scores/images/{unit}.parquet", pa.Table.from_pylist(rows))
     for (check, unit), rows in scores.items():
-        table = pa.Table.from_pylist(rows, schema=_schema(check))
+        table = pa.Table.from_pylist(rows, schema=check_class(check).of_description({}).schema)
         run.write_table(f"scores/{check}-{FINGERPRINTS[check]}/{unit}.parquet", table)
     if breaks == "missing verdict":
         verdicts.remove(next(row for row in verdicts if row["verdict"] == "rejected"))
@@ -230,7 +232,7 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
         verdicts.remove(row)
     verdicts += verdicts[-1:] if breaks == "double verdict" else []
     kept = [row["id"] for row in verdicts if row["verdict"] == "kept"]
-    table = pa.Table.from_pylist(verdicts, schema=_verdict_schema())
+    table = pa.Table.from_pylist(verdicts, schema=verdict_schema(CHECKS))
     run.write_table(f"cuts/{CUT}/verdicts/00000.parquet", table)
     run.write_bytes(f"cuts/{CUT}/thresholds.yaml", yaml.safe_dump(run.manifest()["recipe"]["thresholds"]).encode())
     run.write_json(f"cuts/{CUT}/content.json", {"content": {"snapshot": SNAPSHOT_HASH, "fingerprints": FINGERPRINTS}})
@@ -239,26 +241,6 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
     run.write_table(f"annotations/{ENCODER}/00-00000.parquet", pa.table({
         "id": kept, "identity": pa.array([None if id in gone else [0.0] * 128 for id in kept], pa.list_(pa.float32())),
     }))  # fmt: skip
-
-
-def _verdict_schema() -> pa.Schema:
-    text, number = pa.string(), pa.int8()
-    return pa.schema([
-        ("id", text), ("unit", text), ("verdict", text), ("reason", text), ("failing", pa.list_(text)),
-        *((check, number) for check in CHECKS), ("audited", pa.bool_()),
-        ("face", pa.int32()), ("caption_face", pa.int32()),
-    ])  # fmt: skip
-
-
-def _schema(check: str) -> pa.Schema:
-    small, box = pa.float32(), pa.list_(pa.float32(), 4)
-    kinds = {
-        "grayscale": ("std", small),
-        "text": ("boxes", pa.list_(pa.struct([("score", small), ("quad", pa.list_(small, 8))]))),
-        "faces": ("boxes", pa.list_(pa.struct([("box", box), ("score", small), ("landmarks", pa.list_(small, 10))]))),
-        "anime": ("hits", pa.list_(pa.struct([("box", box), ("neighbors", pa.int32())]))),
-    }
-    return pa.schema([("id", pa.string()), kinds[check], ("error", pa.string())])
 
 
 def _pack(run: Run, breaks: str | None) -> None:

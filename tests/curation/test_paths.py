@@ -29,7 +29,7 @@ def test_any_run_directory_is_reported(finished, tmp_path_factory, name):
     assert report.main([str(root), "--no-html"]) == 2, "it was this one, and no other that looks like it"
 
 
-@pytest.mark.parametrize("name", ["run [1]", "a *", "50%#?", os.fsdecode(b"caf\xe9")])
+@pytest.mark.parametrize("name", ["run [1]", os.fsdecode(b"a *, 50%#? caf\xe9")])
 def test_a_run_goes_on_where_it_was_whatever_its_name(finished, small_world, tmp_path, capsys, name):
     root = tmp_path / name
     shutil.copytree(finished, root)

@@ -50,12 +50,6 @@ def test_a_mistake_in_the_recipe_is_one_message_before_any_work(
     assert not (tmp_path / "run" / "selected").exists()
 
 
-def test_an_unreachable_cluster_is_said(small_world, tmp_path, capsys):
-    options = ["--recipe", str(small_world / "recipe.yaml"), "--run", str(tmp_path / "run")]
-    assert job.main([*options, "--cluster", "http://127.0.0.1:9"]) == 2
-    assert "CLUSTER=http://127.0.0.1:9: no Ray cluster answers there" in " ".join(capsys.readouterr().err.split())
-
-
 def test_on_a_cluster_a_relative_run_directory_is_refused(small_world, ray_cluster, capsys):
     options = ["--recipe", str(small_world / "recipe.yaml"), "--run", "runs/mine"]
     assert job.main([*options, "--cluster", ray_cluster["dashboard"]]) == 2

@@ -6,10 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from common.command_line import exit_code_of
 from common.decode import Picture
-from common.errors import UserError
-from common.settings import RecipeError
 from curation.filters.base import FilterBroken
 from curation.run_directory.run import Run
 from curation.scoring.operator import ScoringOperator, score_each
@@ -63,22 +60,6 @@ def test_another_nodes_weights_are_refused(small_world, tmp_path):
     fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()} | {"faces": "0" * 12}
     with pytest.raises(FilterBroken, match="model files or the libraries of .*faces.* differ from the driver's"):
         ScoringOperator(Run(tmp_path), recipe, ["faces"], fingerprints, 0, "cpu", True)
-
-
-def test_a_workers_mistake_is_one_message(capsys):
-    """Ray wraps what a worker raises; a person sees the sentence at the bottom."""
-
-    def fail():
-        try:
-            raise FilterBroken("the model does not fit this machine")
-        except FilterBroken as error:
-            raise RuntimeError("UDF failed") from error
-
-    assert exit_code_of(fail) == 2
-    assert capsys.readouterr().err.strip() == "stopped: the model does not fit this machine"
-    with pytest.raises(ZeroDivisionError):
-        exit_code_of(lambda: 1 / 0)
-    assert issubclass(RecipeError, UserError)
 
 
 def test_operators_follow_devices_and_needs(small_world):
