@@ -19,7 +19,7 @@ from common.hashing import sha256_of_file
 from curation.pipeline import Curation
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
-from curation.sources.urls import database
+from curation.sources.urls import query
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = 44
@@ -106,6 +106,5 @@ def verdicts_of(root: Path, name: str = "small") -> dict[str, dict[str, Any]]:
 
 def url_ids(urls: list[str]) -> list[str | None]:
     """The id of each URL, as the sources make it; None where it is no URL."""
-    connection = database()
-    connection.register("urls", pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())}))
-    return [row[0] for row in connection.execute("SELECT url_id(url) FROM urls ORDER BY i").fetchall()]
+    table = pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())})
+    return query("SELECT url_id(url) AS id FROM urls ORDER BY i", urls=table)["id"].to_pylist()

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from curation.ledger.model import Ledger, Shard
 from curation.ledger.tables import LedgerError
+from curation.run_directory.snapshot import snapshots
 
 VERDICTS = ("kept", "rejected", "undecided", "undecodable")
 
@@ -63,14 +64,13 @@ def _load_attempts(ledger: Ledger) -> None:
 
 def _load_snapshot(ledger: Ledger, wanted_hash: str | None) -> None:
     """The snapshot whose hash a cut names, else the newest that is complete (its counts are there)."""
-    run = ledger.run
-    names = [path.removesuffix(".parquet") for path in run.glob("fetched/snapshot*.parquet")]
-    names = sorted((name for name in names if run.exists(f"{name}.json")), key=lambda name: (len(name), name))
-    counts = {name: run.read_json(f"{name}.json") for name in names}
-    if not names:
+    whole = snapshots(ledger.run)
+    if not whole:
         return
-    name = next((name for name in names[::-1] if wanted_hash and counts[name].get("hash") == wanted_hash), names[-1])
-    ledger.snapshot = counts[name]
+    newest_first = [*whole][::-1]
+    of_the_cut = (name for name in newest_first if wanted_hash and whole[name].get("hash") == wanted_hash)
+    name = next(of_the_cut, newest_first[0])
+    ledger.snapshot = whole[name]
     columns = ["id", "unit", "tar", "offset", "size"]
     _load(ledger, "taken", f"{name}.parquet", columns, 'id_number(id), unit, tar, "offset", size')
 

@@ -41,10 +41,14 @@ def require_snapshot(run: Run) -> tuple[pa.Table, SnapshotCounts]:
 
 def latest_counts(run: Run) -> SnapshotCounts | None:
     """The counts of the newest snapshot, or None."""
-    complete = run.glob("fetched/snapshot*.json")
+    return next(reversed(snapshots(run).values()), None)
+
+
+def snapshots(run: Run) -> dict[str, SnapshotCounts]:
+    """{path without its ending: counts} of all that are whole, the oldest first."""
     # "snapshot.json" sorts after "snapshot-0001.json"
-    numbers = [int(path.removesuffix(".json").partition("-")[2] or 0) for path in complete]
-    return run.read_json(f"{snapshot_name(max(numbers))}.json") if numbers else None
+    paths = sorted(run.glob("fetched/snapshot*.json"), key=lambda path: (len(path), path))
+    return {path.removesuffix(".json"): run.read_json(path) for path in paths}
 
 
 def snapshot_hash(ids: list[str], digests: list[str]) -> str:

@@ -13,7 +13,7 @@ from curation.sources.boxes import boxes
 from curation.sources.columns import is_blank, texts
 from curation.sources.row_groups import WORK, RowGroup, expand_paths, write_to_buckets
 from curation.sources.schema_check import BOX, TEXT, WORD, require_columns
-from curation.sources.urls import database
+from curation.sources.urls import query
 
 FIELD = "sources.facecaption"
 COLUMNS = {"_id": WORD, "caption": TEXT, "url": TEXT, "laion_caption": TEXT, "box": BOX}
@@ -53,9 +53,7 @@ def write_faces(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
         unreadable |= broken
     columns |= {"box": boxes(source["box"]), "unreadable": pa.array(unreadable)}
     columns["blank"] = pa.array(is_blank(columns["caption"]))
-    connection = database()
-    connection.register("source", pa.table(columns))
-    rows = connection.execute(FACES_SQL).to_arrow_table()
+    rows = query(FACES_SQL, source=pa.table(columns))
     good = rows.filter(rows["dropped"].is_null()).drop_columns(["dropped"])
     places = [f"{group.name}-{row:08d}" for row in good["row"].to_pylist()]
     good = good.append_column("place", pa.array(places, pa.string()))

@@ -9,7 +9,7 @@ from curation.run_directory.run import Run
 from curation.sources.columns import is_blank, texts
 from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
 from curation.sources.schema_check import TEXT, require_columns
-from curation.sources.urls import database
+from curation.sources.urls import query
 
 FIELD = "sources.hq4m"
 COLUMNS = ("url", "image_caption", "image_short_caption")
@@ -28,11 +28,8 @@ def write_captions(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
     for name in COLUMNS:
         column = texts(source[name])[0]
         columns[name] = pc.if_else(pa.array(is_blank(column)), None, column)
-    connection = database()
-    connection.register("source", pa.table(columns))
-    rows = connection.execute(
-        "SELECT url_id(first_url(url)) AS id, image_caption, image_short_caption FROM source"
-    ).to_arrow_table()
+    captions = "SELECT url_id(first_url(url)) AS id, image_caption, image_short_caption FROM source"
+    rows = query(captions, source=pa.table(columns))
     rows = rows.filter(rows["id"].is_valid())
     write_to_buckets(run, rows, "hq", group.name, buckets)
     return {"rows": source.num_rows}

@@ -12,6 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
+import pyarrow.compute as pc
 import ray
 
 from common.errors import UserError
@@ -21,8 +22,12 @@ from curation.run_directory.run import Run
 from curation.run_directory.schemas import UNRANKED_CANDIDATE
 from curation.sources import facecaption, hq4m, laion_face
 from curation.sources.row_groups import WORK, expand_paths, map_row_groups, map_with_ray, read_bucket, row_count
-from curation.sources.urls import database
+from curation.sources.urls import query
 
+CLASH_SQL = """
+    SELECT id, min(normal_url(url)) AS one, max(normal_url(url)) AS other FROM faces
+    GROUP BY id HAVING one <> other LIMIT 1
+"""
 MERGE_SQL = """
     WITH one_face AS (  -- exact duplicates of a face are one face
         SELECT id, url, caption, laion_caption, source_id, box, place,
@@ -107,26 +112,21 @@ def merge_bucket(bucket: int, run: Run, has_hq: bool) -> dict[str, int]:
     faces = read_bucket(run, "faces", bucket)
     if faces is None:
         return {"candidates": 0}
-    connection = database()
-    connection.register("faces", faces)
+    # a 64-bit id may collide (odds 6e-6 at 15M URLs): then the run stops rather than mix two images
+    clash = query(CLASH_SQL, faces=faces).to_pylist()
+    if clash:
+        raise IdsClash("two URLs share the id {id}: {one} and {other}; drop one from the source".format(**clash[0]))
+    tables = {"faces": faces}
     for kind, schema in (("laion", laion_face.ROWS), ("hq", hq4m.ROWS)):
         rows = read_bucket(run, kind, bucket)
-        connection.register(kind, rows if rows is not None else schema.empty_table())
-    # a 64-bit id may collide (odds 6e-6 at 15M URLs): then the run stops rather than mix two images
-    clash = connection.execute(
-        "SELECT id, min(normal_url(url)), max(normal_url(url)) FROM faces GROUP BY id "
-        "HAVING min(normal_url(url)) <> max(normal_url(url)) LIMIT 1"
-    ).fetchone()
-    if clash:
-        raise IdsClash(f"two URLs share the id {clash[0]}: {clash[1]} and {clash[2]}; drop one from the source")
-    merged = connection.execute(MERGE_SQL.format(has_hq=str(has_hq).lower())).to_arrow_table()
-    merged = merged.cast(UNRANKED_CANDIDATE)
+        tables[kind] = rows if rows is not None else schema.empty_table()
+    merged = query(MERGE_SQL.format(has_hq=str(has_hq).lower()), **tables).cast(UNRANKED_CANDIDATE)
     run.write_table(f"{WORK}/merged/{bucket:05d}.parquet", merged)
-    kept = sum(len(faces) for faces in merged["faces"].to_pylist())
+    kept = pc.sum(pc.list_value_length(merged["faces"])).as_py()
     return {
         "candidates": merged.num_rows,
         "merged": kept,
         "dropped.duplicate_row": faces.num_rows - kept,
         "laion_matched": merged.num_rows - merged["sample_id"].null_count,
-        "hq_matched": sum(1 for flag in merged["in_hq"].to_pylist() if flag),
+        "hq_matched": pc.sum(merged["in_hq"]).as_py() or 0,
     }

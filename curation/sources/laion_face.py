@@ -18,7 +18,7 @@ from curation.run_directory.run import Run
 from curation.sources.columns import numbers, texts, whole_numbers
 from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
 from curation.sources.schema_check import NUMBER, TEXT, WORD, require_columns
-from curation.sources.urls import database
+from curation.sources.urls import query
 
 FIELD = "sources.laion_face"
 COLUMNS = {"SAMPLE_ID": NUMBER, "URL": TEXT}
@@ -69,11 +69,8 @@ def write_matches(
         f"TRY_CAST({name} AS {kind}) AS {name}" if name in columns else f"NULL::{kind} AS {name}"
         for name, kind in OPTIONAL.items()
     )
-    connection = database()
-    connection.register("source", pa.table(columns))
-    rows = connection.execute(
-        f"SELECT url_id(first_url(URL)) AS id, first_url(URL) AS url, SAMPLE_ID AS sample_id, {fields} FROM source"
-    ).to_arrow_table()
+    images = f"SELECT url_id(first_url(URL)) AS id, first_url(URL) AS url, SAMPLE_ID AS sample_id, {fields} FROM source"
+    rows = query(images, source=pa.table(columns))
     keep = np.asarray(rows["id"].is_valid())
     if allowed is not None:
         # filled, since numpy has no null but that of float64, which rounds large numbers
