@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from curation import report
 from tests.world import curate, shard_hashes, shard_ids, start_driver
 
@@ -33,6 +35,8 @@ KILLS = {
 }
 
 
+# eight drivers, each of which takes its time to start: longer than other tests may on a busy machine
+@pytest.mark.timeout(1800)
 def test_a_driver_that_is_killed_at_each_commit_point_goes_on(finished, small_world, ray_cluster, tmp_path, capsys):
     root, expected = tmp_path / "run", ""
     for point, kill in KILLS.items():
