@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from common.pinned_files.packages import cache_dir
@@ -30,11 +30,6 @@ MAX_THREADS = 64
 MAX_ANSWER_SECONDS = 30.0  # seconds that a silent or endless answer lasts at most
 ENDLESS_BYTES = 64 << 20
 BLOCK = bytes(range(256)) * 256
-
-
-class Request(NamedTuple):
-    url: str
-    number: int
 
 
 def canonical_url(url: str) -> str:
@@ -92,7 +87,6 @@ class Handler(BaseHTTPRequestHandler):
             return
         url = canonical_url(f"http://{self.headers.get('Host', '')}{self.path}")
         number = web.request_log.add(url)
-        web.requests.append(Request(url, number))
         entry = web.behaviour.get(url)
         if entry is None:
             self._send(404, b"no such picture\n", "text/plain")
@@ -239,7 +233,6 @@ class LocalWeb:
     def __init__(self, folder: str | Path, state: str | Path | None = None, port: int = 0, loud: bool = False):
         self.folder = Path(folder)
         self.loud = loud
-        self.requests: list[Request] = []
         self.closing = threading.Event()
         self._state, self._port = state, port
 

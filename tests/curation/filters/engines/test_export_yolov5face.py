@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -15,6 +16,12 @@ from model.conditioning.detectors.yolov5face import YoloFace
 
 def trusted(checkpoint) -> list[str]:
     return ["--sha256", sha256_of_file(checkpoint)]
+
+
+def exported(project, out, *more: str) -> int:
+    """The exit code of the command on the checkout's own checkpoint."""
+    checkpoint = project / "face.pt"
+    return main([str(checkpoint), str(out), "--repo", str(project), *more, *trusted(checkpoint)])
 
 
 # A project with yolov5-face's outside: the hub entry, a pickled module of its own, a last layer with `export_cat`.
@@ -55,39 +62,34 @@ class Network(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The project's checkout and a checkpoint, which another process pickled."""
+    """The project's checkout and a checkpoint."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "standin").mkdir()
     (folder / "hubconf.py").write_text(HUBCONF)
     (folder / "standin" / "network.py").write_text(NETWORK)
-    code = (
-        "import sys, torch; sys.path.insert(0, sys.argv[1]); from standin.network import Network; "
-        "torch.manual_seed(0); torch.save({'model': Network().half()}, sys.argv[2])"
-    )
-    subprocess.run([sys.executable, "-c", code, str(folder), str(folder / "face.pt")], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        network = importlib.import_module("standin.network")
+        torch.manual_seed(0)
+        torch.save({"model": network.Network().half()}, folder / "face.pt")
+    forget_the_project()
     return folder
+
+
+def forget_the_project() -> None:
+    for name in [name for name in sys.modules if name.startswith("standin")]:
+        del sys.modules[name]
 
 
 @pytest.fixture
 def project(made):
     yield made
-    for name in [name for name in sys.modules if name.startswith("standin")]:
-        del sys.modules[name]
+    forget_the_project()
 
 
 def test_exports_one_output_that_the_filter_reads(project, tmp_path, capsys):
     out = tmp_path / "face.onnx"
-    arguments = [
-        str(project / "face.pt"),
-        str(out),
-        "--repo",
-        str(project),
-        "--here",
-        "--side",
-        "64",
-        *trusted(project / "face.pt"),
-    ]
-    assert main(arguments) == 0
+    assert exported(project, out, "--here", "--side", "64") == 0
     assert f"faces: {{file: {out}}}" in capsys.readouterr().out
     model = YoloFace(out, 64, "cpu")
     assert [value.name for value in model.session.get_outputs()] == ["output"]
@@ -108,21 +110,7 @@ def test_another_pickle_is_refused(project, tmp_path, capsys):
 def test_an_export_with_other_numbers_is_not_kept(project, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export_yolov5face, "TOLERANCE", -1.0)
     out = tmp_path / "face.onnx"
-    assert (
-        main(
-            [
-                str(project / "face.pt"),
-                str(out),
-                "--repo",
-                str(project),
-                "--here",
-                "--side",
-                "64",
-                *trusted(project / "face.pt"),
-            ]
-        )
-        == 1
-    )
+    assert exported(project, out, "--here", "--side", "64") == 1
     assert "differ from the checkpoint's" in capsys.readouterr().err and not out.exists()
 
 
@@ -156,20 +144,7 @@ def test_runs_itself_in_its_own_environment(project, tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert (
-        main(
-            [
-                str(project / "face.pt"),
-                "o.onnx",
-                *trusted(project / "face.pt"),
-                "--repo",
-                str(project),
-                "--env",
-                str(tmp_path / "env"),
-            ]
-        )
-        == 0
-    )
+    assert exported(project, "o.onnx", "--env", str(tmp_path / "env")) == 0
     python = str(tmp_path / "env" / "bin" / "python")
     assert calls[0][1:3] == ["-m", "venv"] and calls[1][:4] == [python, "-m", "pip", "install"]
-    assert calls[2][:2] == [python, "-P"] and "--here" in calls[2] and calls[2][-4:-2] == ["--repo", str(project)]
+    assert calls[2][:2] == [python, "-P"] and "--here" in calls[2] and ["--repo", str(project)] == calls[2][6:8]
