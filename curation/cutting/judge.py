@@ -60,15 +60,12 @@ class Judgement:
         failed = np.stack([self.checks[name] == FAIL for name in names], axis=1)
         return [[name for name, flag in zip(names, row, strict=True) if flag] for row in failed]
 
-    def reasons(self) -> list[str | None]:
-        """The first failing check in the paper's order; `NAME_error` where the filter itself failed."""
-        return [
-            None if not failing else f"{failing[0]}_error" if self._errored(failing[0], row) else failing[0]
-            for row, failing in enumerate(self.failing())
-        ]
-
-    def _errored(self, check: str, row: int) -> bool:
-        return check in self.errors and bool(self.errors[check][row])
+    def reason(self, row: int, failing: list[str]) -> str | None:
+        """The first of a row's `failing` checks in the paper's order; `NAME_error` where the filter itself failed."""
+        if not failing:
+            return None
+        errors = self.errors.get(failing[0])
+        return f"{failing[0]}_error" if errors is not None and errors[row] else failing[0]
 
 
 def judge(
@@ -101,18 +98,20 @@ def verdict_table(
         ["undecodable", "undecided", "kept", "rejected"],
         "undecided",
     )
-    reasons = [text if bad else why for bad, text, why in zip(undecodable, status, judged.reasons(), strict=True)]
-    return pa.table(
-        {
-            "id": pa.array(ids, pa.string()),
-            "unit": pa.array([unit] * len(ids), pa.string()),
-            "verdict": pa.array(verdict.tolist(), pa.string()),
-            "reason": pa.array(reasons, pa.string()),
-            "failing": pa.array(judged.failing(), pa.list_(pa.string())),
-            **{name: pa.array(values, pa.int8()) for name, values in judged.checks.items()},
-            "audited": pa.array(np.asarray(audited), pa.bool_()),
-            "face": pa.array(judged.chosen.face, pa.int32()),
-            "caption_face": pa.array(judged.chosen.caption_face, pa.int32()),
-        },
-        schema=verdict_schema(list(judged.checks)),
-    )
+    failing = judged.failing()
+    reasons = [
+        text if bad else judged.reason(row, failing[row])
+        for row, (bad, text) in enumerate(zip(undecodable, status, strict=True))
+    ]
+    columns = {
+        "id": ids,
+        "unit": [unit] * len(ids),
+        "verdict": verdict.tolist(),
+        "reason": reasons,
+        "failing": failing,
+        **judged.checks,
+        "audited": audited,
+        "face": judged.chosen.face,
+        "caption_face": judged.chosen.caption_face,
+    }
+    return pa.table(columns, schema=verdict_schema(list(judged.checks)))
