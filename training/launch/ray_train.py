@@ -40,7 +40,6 @@ def train_on_ray(recipe: TrainRecipe, out: str, ranks: int | None, failures: int
     """
     import ray
 
-    check_ranks(recipe, ranks or 1)
     joining = ray.is_initialized() or any(name in os.environ for name in ("RAY_ADDRESS", "RAY_JOB_ID"))
     # ranks of a Ray of our own may be more than the cores: they share
     with connected(None if joining else max(ranks or 1, os.cpu_count() or 1)):

@@ -18,6 +18,16 @@ from training.data.shards import Shards
 pytestmark = pytest.mark.usefixtures("no_long_waits")
 
 
+def following(url, cache) -> tuple[Shards, Order]:
+    """A reader at step 0 of one lane, and what it follows."""
+    index = read_index(url, cache)
+    order = Order(index.counts, seed=0, lanes=1, batch=1, window=2)
+    shards = Shards(index, cache)
+    shards.follow(order, [0])
+    shards.advance(0)
+    return shards, order
+
+
 def sample_at(order: Order, t: int, slot: int) -> tuple[int, int]:
     shards, positions = order.slots(t, [slot])
     return int(shards[0]), int(positions[0])
@@ -126,11 +136,8 @@ def open_files() -> list[str]:
 
 
 def test_what_is_wanted_soon_is_pinned(web, tmp_path):
-    index = read_index(web.url, tmp_path)
-    order = Order(index.counts, seed=0, lanes=1, batch=1, window=2)
-    shards = Shards(index, tmp_path)
-    shards.follow(order, [0])
-    shards.advance(0)
+    shards, order = following(web.url, tmp_path)
+    index = shards.index
     wanted = {*order.shards_needed(0, 0)[0], *order.shards_needed(0, 0)[1]}
     until(lambda: all(shards.cache.path(index.sha256[s]).exists() for s in wanted))
     other = ShardCache(tmp_path, shards.cache.used())
@@ -140,11 +147,7 @@ def test_what_is_wanted_soon_is_pinned(web, tmp_path):
 
 
 def test_a_fork_follows_by_itself(folder, tmp_path):
-    index = read_index(folder, tmp_path)
-    order = Order(index.counts, seed=0, lanes=1, batch=1, window=2)
-    shards = Shards(index, tmp_path)
-    shards.follow(order, [0])
-    shards.advance(0)
+    shards, order = following(folder, tmp_path)
     child = FORK.Process(target=follows_by_itself, args=(shards, order), daemon=True)
     child.start()
     child.join(60)
@@ -183,11 +186,7 @@ def test_bringing_ahead_that_fails_is_told_by_the_read(web, tmp_path, caplog):
 
 
 def test_local_shards_are_hashed_ahead(folder, tmp_path):
-    index = read_index(folder, tmp_path)
-    order = Order(index.counts, seed=0, lanes=1, batch=1, window=2)
-    shards = Shards(index, tmp_path)
-    shards.follow(order, [0])
-    shards.advance(0)
+    shards, order = following(folder, tmp_path)
     needed = {*order.shards_needed(0, 0)[0], *order.shards_needed(0, 0)[1]}
     until(
         lambda: sum(1 for path in (tmp_path / "verified").glob("*") if not path.name.endswith(".lock")) == len(needed)
