@@ -27,7 +27,7 @@ from training.recipe import RecipeError
 ROOT = Path(__file__).resolve().parents[2]
 RAY = f"{Path(sys.executable).parent}/ray"
 PATIENCE = 400.0  # seconds
-STEPS, EVERY = 30, 8
+STEPS, EVERY = 24, 8
 
 
 def written(recipe, folder):

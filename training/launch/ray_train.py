@@ -198,7 +198,8 @@ def ray_rank(config: dict[str, Any]) -> int:
     every = recipe.monitoring.log_every
 
     def report(progress: Progress) -> None:
-        if progress.step % every == 0 or progress.step == progress.steps:
+        # a rank waits in it until Ray's controller has asked for it, which is every two seconds
+        if progress.step % recipe.saving.every == 0 or progress.step == progress.steps:
             ray.train.report({"step": progress.step, "loss": progress.loss})
 
     return run_rank(
