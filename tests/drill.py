@@ -188,7 +188,7 @@ def main() -> int:
     from common.pinned_files.weights import resolve
     from model.build import random_pipeline
     from model.config import load_config
-    from tests.training.made_shards import make_shards
+    from tests.training.made.shards import make_shards
     from tests.training.ranks import recipe_for
 
     with tempfile.TemporaryDirectory(prefix="facemakeup-drill-") as scratch:

@@ -16,7 +16,7 @@ from tests.bench.loader import Input, bench_loader, bench_reading, bench_seeking
 from tests.bench.mosaic import bench_mosaic
 from tests.bench.state import bench_checkpoints, bench_memory
 from tests.bench.steps import bench_steps
-from tests.training.made_shards import make_shards
+from tests.training.made.shards import make_shards
 from tests.training.ranks import recipe_for
 from training.data.sample import Preparation
 from training.recipe import ConditionDropout

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from jobs import cache as job
-from tests.training.made_shards import make_shards
+from tests.training.made.shards import make_shards
 from tests.training.ranks import recipe_for
 
 KINDS = ["--what", "vae,clip", "--workers", "1"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from jobs import plan as job
-from tests.training.made_shards import make_shards
+from tests.training.made.shards import make_shards
 from training.recipe import RECIPES
 
 ROOT = Path(job.__file__).resolve().parents[1]

@@ -9,8 +9,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import pytest
 
 from tests.training.loopback import serving
-from tests.training.made_shards import make_shards
-from tests.training.small_shards import small_shards
+from tests.training.made.shards import make_shards
+from tests.training.made.small_shards import small_shards
 
 
 @pytest.fixture(scope="session")

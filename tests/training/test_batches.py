@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model.config import load_config
-from tests.training.made_shards import sample
+from tests.training.made.shards import sample
 from tests.training.ranks import recipe_for
 from training.assembly import open_pipeline
 from training.batches import MicroBatches, loader, slot_draws, uniform

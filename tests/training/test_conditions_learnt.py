@@ -18,8 +18,8 @@ from common.pinned_files.weights import resolve
 from model.conditioning.features import FaceConditions
 from model.config import load_config
 from model.pipeline import FaceMakeUpPipeline
-from tests.training.coded_faces import COUNT, coded_base, coded_shards, small_config
 from tests.training.encoder_cache.test_encoder_cache import make_cache
+from tests.training.made.coded_faces import COUNT, coded_base, coded_shards, small_config
 from tests.training.ranks import log_of, recipe_for, run_ranks, weights_of
 from training.assembly import RunParts, assemble
 from training.data.folder import locked

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from tests.training.made_shards import members_of
+from tests.training.made.shards import members_of
 from training.data import index_scan
 from training.data.folder import Folder, ShardError
 from training.data.index import read_index

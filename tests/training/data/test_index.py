@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training import made_shards
-from tests.training.made_shards import ENCODER, make_shards, members_of, sample, write_shard
+from tests.training.made import shards as made_shards
+from tests.training.made.shards import ENCODER, make_shards, members_of, sample, write_shard
 from training.data import index_scan
 from training.data.folder import ShardError
 from training.data.index import read_index

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.hashing import sha256_of_bytes
-from tests.training.small_shards import FORK, until
+from tests.training.made.small_shards import FORK, until
 from training.data.folder import ShardError
 from training.data.shard_cache import ShardCache
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.small_shards import FORK, all_read, expected
+from tests.training.made.small_shards import FORK, all_read, expected
 from training.data import folder as folder_module
 from training.data import shards as shards_module
 from training.data.folder import CorruptSample, ShardError

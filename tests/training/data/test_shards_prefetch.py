@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.training.small_shards import FORK, all_read, expected, held, until
+from tests.training.made.small_shards import FORK, all_read, expected, held, until
 from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.order import Order

@@ -11,7 +11,7 @@ import s3fs
 
 from tests.bucket import s3_bucket
 from tests.training.loopback import serving
-from tests.training.small_shards import COUNTS, FORK, all_read, expected, held
+from tests.training.made.small_shards import COUNTS, FORK, all_read, expected, held
 from training.data.folder import ShardError
 from training.data.index import read_index
 from training.data.shards import Shards

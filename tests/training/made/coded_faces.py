@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from model.config import CONFIGS, ModelConfig
-from tests.training.made_shards import POINTS, sample, write_shard
+from tests.training.made.shards import POINTS, sample, write_shard
 from training.tiny_base.base import find_or_train
 from training.tiny_base.pictures import Pictures
 from training.tiny_base.recipe import BaseRecipe

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from pathlib import Path
 
-from tests.training.made_shards import make_shards, sample
+from tests.training.made.shards import make_shards, sample
 from training.data.shards import Shards
 
 COUNTS = [4, 1, 3, 5, 2, 4, 3, 4]
