@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from common.errors import UserError
-from common.mendable import RAY_DATA_ADDS, remedy_for
+from common.failures.mendable import RAY_DATA_ADDS, remedy_for
 from common.progress import console
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import ray
 
 from common.errors import UserError
-from common.mendable import first_line
+from common.failures.mendable import first_line
+from common.failures.transient import add_retried, counting_retries, patiently
 from common.ray_jobs import forwarded_environment, job_environment
 
 QUIET_SETTINGS = {
@@ -165,19 +166,26 @@ def map_with_actors(
 def map_with_tasks(rows: Iterable[dict[str, Any]], function: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
     """`function(row)` for each row, a Ray task each; results as they come. At most a few more than there are CPUs wait.
 
-    For small independent work; `map_with_actors` is for what streams data and holds models.
+    For small independent work; `map_with_actors` is for what streams data and holds models. A row whose task fails for
+    the world's reasons is done again.
     """
-    remote = ray.remote(num_cpus=0.9, max_retries=2)(lambda row: function(row))
+    remote = ray.remote(num_cpus=0.9, max_retries=2)(lambda row: counting_retries(patiently(function), row))
     room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
     waiting: list[ray.ObjectRef] = []
     for row in rows:
         waiting.append(remote.remote(row))
         if len(waiting) >= room:
             ready, waiting = ray.wait(waiting, num_returns=1)
-            yield from ray.get(ready)
+            yield _counted(ray.get(ready[0]))
     while waiting:
         ready, waiting = ray.wait(waiting, num_returns=1)
-        yield from ray.get(ready)
+        yield _counted(ray.get(ready[0]))
+
+
+def _counted(answer: tuple[Any, int]) -> Any:
+    result, retried = answer
+    add_retried(retried)
+    return result
 
 
 def worker_count(asked: int | None, units: int, gpu: bool = False, share: int = 1) -> int:

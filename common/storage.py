@@ -7,16 +7,14 @@ never needs a lock, and "is it done?" is always "does this file exist?".
 from __future__ import annotations
 
 import contextlib
-import fnmatch
+import functools
 import io
 import json
 import os
-import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,122 +23,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.errors import UserError
-from common.mendable import first_line
+from common.failures.mendable import first_line
+from common.failures.transient import answer_code, patiently
+from common.paths import PathError, absolute, glob_in, is_local, open_place, remove_folder
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-_MAGIC = re.compile(r"[*?\[]")
-
-
-class PathError(UserError, ValueError):
-    """A path that its filesystem cannot hold; the message says why."""
+REQUESTS = 32  # at a time, of one process to an object store
+TAKEN = ("PreconditionFailed", "412")  # what a store answers where a file was to be created and is there
 
 
 class DamagedFile(UserError, ValueError):
     """A file whose content is not what its name says: it was changed from outside, or its disk is failing."""
 
 
-def is_utf8(path: str) -> bool:
-    """Whether a path can be written as UTF-8: a disk can also hold bytes that cannot."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def absolute(place: str | os.PathLike[str]) -> str:
-    """A path made absolute, "~/" filled in; a URL as it is (but file://, which is a path)."""
-    text = os.fspath(place)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    if _URL.match(text):
-        return text
-    # "~x" may be a folder's name
-    return str((Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)).resolve())
-
-
-def open_place(place: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The filesystem of a path or URL, and the path as that filesystem names it, letter for letter.
-
-    fsspec's own `url_to_fs` gives "::" a meaning, its `glob`, `rm`, `get`, `put` and `cat` give one to `*?[`; neither
-    has one here. Listings are not cached: what another worker wrote a moment ago must be seen.
+@contextlib.contextmanager
+def _new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
+    """A local file to write, which gets its final name, whole and on the disk, when the block ends without an error.
 
     Raises:
-        PathError: the place is in a bucket, and its name is no text.
+        FileExistsError: the name is taken and may not be.
     """
-    text = absolute(place)
-    protocol = text.partition("://")[0] if _URL.match(text) else "file"
-    if protocol != "file" and not is_utf8(text):
-        raise PathError(f"{text!a}: a bucket's keys are UTF-8 text, and this is none: take another name")
-    kind = fsspec.get_filesystem_class(protocol)
-    fs = kind(**(kind._get_kwargs_from_urls(text) | {"use_listings_cache": False}))
-    return fs, text if protocol == "file" else kind._strip_protocol(text)
-
-
-def open_file(place: str | os.PathLike[str]) -> BinaryIO:
-    """The file at a path or URL, to read; its path is no pattern."""
-    fs, path = open_place(place)
-    return fs.open(path, "rb")
-
-
-def files_at(place: str) -> list[str]:
-    """URLs of the files that a path, URL or pattern names, sorted. What exists as it stands is itself, a folder too; so
-    are the leading folders of a pattern."""
-    fs, path = open_place(place)
-    if fs.exists(path):
-        return [fs.unstrip_protocol(path)]
-    base, parts = "", path.split("/")
-    while len(parts) > 1 and not (_MAGIC.search(parts[0]) and not fs.exists(base + parts[0])):
-        base += parts.pop(0) + "/"
-    return [fs.unstrip_protocol(hit) for hit in glob_in(fs, base, "/".join(parts), files_only=True)]
-
-
-def glob_in(fs: fsspec.AbstractFileSystem, base: str, pattern: str, files_only: bool = False) -> list[str]:
-    """Paths below the folder `base` that match, sorted, `base` included. Only the pattern's `*?[` have a meaning; a part
-    `**` is any number of folders."""
-    fs.invalidate_cache()
-    level = [base.rstrip("/")]
-    *folders, last = pattern.split("/")
-    if last == "**":
-        folders, last = [*folders, "**"], "*"
-    for part in folders:
-        if part == "**":
-            level = [inner for folder in level for inner, _, _ in fs.walk(folder)]
-        elif _MAGIC.search(part):
-            level = [name for folder in level for name, kind in _entries(fs, folder, part) if kind == "directory"]
-        else:
-            level = [f"{folder}/{part}" for folder in level]
-    found = [entry for folder in level for entry in _entries(fs, folder, last)]
-    return sorted({name for name, kind in found if kind != "directory" or not files_only})
-
-
-def _entries(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> list[tuple[str, str]]:
-    """Path and type of what is in a folder, by its name; none where there is no folder."""
-    try:
-        listed = fs.ls(folder, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    pairs = [(entry["name"].rstrip("/"), entry["type"]) for entry in listed]
-    return [pair for pair in pairs if pair[0] != folder and fnmatch.fnmatchcase(pair[0].rsplit("/", 1)[-1], pattern)]
-
-
-def remove_folder(fs: fsspec.AbstractFileSystem, folder: str) -> None:
-    """Delete a folder and what is in it."""
-    if is_local(fs):
-        shutil.rmtree(folder)
-        return
-    with ThreadPoolExecutor(16) as requests:
-        list(requests.map(fs.rm_file, fs.find(folder)))
-
-
-def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether a filesystem is a disk of this machine (or one that is mounted on it)."""
-    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
-
-
-@contextlib.contextmanager
-def _new_file(final: Path) -> Iterator[BinaryIO]:
-    """A local file to write, which gets its final name, whole and on the disk, when the block ends without an error."""
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -148,9 +49,34 @@ def _new_file(final: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, final)
+        (os.replace if may_replace else os.link)(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def json_bytes(value: Any) -> bytes:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return text.encode(errors="surrogatepass")
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `Storage`, tried again while its store fails for a moment; not before the store has answered once: until
+    then it is a wrong address, say, and a person is waiting to hear of it."""
+
+    @functools.wraps(method)
+    def patient(self: Storage, *arguments: Any, **named: Any) -> Any:
+        call = patiently(method) if self.has_answered else method
+        result = call(self, *arguments, **named)
+        self.has_answered = True
+        return result
+
+    return patient
 
 
 class Storage:
@@ -161,12 +87,13 @@ class Storage:
 
     def __init__(self, root: str | os.PathLike[str]):
         self.root = absolute(root)
+        self.has_answered = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.root!r})"
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return type(self), (self.root,)
+    def __reduce__(self) -> tuple[type[Storage], tuple[str], dict[str, bool]]:
+        return type(self), (self.root,), {"has_answered": self.has_answered}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Storage) and other.root == self.root
@@ -174,7 +101,7 @@ class Storage:
     def __hash__(self) -> int:
         return hash(self.root)
 
-    @cached_property
+    @functools.cached_property
     def _fs_and_base(self) -> tuple[fsspec.AbstractFileSystem, str]:
         return open_place(self.root)
 
@@ -196,15 +123,22 @@ class Storage:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
+    @_patient
     def exists(self, relative: str) -> bool:
-        return self.fs.exists(self.path(relative))
+        try:
+            self.fs.info(self.path(relative))  # `fs.exists` answers "no" where it could not ask
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
+    @_patient
     def glob(self, pattern: str) -> list[str]:
         """Relative paths that match, sorted. Files being written are never among them."""
         base = self.path("").rstrip("/")
         hits = [hit.removeprefix(f"{base}/") for hit in glob_in(self.fs, base, pattern)]
         return [hit for hit in hits if not hit.rsplit("/", 1)[-1].startswith(".")]
 
+    @_patient
     def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
         end = None if size is None else offset + size
         try:
@@ -214,6 +148,7 @@ class Storage:
                 raise PathError(f"{self.root}: this folder is gone: mount its disk again, or restore it") from error
             raise
 
+    @_patient
     def remove_folder(self, relative: str) -> None:
         remove_folder(self.fs, self.path(relative))
 
@@ -238,11 +173,15 @@ class Storage:
 
     def read_tables(self, pattern: str, columns: list[str] | None = None) -> pa.Table | None:
         """All tables that match, one below the other in the order of their names; None where there is none."""
-        tables = [self.read_table(path, columns) for path in self.glob(pattern)]
+        paths = self.glob(pattern)
+        # an object store answers after 30 ms, whatever is asked: many questions at a time
+        with ThreadPoolExecutor(1 if self.is_local else REQUESTS) as requests:
+            tables = list(requests.map(self.read_table, paths, [columns] * len(paths)))
         return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
     # -- writing: whole, or not at all ------------------------------------------------------------------------
 
+    @_patient
     def write_bytes(self, relative: str, data: bytes) -> None:
         target = self.path(relative)
         if not self.is_local:
@@ -251,17 +190,30 @@ class Storage:
         with _new_file(Path(target)) as file:
             file.write(data)
 
+    @_patient
+    def write_new(self, relative: str, data: bytes) -> bool:
+        """Create a file. False: one with other bytes was there, and stays. Of several writers at once one is first."""
+        target = self.path(relative)
+        try:
+            if self.is_local:
+                with _new_file(Path(target), may_replace=False) as file:
+                    file.write(data)
+            else:
+                self.fs.pipe_file(target, data, mode="create")
+        except OSError as error:
+            if not isinstance(error, FileExistsError) and answer_code(error.__cause__) not in TAKEN:
+                raise
+            # a request that was sent again after it had succeeded finds its own file
+            return self.fs.cat_file(target) == data
+        return True
+
     def write_json(self, relative: str, value: Any) -> None:
-        self.write_bytes(
-            relative,
-            (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(errors="surrogatepass"),
-        )
+        self.write_bytes(relative, json_bytes(value))
 
     def write_table(self, relative: str, table: pa.Table) -> None:
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        self.write_bytes(relative, buffer.getvalue())
+        self.write_bytes(relative, parquet_bytes(table))
 
+    @_patient
     def put_file(self, local: str | os.PathLike[str], relative: str) -> None:
         """Move a finished local file to its final name in this folder."""
         if not self.is_local:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from common.failures.transient import times_retried
 from common.pinned_files.weights import WEIGHTS, resolve
 from common.progress import say
 from common.settings import RecipeError
@@ -139,7 +140,13 @@ class Curation:
         return step in done and self.run.exists(done[step])
 
     def do(self, step: str, again: bool = False) -> None:
-        """One step. Needs a running Ray."""
+        """One step. Needs a running Ray. Says how often it had to try again what the store or the machine refused."""
+        before = times_retried()
+        self._do(step, again)
+        if retried := times_retried() - before:
+            say(step, f"{retried:,} times the store or the memory failed for a moment: tried again, nothing is missing")
+
+    def _do(self, step: str, again: bool) -> None:
         if step == "select":
             select(self.run, self.recipe)
         elif step == "fetch":

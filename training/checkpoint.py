@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 
 from common.errors import UserError
 from common.hashing import sha256_of_file
-from common.storage import glob_in, is_local, open_place, remove_folder
+from common.paths import glob_in, is_local, open_place, remove_folder
 from training.collectives import from_rank_0, gather
 from training.engine import Trained
 

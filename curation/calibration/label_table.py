@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.errors import UserError
-from common.storage import open_place
+from common.paths import open_place
 from curation.filters.registry import filter_classes
 
 NAMES = ("file", "id", "sha256")  # a photo of a folder, an image of a run, a photo of the sample

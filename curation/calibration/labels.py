@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from common.decode import Picture, Undecodable, decode
 from common.hashing import sha256_of_bytes
+from common.paths import open_place
 from common.pinned_files.packages import cache_dir
 from common.progress import ProgressBar, say
-from common.storage import Storage, open_place
+from common.storage import Storage
 from curation.calibration.label_table import LabelError, nearest
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe

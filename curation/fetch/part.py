@@ -23,11 +23,12 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.hashing import sha256_of_bytes
+from common.hashing import sha256_of_bytes, sha256_of_file
 from common.http.addresses import AddressBook, FetchFailure
 from common.http.client import Attempt, SafeClient
 from common.http.opener import SafeOpener, installed
 from common.http.urls import request_url
+from common.storage import parquet_bytes
 from curation.fetch.gate import OptOutGate, SharedState
 from curation.recipe.recipe import Fetch
 from curation.run_directory.attempts import LOST, part_name, unit_name
@@ -82,10 +83,11 @@ class PartSummary:
 def fetch_part(
     run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch, hosts: SharedState
 ) -> PartSummary:
-    """Download `items`, (id, url) in id order, and commit PART.tar and then PART.parquet.
+    """Download `items`, (id, url) in id order, and commit PART-HASH.tar and then PART.parquet, which names it.
 
-    `settings.resolve` is the whole resolve map; `hosts` is shared by all parts of a fetch. Raises what the disk, the run's file system or img2dataset raise, and
-    then has committed nothing.
+    HASH is of the tar's content: a task that was thought dead and comes back cannot put its tar under the rows of
+    another. `settings.resolve` is the whole resolve map; `hosts` is shared by all parts of a fetch. Raises what the disk,
+    the run's file system or img2dataset raise, and then has committed nothing.
     """
     name = part_name(round_number, part)
     if run.exists(f"{name}.parquet"):  # a task that Ray tries again though it was through
@@ -102,21 +104,26 @@ def fetch_part(
             if row["error"] == LOST:
                 row["detail"] = log[-300:] or None
             rows[identifier] = row
+        tar = folder / f"{part:05d}.tar"
+        named = f"{name}-{sha256_of_file(tar)[:16]}.tar"
+        for row in rows.values():
+            row["tar"] = named if row.get("key") else None
         table = _table(rows, items, round_number, part)
-        # a killed driver's task lives on for seconds: never the tar of one and the rows of another
-        if run.exists(f"{name}.parquet"):
-            return PartSummary.of(run.read_table(f"{name}.parquet"))
-        run.put_file(folder / f"{part:05d}.tar", f"{name}.tar")
-    run.write_table(f"{name}.parquet", table)
+        run.put_file(tar, named)
+    return _commit(run, name, table)
+
+
+def _commit(run: Run, name: str, table: pa.Table) -> PartSummary:
+    """Of the part's rows: these, or those of another task that was faster."""
+    if not run.write_new(f"{name}.parquet", parquet_bytes(table)):
+        table = run.read_table(f"{name}.parquet")
     return PartSummary.of(table)
 
 
 def lost_part(run: Run, round_number: int, part: int, items: list[tuple[str, str]], why: str) -> PartSummary:
     """Commit a part whose task failed as a whole: every id is `lost_by_downloader`."""
     rows = {identifier: {"error": LOST, "detail": why[-300:]} for identifier, _ in items}
-    table = _table(rows, items, round_number, part)
-    run.write_table(f"{part_name(round_number, part)}.parquet", table)
-    return PartSummary.of(table)
+    return _commit(run, part_name(round_number, part), _table(rows, items, round_number, part))
 
 
 def _host(url: str) -> str:

@@ -25,6 +25,7 @@ import ray
 from common.http.addresses import AddressBook
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
+from common.storage import parquet_bytes
 from curation.fetch.breaker import CircuitBreaker, FetchStopped
 from curation.fetch.part import LOCAL_CAUSES, RETRYABLE, WORK, fetch_part, lost_part
 from curation.fetch.reasons import changed_failures, deciding_settings, require_something
@@ -142,7 +143,7 @@ def _parts_of_round(run: Run, number: int, selected: pa.Table, settings: Fetch) 
             return None
         columns = {"id": ids, "part": np.arange(len(ids), dtype=np.int32) // settings.part_size}
         run.write_json(f"fetched/settings-{number:02d}.json", deciding_settings(settings))
-        run.write_table(path, pa.table(columns, schema=ROUND))
+        run.write_new(path, parquet_bytes(pa.table(columns, schema=ROUND)))  # of two drivers one decides
     return run.read_table(path)
 
 

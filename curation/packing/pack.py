@@ -17,6 +17,7 @@ import pyarrow as pa
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
 from common.shard_format import ids_hash, publish_shard, write_tar
+from common.storage import parquet_bytes
 from curation.annotation.annotate import annotations, chosen_faces, encoder_fingerprint, key_of
 from curation.cutting.cut import kept_images
 from curation.filters.base import Filter
@@ -52,8 +53,8 @@ def make_plan(run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], u
         schema=PLAN,
     )
     run.write_json(f"cuts/{name}/no_identity.json", sorted(without))
-    run.write_table(path, plan)
-    return plan
+    run.write_new(path, parquet_bytes(plan))  # of two drivers one decides
+    return run.read_table(path)
 
 
 def _without_identity(run: Run, recipe: Recipe, name: str, units: list[Unit], filters: dict[str, Filter]) -> list[str]:

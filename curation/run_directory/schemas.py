@@ -49,6 +49,7 @@ ATTEMPT = pa.schema(
         "bytes": pa.int64(),
         "sha256": pa.string(),
         "seconds": pa.float32(),
+        "tar": pa.string(),  # relative to the run; null where the attempt failed
         "key": pa.string(),
         "offset": pa.int64(),
         "size": pa.int64(),

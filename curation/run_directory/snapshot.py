@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
-from curation.run_directory.attempts import LOST, latest_attempts, part_name, unit_name
+from curation.run_directory.attempts import LOST, latest_attempts, unit_name
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SNAPSHOT, SnapshotCounts
 
@@ -73,7 +73,7 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
     `failed` is by the latest attempt; `lost` is `lost_by_downloader` and what was never tried.
     """
     selected = run.read_tables("selected/*.parquet", ["id", "rank"])
-    attempts = latest_attempts(run, ["error", "round", "part", "offset", "size", "sha256"])
+    attempts = latest_attempts(run, ["error", "round", "part", "tar", "offset", "size", "sha256"])
     fetched = attempts.filter(pc.is_null(attempts["error"]))
     wanted = run.read_json("selected/counts.json")["wanted"] if recipe.select.rank_over == "available" else None
     rows = best_ranked(fetched, selected, wanted)
@@ -92,10 +92,10 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
     )
     if before and (before["fetched"], before["hash"]) == (counts["fetched"], counts["hash"]):
         return before, False
-    places = list(zip(rows["round"].to_pylist(), rows["part"].to_pylist(), strict=True))
+    places = zip(rows["round"].to_pylist(), rows["part"].to_pylist(), strict=True)
     columns = {
         "id": rows["id"],
-        "tar": [f"{part_name(*place)}.tar" for place in places],
+        "tar": rows["tar"],
         "unit": [unit_name(*place) for place in places],
         "offset": rows["offset"],
         "size": rows["size"],

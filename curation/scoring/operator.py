@@ -19,7 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from common.decode import Picture, Undecodable, decode
+from common.failures.transient import counting_retries, is_transient, patiently
 from common.onnx_sessions import DeviceError
+from common.storage import json_bytes
 from curation.cutting.audit import audited
 from curation.cutting.judge import judge
 from curation.filters.base import Filter, FilterBroken, MetadataFilter
@@ -69,7 +71,14 @@ class ScoringOperator:
             seen[name] = item.score([picture], empty)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Score what is missing of one unit; returns the unit, with counts, for the next operator or the driver."""
+        """Score what is missing of one unit; returns the unit, with counts, for the next operator or the driver.
+
+        What fails for the world's reasons (a store, memory) is done again: it says nothing about an image.
+        """
+        scored, retried = counting_retries(patiently(self._score_unit), row)
+        return {**scored, "retried": row.get("retried", 0) + retried}
+
+    def _score_unit(self, row: dict[str, Any]) -> dict[str, Any]:
         unit = Unit(row["name"], row["tar"], *(list(row[key]) for key in ("ids", "offsets", "sizes", "hashes")))
         known = UnitScores(self.run, unit, self.filters)
         kept_bytes = dict(zip(row.get("payload_rows", []), row.get("payload", []), strict=True))
@@ -98,8 +107,8 @@ class ScoringOperator:
         paper = [name for name in self.filters if name in self.names]
         needs = {name: self.filters[name].needs for name in self.names}
         order = paper if self.recipe.score.order == "paper" else cheapest_order(self.costs, needs, paper)
-        self.run.write_json(path, {"order": order, "estimates": self.costs.as_dict()})
-        return order
+        self.run.write_new(path, json_bytes({"order": order, "estimates": self.costs.as_dict()}))
+        return self.run.read_json(path)["order"]
 
 
 class _UnitInWork:
@@ -230,13 +239,16 @@ def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table
 
     Raises:
         FilterBroken: the filter cannot run here; also where it fails on every one of several images.
+        MemoryError, OSError, RuntimeError: the world's (common/failures/transient.py), also for one image alone.
     """
     try:
         return item.score(pictures, needed), [None] * len(pictures)
     except (FilterBroken, DeviceError):
         raise
-    except Exception as error:  # noqa: BLE001  whatever a model chokes on becomes that image's row
+    except Exception as error:  # whatever a model chokes on becomes that image's row
         if len(pictures) == 1:
+            if is_transient(error):
+                raise
             return _empty_row(item), [f"{type(error).__name__}: {error}"]
     parts = [
         score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})

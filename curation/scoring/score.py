@@ -13,6 +13,7 @@ from dataclasses import asdict
 import pyarrow as pa
 import ray
 
+from common.failures.transient import add_retried
 from common.onnx_sessions import can_use_gpus
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_actors, map_with_tasks, worker_count
@@ -78,6 +79,7 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
     with ProgressBar("score", images) as progress:
         for row in dataset.iter_rows():
             calls.update(json.loads(row["calls"]))
+            add_retried(row["retried"])
             progress.advance(len(row["ids"]) - row["done_before"])
         before = snapshot.num_rows - images
         say(

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from common.mendable import first_line
+from common.failures.mendable import first_line
+from common.paths import open_file
 from common.settings import RecipeError
-from common.storage import open_file
 from curation.recipe.recipe import LaionFace
 from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from common.mendable import first_line
+from common.failures.mendable import first_line
+from common.paths import files_at, open_file
 from common.progress import ProgressBar
 from common.settings import RecipeError
-from common.storage import files_at, open_file
 from curation.run_directory.candidates import buckets_of
 from curation.run_directory.run import Run
 from curation.sources.columns import find_column

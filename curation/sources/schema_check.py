@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.paths import open_file
 from common.settings import RecipeError
-from common.storage import open_file
 from curation.sources.boxes import ACCEPTED, takes_box
 from curation.sources.columns import find_column, takes_number, takes_text, takes_word
 

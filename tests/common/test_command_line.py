@@ -11,8 +11,9 @@ import ray.exceptions
 
 from common.command_line import exit_code_of, message_of
 from common.errors import UserError
+from common.paths import PathError
 from common.settings import RecipeError
-from common.storage import DamagedFile, PathError
+from common.storage import DamagedFile
 
 
 def os_error(number: int, place: str | None = "/data/run/a.parquet") -> OSError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import errno
 import io
 import os
 import shutil
@@ -9,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -17,7 +21,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import common.progress
-from common.storage import DamagedFile, PathError, Storage, absolute, open_place
+from common.failures import transient
+from common.paths import PathError, absolute, open_place
+from common.storage import DamagedFile, Storage
 from tests.bucket import s3_bucket
 
 
@@ -157,3 +163,74 @@ def test_a_folder_that_is_gone_is_said_and_a_file_that_is_not_there_is_not(tmp_p
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(PathError, match="run: this folder is gone: mount its disk again, or restore it"):
         storage.read_json("a.json")
+
+
+# -- a store that fails for a moment -----------------------------------------------------------------------------------
+
+
+class Failing:
+    """Stands before a method of a filesystem: each odd call fails."""
+
+    def __init__(self, method, error):
+        self.method, self.error, self.calls = method, error, 0
+
+    def __call__(self, *arguments, **named):
+        self.calls += 1
+        if self.calls % 2:
+            raise self.error
+        return self.method(*arguments, **named)
+
+
+USES = {
+    "exists": ("info", lambda storage: storage.exists("a/one.bin"), True),
+    "does not": ("info", lambda storage: storage.exists("a/two.bin"), False),
+    "lists": ("ls", lambda storage: storage.glob("a/*"), ["a/one.bin"]),
+    "reads": ("cat_file", lambda storage: storage.read_bytes("a/one.bin", 1, 2), b"23"),
+    "writes": ("pipe_file", lambda storage: storage.write_bytes("a/three.bin", b"x"), None),
+    "creates": ("pipe_file", lambda storage: storage.write_new("a/four.bin", b"x"), True),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_store_that_fails_for_a_moment_is_asked_again(tmp_path, monkeypatch, name):
+    method, use, expected = USES[name]
+    monkeypatch.setattr(transient, "FIRST_WAIT", 0.001)
+    storage = Storage(f"memory://{tmp_path.name}-{name}")
+    storage.write_bytes("a/one.bin", b"1234")
+    failing = Failing(getattr(storage.fs, method), OSError(errno.EBUSY, "SlowDown"))
+    monkeypatch.setattr(storage.fs, method, failing)
+    assert use(storage) == expected
+    assert failing.calls >= 2
+
+
+def test_a_store_that_has_never_answered_is_a_wrong_address(tmp_path, monkeypatch):
+    """A person waits to hear of it. A worker's copy of one that has answered is patient from its start."""
+    storage = Storage(f"memory://{tmp_path.name}")
+    failing = Failing(storage.fs.info, ConnectionRefusedError(errno.ECONNREFUSED, "no store there"))
+    monkeypatch.setattr(storage.fs, "info", failing)
+    with pytest.raises(ConnectionRefusedError):
+        storage.exists("a")
+    assert failing.calls == 1
+    assert not copy.copy(storage).has_answered
+    assert not storage.exists("a")
+    assert copy.copy(storage).has_answered
+
+
+@pytest.mark.parametrize("kind", ["local", "memory", "bucket"])
+def test_of_two_that_create_a_file_the_first_is_heard(tmp_path, kind):
+    with s3_bucket("created") if kind == "bucket" else contextlib.nullcontext():
+        where = {"local": tmp_path / "r", "memory": f"memory://{tmp_path.name}", "bucket": "s3://created/r"}[kind]
+        storage = Storage(where)
+        assert storage.write_new("plan/a.json", b"mine")
+        assert not storage.write_new("plan/a.json", b"another's")
+        assert storage.write_new("plan/a.json", b"mine"), "sent again after it had succeeded"
+        assert storage.read_bytes("plan/a.json") == b"mine"
+        assert storage.glob("plan/*") == ["plan/a.json"]
+
+
+def test_of_many_that_create_a_file_at_once_one_is_heard(tmp_path):
+    storage = Storage(tmp_path)
+    with ThreadPoolExecutor(16) as threads:
+        heard = list(threads.map(lambda number: storage.write_new("a.json", b"%d" % number), range(64)))
+    assert heard.count(True) == 1
+    assert storage.read_bytes("a.json") == b"%d" % heard.index(True)

@@ -18,8 +18,8 @@ import fsspec
 
 from common.errors import UserError
 from common.hashing import sha256_of_file
+from common.paths import absolute, open_place
 from common.shard_format import read_record
-from common.storage import absolute, open_place
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from common.paths import is_local, open_place
 from common.progress import ProgressBar, say
-from common.storage import is_local, open_place
 
 LOOK_EVERY = 1.0  # seconds, on a disk
 ASK_EVERY = 10.0  # in an object store, where each look is a request and the log comes every half minute

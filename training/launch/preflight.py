@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.paths import is_utf8
 from common.ray_jobs import inside_job
-from common.storage import is_utf8
 from training.data.index import read_index
 from training.recipe import RecipeError, TrainRecipe
 

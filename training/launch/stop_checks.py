@@ -7,7 +7,7 @@ import time
 
 import fsspec
 
-from common.storage import is_local, open_place
+from common.paths import is_local, open_place
 from training.stop_request import StopCheck, StopRequest
 
 STOP_POLL = 10.0  # seconds between two looks for the stop file in an object store: each is a request

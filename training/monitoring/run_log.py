@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 from torch.utils.tensorboard import SummaryWriter
 
-from common.storage import is_local, open_place
+from common.paths import is_local, open_place
 
 log = logging.getLogger(__name__)
 

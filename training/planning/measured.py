@@ -6,7 +6,7 @@ import json
 import statistics
 from typing import NotRequired, TypedDict
 
-from common.storage import open_place
+from common.paths import open_place
 from training.planning.assumptions import Assumptions, PlanError
 from training.planning.plan import OPTIONS, Plan
 

@@ -82,7 +82,8 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
         data = run.read_bytes(row["tar"], row["offset"], row["size"])
         assert sha256_of_bytes(data) == row["sha256"]
         assert data == (JPEG if row["id"] in (ident(2), ident(7)) else JPEG + data[len(JPEG) :])
-        assert row["tar"] == f"fetched/{row['unit'].replace('-', '/')}.tar"
+        digest = sha256_of_bytes(run.read_bytes(row["tar"]))
+        assert row["tar"] == f"fetched/{row['unit'].replace('-', '/')}-{digest[:16]}.tar"
     lines = "".join(f"{row['id']} {row['sha256']}\n" for row in snapshot.to_pylist())
     assert info["hash"] == sha256_of_bytes(lines.encode())[:16]
     assert not run.exists("work/fetch")
@@ -120,7 +121,7 @@ def test_a_killed_round_goes_on_with_the_parts_that_are_missing(ray_cluster, sit
     # what a SIGKILL leaves: a part's tar without its parquet (here a torn one), no snapshot, an unfinished download
     for path in ("00/00001.parquet", "snapshot.parquet", "snapshot.json"):
         run.fs.rm(run.path(f"fetched/{path}"))
-    run.write_bytes("fetched/00/00001.tar", b"torn")
+    run.write_bytes("fetched/00/00001-0123456789abcdef.tar", b"torn")
     run.write_bytes("work/fetch/00-00001-x/00001.tar", b"torn")
     site.seen.clear()
 
