@@ -8,10 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Reason = Literal[
     "empty", "not_an_image", "animated", "too_many_pixels", "too_many_scans", "too_much_memory", "too_small",
-    "truncated", "corrupt",
+    "truncated", "corrupt", "killed_decoder", "outlasted_decoder",
     # formats that are not decoded, by name
     "gif", "bmp", "tiff", "ico", "psd", "jp2", "jxl", "heic", "avif", "svg", "html", "pdf",
 ]  # fmt: skip
+
+# What kills or outlasts a child process under these limits, alone and twice, is the image's fault. Part of every
+# fingerprint.
+CHILD_CPU_SECONDS = 60  # for decoding one image, or for one filter of it
+CHILD_MEMORY = 4 << 30  # bytes beyond the loaded models
 
 
 class ImageLimits(BaseModel):

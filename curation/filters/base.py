@@ -22,6 +22,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field
 
 from common.decode import DECODE_VERSION, ImageLimits, Picture
+from common.decode.limits import CHILD_CPU_SECONDS, CHILD_MEMORY
 from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes
 from common.pinned_files.weights import Resolved, resolve
@@ -162,6 +163,7 @@ class Filter(Check):
             "version": self.version,
             "settings": self.settings.model_dump(mode="json"),
             "decode": {"version": DECODE_VERSION, **self.machine.limits.model_dump()},
+            "child": {"cpu_seconds": CHILD_CPU_SECONDS, "memory": CHILD_MEMORY},
             "weights": {role: file.sha256 for role, file in sorted(self.files.items())},
             "needs": {name: self.machine.fingerprints[name] for name in sorted(self.needs)},
             "libraries": {name: library_version(name) for name in (*DECODE_LIBRARIES, *self.libraries)},

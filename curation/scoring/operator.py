@@ -11,16 +11,16 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from common.decode import Picture, Undecodable, decode
-from common.failures.transient import counting_retries, is_transient, patiently
-from common.onnx_sessions import DeviceError
+from common.failures.transient import counting_retries, patiently
 from common.storage import json_bytes
 from curation.cutting.audit import audited
 from curation.cutting.judge import judge
@@ -31,9 +31,9 @@ from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import IMAGES
 from curation.run_directory.units import Unit, UnitScores, score_file
+from curation.scoring.batch import empty_row, score_each
+from curation.scoring.careful import DECODER, Blame, alarm, alarm_off, score_in_children
 from curation.scoring.order import Costs, cheapest_order
-
-SEVERAL = 4  # images of a batch that do not all fail for reasons of their own
 
 
 class ScoringOperator:
@@ -45,8 +45,13 @@ class ScoringOperator:
 
     def __init__(
         self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
-        last: bool,
+        last: bool, watch: Callable[[str, list[str]], None] | None = None, blame: Blame | None = None,
     ):  # fmt: skip
+        """`watch(stage, ids)` is called before images are decoded, and before each filter. `blame`: what ended a worker
+        twice, which is not tried again. Both are a child's (careful.py)."""
+        self._again = partial(type(self), run, recipe, names, fingerprints, audit, device, last)
+        self.watch, self.blame = watch or alarm, blame or {}
+        self._is_child = watch is not None
         self.run, self.recipe, self.names, self.audit, self.last = run, recipe, list(names), audit, last
         self.filters = recipe.open_filters(device)
         mine = {name: item.fingerprint for name, item in self.filters.items()}
@@ -67,7 +72,7 @@ class ScoringOperator:
             item = self.filters[name]
             if isinstance(item, MetadataFilter):
                 continue
-            empty = {need: seen.get(need, _empty_row(self.filters[need])) for need in item.needs}
+            empty = {need: seen.get(need, empty_row(self.filters[need])) for need in item.needs}
             seen[name] = item.score([picture], empty)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +80,12 @@ class ScoringOperator:
 
         What fails for the world's reasons (a store, memory) is done again: it says nothing about an image.
         """
-        scored, retried = counting_retries(patiently(self._score_unit), row)
+        if self._is_child:
+            return self._score_unit(row)
+        try:
+            scored, retried = counting_retries(patiently(self._score_unit), row)
+        finally:
+            alarm_off()
         return {**scored, "retried": row.get("retried", 0) + retried}
 
     def _score_unit(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -84,8 +94,10 @@ class ScoringOperator:
         kept_bytes = dict(zip(row.get("payload_rows", []), row.get("payload", []), strict=True))
         work = _UnitInWork(self, unit, known, kept_bytes)
         if work.todo.any():
-            work.order = self._order(unit.name)
-            batches = -(-int(work.todo.sum()) // self.recipe.score.batch)
+            work.order, begun = self._order(work)
+            if begun and not self._is_child:
+                return score_in_children(self._again, row)
+            batches = -(-int(work.todo.sum()) // (1 if self._is_child else self.recipe.score.batch))
             for rows in np.array_split(np.flatnonzero(work.todo), batches):
                 work.score_batch(rows)
             work.write()
@@ -99,16 +111,21 @@ class ScoringOperator:
             "done_before": row.get("done_before", len(known.ids) - int(work.todo.sum())),
         }
 
-    def _order(self, unit: str) -> list[str]:
-        """The order for this unit: the one written down for it before, or a new one, written down now."""
-        path = f"scores/order/{unit}-{'-'.join(sorted(self.names))}.json"
+    def _order(self, work: _UnitInWork) -> tuple[list[str], bool]:
+        """The order for this unit, and whether it had been begun before.
+
+        The order is written down before anything is scored, under what was known until then. If it is there and no more
+        is known, whoever wrote it did not come to the end: perhaps an image ended that worker.
+        """
+        known = sum(int(work.known.evidence[name].seen.sum()) for name in self.names)
+        path = f"scores/order/{work.unit.name}-{'-'.join(sorted(self.names))}-{known}.json"
         if self.run.exists(path):
-            return self.run.read_json(path)["order"]
+            return self.run.read_json(path)["order"], True
         paper = [name for name in self.filters if name in self.names]
         needs = {name: self.filters[name].needs for name in self.names}
         order = paper if self.recipe.score.order == "paper" else cheapest_order(self.costs, needs, paper)
         self.run.write_new(path, json_bytes({"order": order, "estimates": self.costs.as_dict()}))
-        return self.run.read_json(path)["order"]
+        return self.run.read_json(path)["order"], False
 
 
 class _UnitInWork:
@@ -146,6 +163,9 @@ class _UnitInWork:
         facts: dict[str, Any] = dict.fromkeys(IMAGES.names)
         facts.update(id=self.known.ids[row], sha256=self.unit.hashes[row])
         try:
+            if how := self.operator.blame.get((self.known.ids[row], DECODER)):
+                raise Undecodable(f"{how}_decoder", "a process that decoded it was ended twice")
+            self.operator.watch(DECODER, [self.known.ids[row]])
             picture = decode(data, self.operator.recipe.images)
             facts.update(
                 status="ok",
@@ -188,7 +208,12 @@ class _UnitInWork:
         if isinstance(item, MetadataFilter):
             fields, errors = item.score_metadata(self.known.candidates.take(pa.array(rows)), needed), [None] * len(rows)
         else:
-            fields, errors = score_each(item, [pictures[row] for row in rows], needed)
+            ids = [self.known.ids[row] for row in rows]
+            if how := self.operator.blame.get((ids[0], name)):  # a child has batches of one
+                fields, errors = empty_row(item), [f"{how} a process that ran it, twice"]
+            else:
+                self.operator.watch(name, ids)
+                fields, errors = score_each(item, [pictures[row] for row in rows], needed)
         spent = time.perf_counter() - started
         self.calls[name] += len(rows)
         table = pa.table(
@@ -219,10 +244,6 @@ class _UnitInWork:
             self.operator.run.write_table(score_file(self.operator.run, "scores/images", self.known.name), table)
 
 
-def _empty_row(item: Filter) -> pa.Table:
-    return pa.table({field.name: pa.nulls(1, field.type) for field in item.columns})
-
-
 def unresolved(
     known: UnitScores, filters: dict[str, Filter], names: Sequence[str], thresholds: Thresholds, audit: np.ndarray
 ) -> np.ndarray:
@@ -232,32 +253,6 @@ def unresolved(
     decoded = np.array([text in (None, "ok") for text in known.status], dtype=bool)
     never = np.array([text is None for text in known.status], dtype=bool)
     return decoded & (never | ((judged.undecided | audit) & lacking))
-
-
-def score_each(item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]) -> tuple[pa.Table, list[str | None]]:
-    """Score a batch; where that raises, one by one, so that only the guilty image gets an error.
-
-    Raises:
-        FilterBroken: the filter cannot run here; also where it fails on every one of several images.
-        MemoryError, OSError, RuntimeError: the world's (common/failures/transient.py), also for one image alone.
-    """
-    try:
-        return item.score(pictures, needed), [None] * len(pictures)
-    except (FilterBroken, DeviceError):
-        raise
-    except Exception as error:  # whatever a model chokes on becomes that image's row
-        if len(pictures) == 1:
-            if is_transient(error):
-                raise
-            return _empty_row(item), [f"{type(error).__name__}: {error}"]
-    parts = [
-        score_each(item, [picture], {need: table.slice(row, 1) for need, table in needed.items()})
-        for row, picture in enumerate(pictures)
-    ]
-    if len(pictures) >= SEVERAL and all(errors for _, (errors,) in parts):
-        raise FilterBroken(f"{item.name} failed on each of {len(pictures)} images: {parts[0][1][0]}")
-    table = pa.concat_tables([part.cast(pa.schema(item.columns)) for part, _ in parts])
-    return table, [error for _, (error,) in parts]
 
 
 def _merged(evidence: Evidence, table: pa.Table, rows: list[int]) -> Evidence:

@@ -9,7 +9,8 @@ import pytest
 from common.decode import Picture
 from curation.filters.base import FilterBroken
 from curation.run_directory.run import Run
-from curation.scoring.operator import ScoringOperator, score_each
+from curation.scoring.batch import score_each
+from curation.scoring.operator import ScoringOperator
 from curation.scoring.order import Costs
 from curation.scoring.score import operators
 from tests.world import small_recipe
@@ -39,6 +40,22 @@ def test_only_the_guilty_image_gets_an_error():
     table, errors = score_each(Picky(11), pictures(9, 10, 11, 12), {})
     assert table["width"].to_pylist() == [9, 10, None, 12]
     assert errors == [None, None, "ValueError: 11 is too much", None]
+
+
+class Hungry(Picky):
+    """A filter that needs more memory than there is for two pictures, or for one of some widths."""
+
+    def score(self, pictures, needed):
+        if len(pictures) > 1 or pictures[0].width in self.bad:
+            raise MemoryError("cannot allocate")
+        return pa.table({"width": [pictures[0].width]})
+
+
+def test_short_memory_asks_for_a_smaller_batch_and_is_never_evidence():
+    table, errors = score_each(Hungry(), pictures(9, 10, 11, 12), {})
+    assert table["width"].to_pylist() == [9, 10, 11, 12] and errors == [None] * 4
+    with pytest.raises(MemoryError):
+        score_each(Hungry(11), pictures(9, 10, 11, 12), {})
 
 
 def test_a_filter_that_fails_on_everything_is_broken_not_the_images():

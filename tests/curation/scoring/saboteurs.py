@@ -1,0 +1,90 @@
+"""Images that do to a worker what no `except` catches. Modules that workers and children of them can import."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+from curation.scoring import careful
+from curation.scoring.operator import ScoringOperator
+
+
+def aborts() -> None:
+    os.abort()
+
+
+def never_returns() -> None:
+    while True:
+        pass
+
+
+def sleeps_for_ever() -> None:
+    time.sleep(10_000)
+
+
+def eats_memory() -> None:
+    hoard = []
+    while True:
+        hoard.append(bytearray(1 << 26))
+
+
+def crashes_in_c() -> None:
+    ctypes.string_at(0)
+
+
+WAYS = {way.__name__: way for way in (aborts, never_returns, sleeps_for_ever, eats_memory, crashes_in_c)}
+
+
+class Toy:
+    """An operator of two stages, for images that are named for what they do: `STAGE:WAY`, anything else is harmless."""
+
+    def __init__(self, watch, blame, flag=""):
+        self.watch, self.blame, self.flag = watch, blame, flag
+        careful.CHILD_CPU_SECONDS, careful.CHILD_MEMORY = 1, 1 << 28
+
+    def __call__(self, row):
+        told = {}
+        for name in row["ids"]:
+            for stage in ("decoder", "text"):
+                if how := self.blame.get((name, stage)):
+                    told[name] = f"{how}_{stage}"
+                    break
+                self.watch(stage, [name])
+                wanted, _, way = name.partition(":")
+                if wanted == stage:
+                    self.do(way)
+            told.setdefault(name, "scored")
+        return told
+
+    def do(self, way):
+        if way == "is_killed_once":
+            if not Path(self.flag).exists():
+                Path(self.flag).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif way == "raises":
+            raise TypeError("a fault of ours")
+        else:
+            WAYS[way]()
+
+
+class Sabotaged(ScoringOperator):
+    """The real one, in whose decoder and text filter one image each ends the process: the first two of each unit."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        usual = self.watch
+
+        def watch(stage, ids):
+            usual(stage, ids)
+            if self.victims.get(stage) in ids:
+                os.abort()
+
+        self.watch, self.victims = watch, {}
+
+    def _score_unit(self, row):
+        ids = sorted(row["ids"])
+        self.victims = {careful.DECODER: ids[0], "text": ids[1]}
+        return super()._score_unit(row)

@@ -1,0 +1,69 @@
+"""An image that ends the process that looks at it: it is found, gets a row, and its neighbours are scored."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from curation import report
+from curation.filters.base import FilterBroken
+from curation.scoring import careful
+from curation.scoring.careful import score_in_children
+from tests.curation.scoring.saboteurs import Sabotaged, Toy
+from tests.world import curate, fork, verdicts_of
+
+FOUND = {
+    "decoder:aborts": "killed_decoder",
+    "decoder:never_returns": "outlasted_decoder",
+    "decoder:sleeps_for_ever": "outlasted_decoder",
+    "text:crashes_in_c": "killed_text",
+    "text:eats_memory": "killed_text",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_image_that_ends_a_process_is_found(name, monkeypatch):
+    monkeypatch.setattr(careful, "STAGE_SECONDS", 5)
+    told = score_in_children(Toy, {"ids": ["one", name, "two"]})
+    assert told == {"one": "scored", name: FOUND[name], "two": "scored"}
+
+
+def test_who_was_killed_from_outside_is_innocent(tmp_path):
+    killed = "text:is_killed_once"
+    told = score_in_children(partial(Toy, flag=str(tmp_path / "killed")), {"ids": ["one", killed, "decoder:aborts"]})
+    assert (tmp_path / "killed").exists()
+    assert told == {"one": "scored", killed: "scored", "decoder:aborts": "killed_decoder"}
+
+
+def test_an_error_of_ours_stays_one():
+    with pytest.raises(TypeError, match="a fault of ours"):
+        score_in_children(Toy, {"ids": ["one", "text:raises"]})
+
+
+def cannot_load(watch, blame):
+    raise SystemExit(3)
+
+
+def test_filters_that_cannot_be_loaded_blame_no_image():
+    with pytest.raises(FilterBroken, match="was ended 3 times"):
+        score_in_children(cannot_load, {"ids": ["one"]})
+
+
+def test_a_run_ends_with_a_row_for_each_and_tries_them_never_again(
+    finished, small_world, tmp_path, monkeypatch, capsys
+):
+    """On Ray, whose workers die of them."""
+    root = fork(finished, tmp_path / "run", "candidates", "selected", "fetched")
+    monkeypatch.setattr("curation.scoring.score.ScoringOperator", Sabotaged)
+    curate(root, small_world)
+    rows = verdicts_of(root)
+    killed = [text for text, row in rows.items() if row["reason"] == "killed_decoder"]
+    without_text = [text for text, row in rows.items() if row["reason"] == "text_error"]
+    assert killed and without_text
+    before = verdicts_of(finished)
+    assert {text for text in rows if rows[text]["reason"] != before[text]["reason"]} <= {*killed, *without_text}
+    assert report.main([str(root), "--no-html"]) == 0
+    assert "killed_decoder" in capsys.readouterr().out
+    curate(root, small_world)
+    assert "model calls: grayscale 0, text 0, faces 0, anime 0" in capsys.readouterr().err
