@@ -54,10 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_step(options: argparse.Namespace) -> None:
     from curation.pipeline import open_curation
+    from curation.run_directory.driver import only_driver
 
     curation = open_curation(options.run, options.recipe, options.name, options.set)
     again = getattr(options, "again", False)
-    with nullcontext() if curation.is_done(options.step) and not again else connected():
+    with only_driver(curation.run), nullcontext() if curation.is_done(options.step) and not again else connected():
         curation.do(options.step, again)
 
 

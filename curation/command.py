@@ -15,6 +15,7 @@ from common.settings import RecipeError
 from curation import report
 from curation.pipeline import Curation, open_curation
 from curation.recipe.recipe import load, variables_of
+from curation.run_directory.driver import only_driver
 from curation.run_directory.run import Run
 
 
@@ -58,7 +59,7 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
         curation = Curation(Run(options.run), recipe, options.name)
     if options.again:
         curation.require_new_name()
-    with connected(cpus):
+    with only_driver(curation.run), connected(cpus):
         if options.recut:
             curation.recut()
         else:

@@ -32,7 +32,7 @@ class Curation:
     """A run directory, its recipe and the name of a cut: everything that a step is given."""
 
     def __init__(self, run: Run, recipe: Recipe, name: str | None = None):
-        """Checks everything that can be checked before any work, and writes the manifest.
+        """Checks everything that can be checked before any work; writes nothing.
 
         Raises:
             RecipeError, WeightError: what is wrong, and what to do.
@@ -51,8 +51,15 @@ class Curation:
         self._check_same_start(before)
         self.filters = recipe.open_filters()
         self.encoder = recipe.open_encoder()
-        self._write_manifest(before)
-        for path in run.sweep():
+        self._has_begun = False
+
+    def _begin(self) -> None:
+        """Before the first step: write the manifest, remove what a killed driver left half-written."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        self._write_manifest(self.run.manifest())
+        for path in self.run.sweep():
             say("start", f"removed the half-written {path} of a run that was killed")
 
     def _check_same_start(self, before: dict[str, Any]) -> None:
@@ -142,6 +149,7 @@ class Curation:
     def do(self, step: str, again: bool = False) -> None:
         """One step. Needs a running Ray. Says how often it had to try again what the store or the machine refused."""
         before = times_retried()
+        self._begin()
         self._do(step, again)
         if retried := times_retried() - before:
             say(step, f"{retried:,} times the store or the memory failed for a moment: tried again, nothing is missing")
@@ -177,6 +185,7 @@ class Curation:
 
     def recut(self) -> None:
         """A new cut of a run: cut, score only what is undecided, cut, annotate, pack."""
+        self._begin()
         self.content_hash()
         snapshot = self.snapshot()[0]
         funnel = cut(self.run, self.recipe, self.name, snapshot, self.filters)

@@ -18,6 +18,7 @@ from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
 from common.ray_runtime import map_with_tasks
 from common.settings import RecipeError, flattened
+from common.storage import json_bytes
 from curation.cutting.audit import audit_limit, audited
 from curation.cutting.judge import judge, verdict_schema, verdict_table
 from curation.filters.base import Filter
@@ -38,19 +39,19 @@ def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, A
     """
     content_hash = sha256_of_bytes(canonical_json(content).encode())[:16]
     path = f"cuts/{name}/content.json"
-    if run.exists(path):
-        before = run.read_json(path)
-        if before["hash"] != content_hash:
-            old, new = flattened(before["content"]), flattened(content)
-            changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-            differences = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
-            raise RecipeError(
-                f"the cut {name!r} of {run.root} was made with another recipe ({differences or 'an older code version'})."
-                " Give the new one another name: NAME=... (or --name), so that both can be compared"
-            )
+    claimed = {"content": content, "hash": content_hash, "recipe": recipe}
+    if not run.exists(path) and run.write_new(path, json_bytes(claimed)):
+        run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
         return content_hash
-    run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
-    run.write_json(path, {"content": content, "hash": content_hash, "recipe": recipe})
+    before = run.read_json(path)
+    if before["hash"] != content_hash:
+        old, new = flattened(before["content"]), flattened(content)
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        differences = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
+        raise RecipeError(
+            f"the cut {name!r} of {run.root} was made with another recipe ({differences or 'an older code version'})."
+            " Give the new one another name: NAME=... (or --name), so that both can be compared"
+        )
     return content_hash
 
 
