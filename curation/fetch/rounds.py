@@ -2,7 +2,7 @@
 
     RUN/fetched/plan-ROUND.parquet        which id is in which part, fixed when a round starts
     RUN/fetched/settings-ROUND.json       the settings that decided its failures
-    RUN/fetched/ROUND/PART.{tar,parquet}  one Ray task each; the parquet is the commit
+    RUN/fetched/ROUND/PART-HASH.tar, PART.parquet   one Ray task each; the parquet is the commit
     RUN/fetched/stopped-ROUND.json        left by a fetch that stopped itself
     RUN/fetched/snapshot.{parquet,json}   what the rounds amount to
 

@@ -5,13 +5,14 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
     RUN/manifest.json                     recipe as resolved, content hash, code version, weights, seeds
     RUN/candidates/*.parquet              one row an image, every one with its rank
     RUN/selected/*.parquet                the candidates to fetch, in id order
-    RUN/fetched/ROUND/PART.{tar,parquet}  bytes, and one row an attempt
+    RUN/fetched/ROUND/PART-HASH.tar, PART.parquet   bytes, and one row an attempt
     RUN/fetched/snapshot.parquet          id -> tar, offset, size, sha256
     RUN/scores/images/PART*.parquet       decode status and facts of each image
     RUN/scores/FILTER-FINGERPRINT/*       one filter's evidence
     RUN/cuts/NAME/                        thresholds.yaml, verdicts, funnel.json, plan.parquet
     RUN/annotations/ENCODER-FINGERPRINT/* chosen face, landmarks, identity
     RUN/shards/NAME/NNNNN.{tar,json}      what the trainer reads
+    RUN/drivers/NNNNNN.json               whose turn it is
     RUN/report.html
 """
 
