@@ -49,7 +49,9 @@ class ScoringOperator:
     ):  # fmt: skip
         """`watch(stage, ids)` is called before images are decoded, and before each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
-        self._again = partial(type(self), run, recipe, names, fingerprints, audit, device, last)
+        # Ray Data derives a class of its own, which no other process knows
+        kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith("ray."))
+        self._again = partial(kind, run, recipe, names, fingerprints, audit, device, last)
         self.watch, self.blame = watch or alarm, blame or {}
         self._is_child = watch is not None
         self.run, self.recipe, self.names, self.audit, self.last = run, recipe, list(names), audit, last

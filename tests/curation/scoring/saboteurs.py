@@ -71,7 +71,7 @@ class Toy:
 
 
 class Sabotaged(ScoringOperator):
-    """The real one, in whose decoder and text filter one image each ends the process: the first two of each unit."""
+    """The real one, in whose decoder and text filter one image each ends the process: the first two of each round's first unit."""
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
@@ -86,5 +86,5 @@ class Sabotaged(ScoringOperator):
 
     def _score_unit(self, row):
         ids = sorted(row["ids"])
-        self.victims = {careful.DECODER: ids[0], "text": ids[1]}
+        self.victims = {careful.DECODER: ids[0], "text": ids[1]} if row["name"].endswith("-00000") else {}
         return super()._score_unit(row)
