@@ -89,7 +89,7 @@ curate: $(READY)
 recut: $(READY)
 	@test -n "$(NAME)" || { echo "a new cut needs a name: make recut NAME=strict SET=\"text.max_area=0.03\""; exit 2; }
 	@$(BIN)/python jobs/curate.py --recut --run '$(RUN)' --name '$(NAME)' \
-	  $(foreach item,$(SET),--set 'thresholds.$(item)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
+	  $(foreach item,$(SET),--set 'thresholds.$(item:thresholds.%=%)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 report: $(READY)
 	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)')

@@ -42,7 +42,10 @@ def _new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
     Raises:
         FileExistsError: the name is taken and may not be.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise PathError(f"{final.parent}: no folder can be made there: take another path") from error
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -50,6 +53,10 @@ def _new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         (os.replace if may_replace else os.link)(temporary, final)
+    except OSError as error:
+        if str(error.filename) == str(temporary):  # a person knows only the final name
+            error.filename = str(final)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from curation.annotation.annotate import annotate, fingerprint_of
 from curation.cutting.cut import claim_name, cut
 from curation.fetch.rounds import fetch
 from curation.packing.pack import pack
-from curation.recipe.recipe import Recipe, load, parse
+from curation.recipe.recipe import Recipe, checked_name, load, parse
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import require_snapshot
 from curation.scoring.score import score
@@ -37,7 +37,7 @@ class Curation:
         Raises:
             RecipeError, WeightError: what is wrong, and what to do.
         """
-        self.run, self.recipe, self.name = run, recipe, name or recipe.name
+        self.run, self.recipe, self.name = run, recipe, checked_name(name or recipe.name)
         before = run.manifest()
         if before:
             require_current(before, run.root)
@@ -213,6 +213,8 @@ def recipe_of(run: Run, recipe: str | None = None, name: str | None = None, chan
     Raises:
         RecipeError: there is neither.
     """
+    if name:
+        checked_name(name)
     if recipe:
         return load(recipe, changes)
     manifest = run.manifest()

@@ -23,6 +23,7 @@ from rich.markup import escape
 from common.command_line import exit_code_of
 from curation.ledger.read import read_ledger
 from curation.ledger.tables import LedgerError
+from curation.recipe.recipe import checked_name
 from curation.reporting.page import render_page
 from curation.reporting.terminal import print_summary
 from curation.run_directory.run import Run
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     run, console = Run(options.run), Console(highlight=False)
+    if options.name:
+        checked_name(options.name)
     try:
         ledger = read_ledger(run, options.name)
     except LedgerError as error:

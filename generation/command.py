@@ -33,6 +33,8 @@ def generate_command(options: GenerateOptions, picture: PictureOptions, model: M
     inputs = open_inputs(Path(options.source), prompts, options.recursive, out)
     settings = {name: getattr(model, name) for name in RECORDED_MODEL_OPTIONS} | asdict(picture) | {"prompts": prompts}
     settings["source"] = str(Path(options.source))
+    if any((out / file).exists() for file in ("manifest.json", "log.jsonl")):
+        raise InputError(f"--out {out} is the folder of a curation or a training run: name another one")
     if different := _different_settings(out, settings):
         raise InputError(
             f"--out {out} has pictures of another {', '.join(different)} (its {SETTINGS}); name another folder"
@@ -49,7 +51,10 @@ def generate_command(options: GenerateOptions, picture: PictureOptions, model: M
     from generation.loading import load_for_command
 
     loaded = load_for_command(model)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"--out {out}: no folder can be made there: take another path") from error
     # a path may be of any bytes: what is no text is escaped, as JSON has it
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     (out / SETTINGS).write_text(text, encoding="utf-8", errors="backslashreplace")

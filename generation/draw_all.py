@@ -104,8 +104,10 @@ def _summary(job: DrawJob, faces: int, rows: list[DrawnRow], log: Path) -> None:
     counts = Counter(row["status"] for row in rows)
     asked = " + ".join(f"{number} {status}" for status, number in counts.items())
     say("generate", f"{faces} faces, {len(rows)} pictures asked for = {asked}")
-    for reason, number in Counter(row["reason"] for row in rows if row["status"] == "failed").most_common(5):
-        say("generate", f"{number} failed: {reason}", style="red")
+    reasons = Counter(row["reason"] for row in rows if row["status"] == "failed")
+    first = {row["reason"]: row["name"] for row in reversed(rows) if row["status"] == "failed"}
+    for reason, number in reasons.most_common(5):
+        say("generate", f"{number} failed: {reason} ({'' if number == 1 else 'first: '}{first[reason]})", style="red")
     if job.inputs.left_out:
         say("generate", job.inputs.left_out, style="yellow")
     if not job.prompts and (cut := sum("cut" in row for row in rows)):

@@ -200,7 +200,8 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
         RecipeError: no such file, or a field that is wrong, with its name and, for a misspelling, the right one.
     """
     file = yaml_file(name, RECIPES)
-    return checked(substitute(with_changes(read_yaml(file), changes), {}), str(file))
+    named = f"{file}, changed by {', '.join(changes)}," if changes else str(file)
+    return checked(substitute(with_changes(read_yaml(file), changes), {}), named)
 
 
 def submitted_recipe() -> TrainRecipe | None:

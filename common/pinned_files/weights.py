@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -199,9 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in WEIGHTS]:
         parser.error(f"no such model: {', '.join(unknown)}; known: {', '.join(WEIGHTS)}")
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=240)  # a file or a pipe has room for whole names
     names = options.names or (DEFAULT if options.action == "fetch" else tuple(WEIGHTS))
-    table = Table("name", "file", "licence", "used for", "found")
+    table = Table("name", "file", "sha256", "licence", "used for", "found")
     failures = []
     for name in names:
         weight = WEIGHTS[name]
@@ -210,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         except WeightError as error:
             found = "[red]refused[/]" if isinstance(error, RefusedError) else "-"
             failures.append(str(error))
-        table.add_row(name, weight.file, weight.licence, weight.used_for, found)
+        table.add_row(name, weight.file, weight.sha256[:12], weight.licence, weight.used_for, found)
     console.print(table)
     if options.action == "fetch":
         for failure in failures:

@@ -74,6 +74,9 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 def _check(label: dict[str, str], name: str, known: dict[str, Sequence[str] | None]) -> None:
     where = label["where"]
+    if not label[name] and name == "sha256" and (label["file"] or label["id"]):
+        kind, of = ("file", "--photos FOLDER (PHOTOS=FOLDER)") if label["file"] else ("id", "the RUN (RUN=...)")
+        raise LabelError(f"{where}: the column `{kind}` names the photo: say whose photos these are, too, with {of}")
     if not label[name]:
         raise LabelError(f"{where}: {name}: is empty: say there which photo the row is about")
     for column, words in known.items():

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from common.decode import ImageLimits
+from common.paths import is_utf8
 from common.pinned_files.packages import cache_dir
 from common.settings import RecipeError, Section, Share, read_yaml, substitute, validated, variables_in, with_changes
 from curation.filters.base import Filter, Machine
@@ -168,6 +169,17 @@ def variables_of(text: str) -> list[str]:
     return [name for name in variables_in(text) if name not in own_variables()]
 
 
+def checked_name(name: str) -> str:
+    """The name of a cut, which is a folder's.
+
+    Raises:
+        RecipeError: no folder can have it, or it would be one elsewhere.
+    """
+    if not name or name.startswith(".") or any(letter in name for letter in "/\\\0") or not is_utf8(name):
+        raise RecipeError(f"NAME={name!a}: the name of a cut is a folder's: no slash, no dot in front, UTF-8")
+    return name
+
+
 def load(path: str | os.PathLike[str], changes: Iterable[str] = (), text: str | None = None) -> Recipe:
     """Read and check a recipe file; `changes`: such as "score.workers=4"; `text`: its content, if it was sent.
 
@@ -182,4 +194,6 @@ def load(path: str | os.PathLike[str], changes: Iterable[str] = (), text: str | 
 
 def parse(tree: Mapping[str, Any], where: str = "recipe", changes: Iterable[str] = ()) -> Recipe:
     """A recipe out of a YAML tree. Raises RecipeError."""
-    return validated(Recipe, substitute(with_changes(tree, changes), own_variables()), where)
+    changes = list(changes)
+    named = f"{where}, changed by {', '.join(changes)}," if changes else where
+    return validated(Recipe, substitute(with_changes(tree, changes), own_variables()), named)

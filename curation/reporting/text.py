@@ -45,7 +45,11 @@ def images_text(number: int) -> str:
 
 
 def given_up_text(cost: GivenUp) -> str:
-    beside = f"{percent(cost.share)} of the {cost.fetched:,} fetched" if cost.share is not None else "none fetched yet"
+    beside = (
+        f"{cost.fetched:,} were fetched: {percent(cost.share)} of these"
+        if cost.share is not None
+        else "none fetched yet"
+    )
     return f"given up to {cost.to}: {images_text(cost.images)} ({beside}); {cost.switch} would ask for them"
 
 

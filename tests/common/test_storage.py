@@ -234,3 +234,19 @@ def test_of_many_that_create_a_file_at_once_one_is_heard(tmp_path):
         heard = list(threads.map(lambda number: storage.write_new("a.json", b"%d" % number), range(64)))
     assert heard.count(True) == 1
     assert storage.read_bytes("a.json") == b"%d" % heard.index(True)
+
+
+@pytest.mark.parametrize("place", ["/proc/nothing/run", "/dev/null", "/dev/null/run"])
+def test_a_place_where_no_folder_can_be_is_a_message(place):
+    with pytest.raises(PathError, match="no folder can be made there: take another path"):
+        Storage(place).write_bytes("a.json", b"x")
+
+
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", source)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError) as told:
+        Storage(tmp_path).write_bytes("report.html", b"x")
+    assert told.value.filename == str(tmp_path / "report.html")

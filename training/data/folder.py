@@ -150,7 +150,12 @@ class Folder:
                 for entry in entries
                 if entry["type"] == "file"
             }
-        except ShardError:
+        except ShardError as error:
+            if not web and isinstance(error.__cause__, FileNotFoundError):
+                raise ShardError(
+                    f"data.shards: {self.url} is not there. `make curate` makes the sample's shards; others: "
+                    "--set data.shards=FOLDER"
+                ) from error
             if not web:
                 raise
             found = {}

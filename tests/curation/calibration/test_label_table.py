@@ -90,3 +90,10 @@ def test_a_file_that_is_no_table_is_told(tmp_path, name, data, words):
     with pytest.raises(LabelError, match="labels") as told:
         read_labels(tmp_path / name, "file")
     assert words in str(told.value)
+
+
+def test_photos_that_were_forgotten_are_asked_for(tmp_path):
+    for column, wanted in (("file", "--photos FOLDER"), ("id", "the RUN")):
+        (tmp_path / "labels.csv").write_text(f"{column},keep\na,1\n")
+        with pytest.raises(LabelError, match=wanted):
+            read_labels(tmp_path / "labels.csv", "sha256")

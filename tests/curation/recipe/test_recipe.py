@@ -34,3 +34,19 @@ def test_a_name_that_no_robots_txt_could_say_is_refused(token: str):
     with pytest.raises(RecipeError, match="fetch.user_agent_token"):
         recipes.parse({**tree, "fetch": {"user_agent_token": token}})
     assert recipes.parse({**tree, "fetch": {"user_agent_token": None}}).fetch.user_agent_token is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../b", "..", ".hidden", "a\\b", "caf\udce9", "a\0b"])
+def test_a_cuts_name_is_one_folders(name: str):
+    with pytest.raises(RecipeError, match="NAME=.*no slash"):
+        recipes.checked_name(name)
+
+
+@pytest.mark.parametrize("name", ["strict", "s 2", "é", "a.b", "x[1]"])
+def test_any_other_name_is_taken(name: str):
+    assert recipes.checked_name(name) == name
+
+
+def test_a_mistake_in_a_change_names_the_change():
+    with pytest.raises(RecipeError, match=r"changed by thresholds.text.max_aera=0.02, has 3 mistakes"):
+        recipes.parse({"name": "a"}, "a.yaml", ["thresholds.text.max_aera=0.02"])

@@ -173,7 +173,7 @@ REFUSED = {
     "compressed": (compress, "00001.tar.gz is compressed"),
     "empty": (empty, "no .tar in it: give the folder that holds the shards"),
     "no samples": (hollow, "no sample in any of its 2 shards"),
-    "no folder": (shutil.rmtree, "FileNotFoundError"),
+    "no folder": (shutil.rmtree, "is not there. `make curate` makes the sample's shards"),
 }  # fmt: skip
 
 
