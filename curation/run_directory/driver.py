@@ -31,6 +31,7 @@ from common.storage import json_bytes
 from curation.run_directory.run import Run
 
 BEAT = 5.0  # seconds
+TOLD = signal.SIGUSR2  # to this process itself: what was started in the background ignores SIGINT
 STILL = 30.0  # seconds without a beat after which a driver counts as gone
 
 
@@ -48,17 +49,27 @@ def only_driver(run: Run) -> Iterator[None]:
 
     Raises:
         RunInUse: another one does.
-        Overtaken: when the block is left because another one took over; it is interrupted as by Ctrl-C.
+        Overtaken: another one took over; the block is interrupted, wherever it is.
     """
     number = _take(run)
     ended, overtaken = threading.Event(), threading.Event()
+
+    def tell(*_: object) -> None:
+        raise Overtaken(
+            f"{run.root}: another driver ({_who(run, number + 1)}) has gone on with this run while this one stood still. "
+            "Nothing is lost; leave it to that one"
+        )
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(TOLD, tell) if is_main else None
 
     def beat() -> None:
         count = 0
         while not ended.wait(BEAT):
             if run.exists(_name(number + 1, "json")):
                 overtaken.set()
-                os.kill(os.getpid(), signal.SIGINT)  # also out of a sleep or a wait for workers
+                if is_main:  # also out of a sleep or a wait for workers
+                    signal.pthread_kill(threading.main_thread().ident or 0, TOLD)
                 return
             count += 1
             run.write_bytes(_name(number, "beat"), str(count).encode())
@@ -67,16 +78,11 @@ def only_driver(run: Run) -> Iterator[None]:
     heart.start()
     try:
         yield
-    except KeyboardInterrupt:
-        if not overtaken.is_set():
-            raise
-        raise Overtaken(
-            f"{run.root}: another driver ({_who(run, number + 1)}) has gone on with this run while this one stood still. "
-            "Nothing is lost; leave it to that one"
-        ) from None
     finally:
         ended.set()
         heart.join()
+        if is_main:
+            signal.signal(TOLD, before)
         if not overtaken.is_set():
             run.write_bytes(_name(number, "end"), b"")
 

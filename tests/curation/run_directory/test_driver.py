@@ -56,12 +56,18 @@ def drives(run: Run, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def test_one_after_the_other_waits_for_nothing(run):
+@pytest.fixture
+def long(monkeypatch):
+    """Whoever waits for a driver to stand still waits too long for the test."""
+    monkeypatch.setattr(driver, "STILL", 60)
+
+
+def test_one_after_the_other_waits_for_nothing(run, long):
     for number in (1, 2):
         started = time.monotonic()
         with only_driver(run):
             assert run.glob("drivers/*.json")[-1] == f"drivers/{number:06d}.json"
-        assert time.monotonic() - started < 1.4
+        assert time.monotonic() - started < 30
     with contextlib.suppress(ValueError), only_driver(run):
         raise ValueError  # one that failed has ended, too
     with only_driver(run):
@@ -97,13 +103,13 @@ def test_of_many_at_once_one_drives(run):
     assert max(most) == 1 and "drove" in ended and "refused" in ended
 
 
-def test_a_killed_one_is_gone_at_once_on_its_own_machine(run):
+def test_a_killed_one_is_gone_at_once_on_its_own_machine(run, long):
     process = drives(run, 60)
     process.kill()
     process.wait()
     started = time.monotonic()
     with only_driver(run):
-        assert time.monotonic() - started < 1.4
+        assert time.monotonic() - started < 30
 
 
 def test_one_that_stands_still_is_overtaken_and_hears_of_it_when_it_wakes(run):
@@ -112,7 +118,7 @@ def test_one_that_stands_still_is_overtaken_and_hears_of_it_when_it_wakes(run):
     with only_driver(run):
         assert run.exists("drivers/000002.json")
         os.kill(process.pid, signal.SIGCONT)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
         assert said.startswith("Overtaken") and f"process {os.getpid()}" in said
     assert not run.exists("drivers/000001.end") and run.exists("drivers/000002.end")
 
