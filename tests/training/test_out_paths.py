@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.training.ranks import assert_same_run, log_of, recipe_for, run_ranks
 from training.checkpoint import Checkpoints
-from training.launch.preflight import resolved_out
+from training.launch.preflight import require_writable, resolved_out
 from training.recipe import RecipeError
 
 # patterns are rare among any letters: half of the names are made of what a pattern is made of
@@ -40,3 +40,14 @@ def test_a_run_goes_on_where_it_was_whatever_its_name(shards, base, tmp_path, tw
 def test_a_path_that_is_no_text_is_refused_before_any_work():
     with pytest.raises(RecipeError, match=r"--out 'caf\\udce9': safetensors .* take another name"):
         resolved_out(os.fsdecode(b"caf\xe9"))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_minutes_of_a_base(tmp_path, monkeypatch):
+    require_writable(str(tmp_path / "a" / "b"))
+    require_writable("s3://bucket/out")
+    (tmp_path / "file").touch()
+    with pytest.raises(RecipeError, match="file is a file: take another path"):
+        require_writable(str(tmp_path / "file" / "run"))
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    with pytest.raises(RecipeError, match="is read-only, or you have no permission there"):
+        require_writable(str(tmp_path / "run"))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from common.progress import say
-from training.launch.preflight import check_ranks, for_export, resolved_out
+from training.launch.preflight import check_ranks, for_export, require_writable, resolved_out
 from training.launch.rank import NonRetryableError
 from training.launch.torchrun import train_under_torchrun, under_torchrun
 from training.recipe import RecipeError, TrainRecipe, load_recipe, submitted_recipe
@@ -53,6 +53,7 @@ def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], Trai
     if options.cluster:
         return _submit(options, recipe)
     out = resolved_out(options.out)
+    require_writable(out)
     if options.export:
         recipe = for_export(recipe, out)
     try:

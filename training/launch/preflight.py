@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from common.paths import is_utf8
@@ -42,6 +43,24 @@ def resolved_out(out: str, on_cluster: bool = False) -> str:
             "s3://bucket/..."
         )
     return str(Path(out).resolve())
+
+
+def require_writable(out: str) -> None:
+    """Before the minutes that a base or the models may take: can the run's folder be written?
+
+    Raises:
+        RecipeError: no, and where.
+    """
+    if "://" in out:
+        return
+    place = Path(out)
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise RecipeError(f"--out {out}: {place} is a file: take another path")
+    # a file system that invents its files, such as /proc, is "writable" too, and is told by the first file
+    if not os.access(place, os.W_OK):
+        raise RecipeError(f"--out {out}: {place} is read-only, or you have no permission there: take another path")
 
 
 def for_export(recipe: TrainRecipe, out: str) -> TrainRecipe:
