@@ -158,7 +158,7 @@ def test_what_the_model_does_not_see_of_a_prompt_is_said_beside_it(visitor):
     person.tab.get_by_role("button", name="a person reading").click()
     prompt = person.tab.get_by_label("Prompt", exact=True)
     person.tab.wait_for_function("box => box.value === 'a person reading'", arg=prompt.element_handle())
-    assert cut.inner_text().strip() == ""
+    assert "left out" not in cut.inner_text()
     prompt.fill("a " * 75 + "red hat")
     cut.filter(has_text="The end of the prompt is left out, since the model reads 77 tokens: “red hat”").wait_for()
     prompt.fill("a red hat")
