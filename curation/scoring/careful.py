@@ -13,7 +13,8 @@ import os
 import resource
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -34,13 +35,18 @@ At = tuple[str, str]  # the id of an image, and the stage: DECODER or a filter's
 Blame = dict[At, str]  # what each did twice: KILLED or OUTLASTED
 
 
-def alarm(stage: str, ids: list[str]) -> None:
-    """Before a stage of a worker: the kernel ends the process if it takes too long, also inside C code."""
+Watch = Callable[[str, list[str]], AbstractContextManager[None]]  # (stage, ids): around what may end the process
+
+
+@contextmanager
+def alarm(stage: str, ids: list[str]) -> Iterator[None]:
+    """Around a stage of a worker: the kernel ends the process if it takes too long, also inside C code. Not around what
+    waits for a store: that is no image's fault."""
     signal.setitimer(signal.ITIMER_REAL, STAGE_SECONDS)
-
-
-def alarm_off() -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @dataclass
@@ -90,12 +96,14 @@ def _one_child(
     child.start()
     theirs.close()
     at: At | None = None
+    limit: float | None = START_SECONDS
     try:
-        while mine.poll(STAGE_SECONDS if at else START_SECONDS):
+        while mine.poll(limit):
             kind, told = mine.recv()
             if kind == "answer":
                 return told, at, ""
             at = told
+            limit = STAGE_SECONDS if at else None  # between stages it may wait for a store
         child.kill()
         child.join()
         return None, at, OUTLASTED
@@ -110,11 +118,21 @@ def _one_child(
 
 
 def _child(pipe: Connection, make_operator: Callable[..., Any], row: dict[str, Any], blame: Blame) -> None:
-    def watch(stage: str, ids: list[str]) -> None:
+    @contextmanager
+    def watch(stage: str, ids: list[str]) -> Iterator[None]:
         used = resource.getrusage(resource.RUSAGE_SELF)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CHILD_CPU_SECONDS + 1, hard))
         pipe.send(("at", (ids[0], stage)))
+        try:
+            yield
+        except Exception as error:
+            if is_memory(error):  # this image's: the process ends with it
+                os._exit(OUT_OF_MEMORY)
+            raise
+        finally:
+            resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+            pipe.send(("at", None))
 
     try:
         operator = make_operator(watch=watch, blame=blame)
@@ -122,10 +140,11 @@ def _child(pipe: Connection, make_operator: Callable[..., Any], row: dict[str, A
         resource.setrlimit(resource.RLIMIT_AS, (_virtual_memory() + CHILD_MEMORY, hard))
         answer: Any = operator(row)
     except Exception as error:  # noqa: BLE001  the parent raises it
-        if is_memory(error):
-            os._exit(OUT_OF_MEMORY)
         answer = error
-    pipe.send(("answer", answer))
+    try:
+        pipe.send(("answer", answer))
+    except Exception as error:  # noqa: BLE001  an error that cannot be sent must not look like an image's
+        pipe.send(("answer", FilterBroken(f"{type(answer).__name__}: {answer} ({type(error).__name__}: {error})")))
 
 
 def _virtual_memory() -> int:

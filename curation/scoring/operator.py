@@ -11,7 +11,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from curation.run_directory.run import Run
 from curation.run_directory.schemas import IMAGES
 from curation.run_directory.units import Unit, UnitScores, score_file
 from curation.scoring.batch import empty_row, score_each
-from curation.scoring.careful import DECODER, Blame, alarm, alarm_off, score_in_children
+from curation.scoring.careful import DECODER, Blame, Watch, alarm, score_in_children
 from curation.scoring.order import Costs, cheapest_order
 
 
@@ -45,9 +45,9 @@ class ScoringOperator:
 
     def __init__(
         self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
-        last: bool, watch: Callable[[str, list[str]], None] | None = None, blame: Blame | None = None,
+        last: bool, watch: Watch | None = None, blame: Blame | None = None,
     ):  # fmt: skip
-        """`watch(stage, ids)` is called before images are decoded, and before each filter. `blame`: what ended a worker
+        """`watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
         # Ray Data derives a class of its own, which no other process knows
         kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith("ray."))
@@ -84,10 +84,7 @@ class ScoringOperator:
         """
         if self._is_child:
             return self._score_unit(row)
-        try:
-            scored, retried = counting_retries(patiently(self._score_unit), row)
-        finally:
-            alarm_off()
+        scored, retried = counting_retries(patiently(self._score_unit), row)
         return {**scored, "retried": row.get("retried", 0) + retried}
 
     def _score_unit(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -167,8 +164,8 @@ class _UnitInWork:
         try:
             if how := self.operator.blame.get((self.known.ids[row], DECODER)):
                 raise Undecodable(f"{how}_decoder", "a process that decoded it was ended twice")
-            self.operator.watch(DECODER, [self.known.ids[row]])
-            picture = decode(data, self.operator.recipe.images)
+            with self.operator.watch(DECODER, [self.known.ids[row]]):
+                picture = decode(data, self.operator.recipe.images)
             facts.update(
                 status="ok",
                 format=picture.source_format,
@@ -214,8 +211,8 @@ class _UnitInWork:
             if how := self.operator.blame.get((ids[0], name)):  # a child has batches of one
                 fields, errors = empty_row(item), [f"{how} a process that ran it, twice"]
             else:
-                self.operator.watch(name, ids)
-                fields, errors = score_each(item, [pictures[row] for row in rows], needed)
+                with self.operator.watch(name, ids):
+                    fields, errors = score_each(item, [pictures[row] for row in rows], needed)
         spent = time.perf_counter() - started
         self.calls[name] += len(rows)
         table = pa.table(

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from curation.scoring import careful
@@ -52,12 +53,17 @@ class Toy:
                 if how := self.blame.get((name, stage)):
                     told[name] = f"{how}_{stage}"
                     break
-                self.watch(stage, [name])
-                wanted, _, way = name.partition(":")
-                if wanted == stage:
-                    self.do(way)
+                with self.watch(stage, [name]):
+                    wanted, _, way = name.partition(":")
+                    if wanted == stage:
+                        self.do(way)
+            self.wait_for_a_store(name)
             told.setdefault(name, "scored")
         return told
+
+    def wait_for_a_store(self, name):
+        if name == "a slow store":
+            time.sleep(7)
 
     def do(self, way):
         if way == "is_killed_once":
@@ -66,6 +72,8 @@ class Toy:
                 os.kill(os.getpid(), signal.SIGKILL)
         elif way == "raises":
             raise TypeError("a fault of ours")
+        elif way == "raises_what_cannot_be_sent":
+            raise ValueError(lambda: 0)
         else:
             WAYS[way]()
 
@@ -77,10 +85,12 @@ class Sabotaged(ScoringOperator):
         super().__init__(*arguments, **named)
         usual = self.watch
 
+        @contextmanager
         def watch(stage, ids):
-            usual(stage, ids)
-            if self.victims.get(stage) in ids:
-                os.abort()
+            with usual(stage, ids):
+                if self.victims.get(stage) in ids:
+                    os.abort()
+                yield
 
         self.watch, self.victims = watch, {}
 

@@ -36,6 +36,16 @@ def test_who_was_killed_from_outside_is_innocent(tmp_path):
     assert told == {"one": "scored", killed: "scored", "decoder:aborts": "killed_decoder"}
 
 
+def test_who_waits_for_a_store_between_two_stages_has_done_nothing(monkeypatch):
+    monkeypatch.setattr(careful, "STAGE_SECONDS", 5)
+    assert score_in_children(Toy, {"ids": ["a slow store", "one"]}) == {"a slow store": "scored", "one": "scored"}
+
+
+def test_an_error_that_cannot_be_sent_is_no_images():
+    with pytest.raises(FilterBroken, match="ValueError"):
+        score_in_children(Toy, {"ids": ["one", "text:raises_what_cannot_be_sent"]})
+
+
 def test_an_error_of_ours_stays_one():
     with pytest.raises(TypeError, match="a fault of ours"):
         score_in_children(Toy, {"ids": ["one", "text:raises"]})
