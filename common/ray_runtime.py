@@ -36,6 +36,9 @@ LOCAL_RAY_SETTINGS = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
+LOST_WORKERS = 5  # times that the same work is begun again because its process or node is gone
+PROCESS_ENDED = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError)
+
 
 class RayNotStarted(UserError, RuntimeError):
     """Ray did not start, or no cluster answers; the message says what to look at."""
@@ -146,8 +149,7 @@ def map_with_actors(
     """`dataset` mapped row by row by `workers` actors of the callable class `operator`.
 
     `share`: how many such operators share the machine. An actor takes a little less than its part of the CPUs, so
-    that reading never waits for a core that an actor holds. A file that kills a native decoder is tried three times,
-    not for ever.
+    that reading never waits for a core that an actor holds. What loses its worker is done again, not for ever.
     """
     cpus = ray.cluster_resources().get("CPU", 1)
     with warnings.catch_warnings():
@@ -159,27 +161,46 @@ def map_with_actors(
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.9 * min(1.0, cpus / (workers * share)),
             num_gpus=1 if gpu else 0,
-            max_task_retries=2,
+            max_task_retries=LOST_WORKERS,
         )
 
 
-def map_with_tasks(rows: Iterable[dict[str, Any]], function: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
+def map_with_tasks(
+    rows: Iterable[Any], function: Callable[[Any], Any], when_killed: Callable[[Any], Any] | None = None
+) -> Iterator[Any]:
     """`function(row)` for each row, a Ray task each; results as they come. At most a few more than there are CPUs wait.
 
     For small independent work; `map_with_actors` is for what streams data and holds models. A row whose task fails for
-    the world's reasons is done again.
+    the world's reasons is done again. `when_killed`: done in its place for a row whose process was ended; without it
+    the same is tried again.
     """
-    remote = ray.remote(num_cpus=0.9, max_retries=2)(lambda row: counting_retries(patiently(function), row))
+
+    def task(call: Callable[[Any], Any], retries: int) -> Any:
+        return ray.remote(num_cpus=0.9, max_retries=retries)(lambda row: counting_retries(patiently(call), row))
+
+    usual = task(function, 0 if when_killed else LOST_WORKERS)
+    careful = task(when_killed, LOST_WORKERS) if when_killed else None
     room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
-    waiting: list[ray.ObjectRef] = []
+    waiting: dict[ray.ObjectRef, Any] = {}  # the row; None once it is done carefully
+
+    def next_result() -> Iterator[Any]:
+        (ready,), _ = ray.wait(list(waiting), num_returns=1)
+        row = waiting.pop(ready)
+        try:
+            answer = ray.get(ready)
+        except PROCESS_ENDED:
+            if careful is None or row is None:
+                raise
+            waiting[careful.remote(row)] = None
+        else:
+            yield _counted(answer)
+
     for row in rows:
-        waiting.append(remote.remote(row))
+        waiting[usual.remote(row)] = row
         if len(waiting) >= room:
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            yield _counted(ray.get(ready[0]))
+            yield from next_result()
     while waiting:
-        ready, waiting = ray.wait(waiting, num_returns=1)
-        yield _counted(ray.get(ready[0]))
+        yield from next_result()
 
 
 def _counted(answer: tuple[Any, int]) -> Any:

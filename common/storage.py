@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -156,6 +157,13 @@ class Storage:
             raise
 
     @_patient
+    def get_file(self, relative: str, local: str | os.PathLike[str]) -> None:
+        """Copy a file to a local one, which grows as it comes: in one request, however large it is."""
+        # s3fs would ask for a large one in parts
+        single = {"max_concurrency": 1} if "s3" in self.fs.protocol else {}
+        self.fs.get_file(self.path(relative), os.fspath(local), **single)
+
+    @_patient
     def remove_folder(self, relative: str) -> None:
         remove_folder(self.fs, self.path(relative))
 
@@ -178,12 +186,24 @@ class Storage:
                 f"{self.url(relative)} is no parquet file, or damaged ({first_line(error)}): restore this file from a copy"
             ) from error
 
+    def read_each(self, paths: Sequence[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The tables at these paths, one after the other. An object store answers after 30 ms, whatever is asked: there
+        the next ones are on their way meanwhile."""
+        if self.is_local:
+            yield from (self.read_table(path, columns) for path in paths)
+            return
+        with ThreadPoolExecutor(REQUESTS) as requests:
+            waiting: deque[Future[pa.Table]] = deque()
+            for path in paths:
+                waiting.append(requests.submit(self.read_table, path, columns))
+                if len(waiting) >= 2 * REQUESTS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
     def read_tables(self, pattern: str, columns: list[str] | None = None) -> pa.Table | None:
         """All tables that match, one below the other in the order of their names; None where there is none."""
-        paths = self.glob(pattern)
-        # an object store answers after 30 ms, whatever is asked: many questions at a time
-        with ThreadPoolExecutor(1 if self.is_local else REQUESTS) as requests:
-            tables = list(requests.map(self.read_table, paths, [columns] * len(paths)))
+        tables = list(self.read_each(self.glob(pattern), columns))
         return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
     # -- writing: whole, or not at all ------------------------------------------------------------------------

@@ -58,7 +58,8 @@ def run_step(options: argparse.Namespace) -> None:
 
     curation = open_curation(options.run, options.recipe, options.name, options.set)
     again = getattr(options, "again", False)
-    with only_driver(curation.run), nullcontext() if curation.is_done(options.step) and not again else connected():
+    done = curation.is_done(options.step) and not again
+    with only_driver(curation.run) as curation.epoch, nullcontext() if done else connected():
         curation.do(options.step, again)
 
 

@@ -59,7 +59,7 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
         curation = Curation(Run(options.run), recipe, options.name)
     if options.again:
         curation.require_new_name()
-    with only_driver(curation.run), connected(cpus):
+    with only_driver(curation.run) as curation.epoch, connected(cpus):
         if options.recut:
             curation.recut()
         else:

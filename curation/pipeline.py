@@ -14,12 +14,12 @@ from common.pinned_files.weights import WEIGHTS, resolve
 from common.progress import say
 from common.settings import RecipeError
 from curation.annotation.annotate import annotate, fingerprint_of
-from curation.cutting.cut import claim_name, cut
+from curation.cutting.cut import claim_name, cut, read_funnel
 from curation.fetch.rounds import fetch
 from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, checked_name, load, parse
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import require_snapshot
+from curation.run_directory.snapshot import read_snapshot, require_counts
 from curation.scoring.score import score
 from curation.sources.join import check_sources
 from curation.sources.top_k import select
@@ -51,7 +51,9 @@ class Curation:
         self._check_same_start(before)
         self.filters = recipe.open_filters()
         self.encoder = recipe.open_encoder()
+        self.epoch = 0  # the driver's number, where there is one (driver.py)
         self._has_begun = False
+        self._snapshot: tuple[int, pa.Table] | None = None
 
     def _begin(self) -> None:
         """Before the first step: write the manifest, remove what a killed driver left half-written."""
@@ -118,12 +120,16 @@ class Curation:
 
     # -- the steps ----------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> tuple[pa.Table, dict[str, Any]]:
-        return require_snapshot(self.run)
+    def snapshot(self) -> pa.Table:
+        """`id`, `unit` and `tar` of each image that was taken; read once for all steps."""
+        info = require_counts(self.run)
+        if self._snapshot is None or self._snapshot[0] != info["number"]:
+            self._snapshot = info["number"], read_snapshot(self.run, info, ["id", "unit", "tar"])
+        return self._snapshot[1]
 
     def content_hash(self) -> str:
         """Of the content recipe; binds the cut's name to it."""
-        _, info = self.snapshot()
+        info = require_counts(self.run)
         fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
         candidates = self.run.read_json("selected/counts.json")["digest"]
         content = self.recipe.content(fingerprints, info["hash"], candidates, fingerprint_of(self.encoder))
@@ -161,21 +167,23 @@ class Curation:
             fetch(self.run, self.recipe, again=again)
         elif step == "score":
             self.content_hash()
-            score(self.run, self.recipe, self.snapshot()[0], self.filters)
+            score(self.run, self.recipe, self.snapshot(), self.filters)
         elif step == "cut":
             self.content_hash()
-            cut(self.run, self.recipe, self.name, self.snapshot()[0], self.filters)
+            cut(self.run, self.recipe, self.name, self.snapshot(), self.filters, self.epoch)
         elif step == "annotate":
-            annotate(self.run, self.recipe, self.name, self.snapshot()[0], self.filters)
+            annotate(self.run, self.recipe, self.name, self.snapshot(), self.filters)
         elif step == "pack":
             self._refuse_undecided()
             digest = self.content_hash()
-            pack(self.run, self.recipe, self.name, self.snapshot()[0], self.filters, digest)
+            pack(self.run, self.recipe, self.name, self.snapshot(), self.filters, digest)
             self.run.update_manifest(content_hash=digest)
 
     def _refuse_undecided(self) -> None:
-        undecided = self.run.read_json(f"cuts/{self.name}/funnel.json")["undecided"]
-        if undecided:
+        funnel = read_funnel(self.run, self.name)
+        if funnel is None:
+            raise RecipeError(f"{self.run.root} has no cut {self.name!r} yet: `python -m curation cut` comes first")
+        if undecided := funnel["undecided"]:
             raise RecipeError(f"{undecided:,} images are undecided: `python -m curation score` comes first")
 
     def curate(self) -> None:
@@ -187,8 +195,8 @@ class Curation:
         """A new cut of a run: cut, score only what is undecided, cut, annotate, pack."""
         self._begin()
         self.content_hash()
-        snapshot = self.snapshot()[0]
-        funnel = cut(self.run, self.recipe, self.name, snapshot, self.filters)
+        snapshot = self.snapshot()
+        funnel = cut(self.run, self.recipe, self.name, snapshot, self.filters, self.epoch)
         if funnel["undecided"]:
             say("recut", f"{funnel['undecided']:,} images hang on scores that were never needed: scoring those")
             score(self.run, self.recipe, snapshot, self.filters)

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from curation.cutting.cut import current_pass
 from curation.filters.registry import CHECKS
 from curation.run_directory.run import Run
+from curation.run_directory.snapshot import read_snapshot, require_counts
 
 FOLDER = Path(__file__).resolve().parent / "goldens"
 COLUMNS = ["id", "sha256", "verdict", "reason", *(check.name for check in CHECKS)]
@@ -20,9 +22,9 @@ COLUMNS = ["id", "sha256", "verdict", "reason", *(check.name for check in CHECKS
 
 def verdicts(run: Run, name: str = "sample") -> list[dict[str, str]]:
     """One row an image of a run, in id order, as text."""
-    snapshot = run.read_table("fetched/snapshot.parquet", ["id", "sha256"]).to_pylist()
+    snapshot = read_snapshot(run, require_counts(run), ["id", "sha256"]).to_pylist()
     hashes = {row["id"]: row["sha256"][:16] for row in snapshot}
-    table = run.read_tables(f"cuts/{name}/verdicts/*.parquet")
+    table = run.read_tables(f"{current_pass(run, name)}/*.parquet")
     assert table is not None
     rows = [{**row, "sha256": hashes[row["id"]], "reason": row["reason"] or ""} for row in table.to_pylist()]
     return sorted(({key: str(row[key]) for key in COLUMNS} for row in rows), key=lambda row: row["id"])

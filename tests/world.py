@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from common.hashing import sha256_of_file
+from curation.cutting.cut import current_pass
 from curation.pipeline import Curation
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
@@ -99,7 +100,7 @@ def shard_ids(root: Path, name: str = "small") -> list[str]:
 
 
 def verdicts_of(root: Path, name: str = "small") -> dict[str, dict[str, Any]]:
-    table = Run(root).read_tables(f"cuts/{name}/verdicts/*.parquet")
+    table = Run(root).read_tables(f"{current_pass(Run(root), name)}/*.parquet")
     assert table is not None
     return {row["id"]: row for row in table.to_pylist()}
 

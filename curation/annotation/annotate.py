@@ -5,25 +5,34 @@ Everything here is a function of (bytes, chosen face, encoder): written once per
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
-from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from common.decode import decode
+from common.decode import ImageLimits, Picture, Undecodable, decode
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
-from curation.cutting.cut import kept_images
+from curation.cutting.cut import current_pass, kept_images
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import ANNOTATION
-from curation.run_directory.units import Unit, UnitScores, read_scores, score_file, units_of
+from curation.run_directory.scores import score_files, write_unit
+from curation.run_directory.unit_bytes import UnitBytes
+from curation.run_directory.units import Unit, UnitScores, units_of
+from curation.scoring.careful import DECODER, Blame, Watch, run_in_children
 from model.conditioning.identity import IdentityEncoder
 
+ENCODER = "encoder"  # the stage after the decoder
+SMALL_FACE = 160  # pixels of a face that an encoder found too small, in a picture that is decoded again for it
 Key = tuple[str, tuple[float, ...]]
 
 
@@ -39,10 +48,9 @@ def fingerprint_of(encoder: IdentityEncoder | None) -> str:
     return encoder.fingerprint if encoder else "none"
 
 
-def annotations(run: Run, fingerprint: str, unit: str) -> dict[Key, dict[str, Any]]:
+def read_annotations(run: Run, files: list[str]) -> dict[Key, dict[str, Any]]:
     """What is known of a unit: by id and chosen box, since another cut may choose another face."""
-    table = read_scores(run, folder(fingerprint), unit)
-    return {} if table is None else {key_of(row["id"], row["box"]): row for row in table.to_pylist()}
+    return {key_of(row["id"], row["box"]): row for table in run.read_each(files) for row in table.to_pylist()}
 
 
 def key_of(candidate_id: str, box: list[float]) -> Key:
@@ -55,22 +63,25 @@ def _encoder(recipe_json: str) -> IdentityEncoder | None:
     return Recipe.model_validate_json(recipe_json).open_encoder()
 
 
-def chosen_faces(run: Run, name: str, known: UnitScores) -> dict[str, tuple[dict[str, Any], int]]:
-    """For each kept id the detection to train on, and which of the candidate's faces has its caption."""
-    place = {text: row for row, text in enumerate(known.ids)}
-    faces = known.evidence["faces"].table["boxes"].to_pylist()
-    rows = run.read_table(f"cuts/{name}/verdicts/{known.name}.parquet").to_pylist()
-    return {
-        row["id"]: (faces[place[row["id"]]][row["face"]], row["caption_face"])
-        for row in rows
-        if row["verdict"] == "kept"
-    }
+@dataclass(frozen=True)
+class KeptFaces:
+    """The images of a unit that a cut keeps, each with the index of its face in the faces evidence; `files`: what is
+    stored of the unit's annotations."""
+
+    unit: Unit
+    ids: list[str]
+    faces: list[int]
+    files: list[str]
 
 
 def annotate_unit(
-    run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], fingerprint: str, unit: Unit
-) -> dict[str, int]:
-    """Annotate the images of a unit that a cut keeps; returns how many it keeps, and how many were new.
+    run: Run, recipe: Recipe, faces: Filter, fingerprint: str, kept: KeptFaces,
+    watch: Watch = lambda stage, ids: nullcontext(), blame: Blame | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Annotate the images of a unit that a cut keeps.
+
+    Returns:
+        `kept`: how many those are; `new`: how many were not known; `without`: the ids of those without an identity.
 
     Raises:
         FilterBroken: this machine's encoder is not the driver's.
@@ -81,45 +92,108 @@ def annotate_unit(
             f"on {socket.gethostname()} the identity encoder's files differ from the driver's: give every node the "
             "same folder (FACEMAKEUP_WEIGHTS)"
         )
-    known = UnitScores(run, unit, {"faces": filters["faces"]})
+    known = UnitScores(run, kept.unit, {"faces": faces})
     place = {text: row for row, text in enumerate(known.ids)}
-    known_faces = annotations(run, fingerprint, unit.name)
-    chosen = chosen_faces(run, name, known)
+    boxes = known.evidence["faces"].table["boxes"].take(pa.array([place[text] for text in kept.ids])).to_pylist()
+    chosen = {text: found[face] for text, found, face in zip(kept.ids, boxes, kept.faces, strict=True)}
+    stored = read_annotations(run, kept.files)
+    missing = {place[text]: text for text, face in chosen.items() if key_of(text, face["box"]) not in stored}
     rows = []
-    for text, (face, _) in chosen.items():
-        if key_of(text, face["box"]) not in known_faces:
-            vector = None
+    with UnitBytes(run, kept.unit.tar, known.fetched, list(missing) if encoder else []) as data:
+        for row in data.in_tar_order if encoder else missing:
+            text, face = missing[row], chosen[missing[row]]
+            vector, error = None, None
             if encoder:
-                picture = decode(unit.read(run, place[text]), recipe.images)
-                scale = np.array(picture.scale)
-                box = np.asarray(face["box"], np.float64) * np.tile(scale, 2)
-                landmarks = np.asarray(face["landmarks"], np.float64).reshape(5, 2) * scale
-                vector = encoder.embed(picture.rgb, box, landmarks)
+                vector, error = _embed(encoder, recipe, data.read(row), text, face, watch, blame or {})
             identity = None if vector is None else vector.tolist()
-            rows.append({"id": text, "box": face["box"], "landmarks": face["landmarks"], "identity": identity})
+            facts = {"box": face["box"], "landmarks": face["landmarks"], "identity": identity, "error": error}
+            rows.append({"id": text, **facts})
     if rows:
-        path = score_file(run, folder(fingerprint), unit.name)
-        run.write_table(path, pa.Table.from_pylist(rows, schema=ANNOTATION))
-    return {"kept": len(chosen), "new": len(rows)}
+        rows.sort(key=lambda row: row["id"])
+        write_unit(run, folder(fingerprint), kept.unit.name, pa.Table.from_pylist(rows, schema=ANNOTATION))
+    stored |= {key_of(row["id"], row["box"]): row for row in rows}
+    without = [text for text, face in chosen.items() if stored[key_of(text, face["box"])]["identity"] is None]
+    return {"kept": len(chosen), "new": len(rows), "without": without}
+
+
+def _embed(
+    encoder: IdentityEncoder, recipe: Recipe, data: bytes, text: str, face: dict[str, Any], watch: Watch, blame: Blame
+) -> tuple[np.ndarray | None, str | None]:
+    """The identity of an image's face, or why there is none: the encoder ended a process twice."""
+    for stage in (DECODER, ENCODER):
+        if how := blame.get((text, stage)):
+            return None, f"{how} a process in the {stage}, twice"
+    box, landmarks = np.asarray(face["box"], np.float64), np.asarray(face["landmarks"], np.float64).reshape(5, 2)
+
+    def at_scale(limits: ImageLimits) -> tuple[np.ndarray | None, Picture]:
+        with watch(DECODER, [text]):
+            picture = decode(data, limits)
+        scale = np.array(picture.scale)
+        with watch(ENCODER, [text]):
+            return encoder.embed(picture.rgb, box * np.tile(scale, 2), landmarks * scale), picture
+
+    vector, picture = at_scale(recipe.images)
+    if vector is None and max(picture.scale) < 1:  # a face that is small only because the picture was decoded small
+        enlarged = min(1.0, SMALL_FACE / max(1.0, *(box[2:] - box[:2])))
+        side = math.ceil(max(picture.width, picture.height) * enlarged)
+        with contextlib.suppress(Undecodable):  # there is not the memory for it: then it stays small
+            vector, _ = at_scale(
+                recipe.images.model_copy(update={"working_side": max(side, recipe.images.working_side)})
+            )
+    return vector, None
 
 
 def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, int]:
-    """Annotate what a cut keeps; what is known already is not done again. Needs a running Ray."""
-    units = units_of(snapshot)
+    """Annotate what a cut keeps, and write down whom it leaves without an identity; what is known already is not done
+    again. Needs a running Ray."""
     encoder = recipe.open_encoder()
     fingerprint = fingerprint_of(encoder)
-    kept_of = Counter(kept_images(run, name)["unit"].to_pylist())
-    work = [unit for unit in units if unit.name in kept_of]
+    verdicts = current_pass(run, name)
+    kept = kept_images(run, name)
     if encoder and not run.exists(f"{folder(fingerprint)}/encoder.json"):
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
-    total = {"kept": 0, "new": 0}
-    if work:
-        of_unit = partial(annotate_unit, run, recipe, name, filters, fingerprint)
-        with ProgressBar("annotate", kept_of.total()) as progress:
-            for row in map_with_tasks(work, of_unit):
+    total, without = {"kept": 0, "new": 0}, []
+    if kept.num_rows:
+        stored = score_files(run, folder(fingerprint))
+        work = _kept_faces(kept, units_of(run, snapshot), stored)
+        of_unit = partial(annotate_unit, run, recipe, filters["faces"], fingerprint)
+        with ProgressBar("annotate", kept.num_rows) as progress:
+            for row in map_with_tasks(work, of_unit, when_killed=partial(_annotate_carefully, of_unit)):
                 total["kept"] += row["kept"]
                 total["new"] += row["new"]
+                without += row["without"]
                 progress.advance(row["kept"])
+    run.write_json(no_identity_file(name), {"verdicts": verdicts, "ids": sorted(without) if encoder else []})
     what = encoder.name if encoder else "no identity"
     say("annotate", f"{total['new']:,} faces ({what}), {total['kept'] - total['new']:,} not done again")
     return total
+
+
+def no_identity_file(name: str) -> str:
+    """Path of the ids that the encoder could not embed, for the verdicts that it names."""
+    return f"cuts/{name}/no_identity.json"
+
+
+def _kept_faces(kept: pa.Table, units: list[Unit], stored: dict[str, list[str]]) -> Iterator[KeptFaces]:
+    by_unit = kept.select(["unit", "id", "face"]).sort_by([("unit", "ascending"), ("id", "ascending")])
+    names = by_unit["unit"].to_numpy(zero_copy_only=False)
+    for unit in units:
+        start, stop = np.searchsorted(names, unit.name, "left"), np.searchsorted(names, unit.name, "right")
+        if start < stop:
+            rows = by_unit.slice(start, stop - start)
+            yield KeptFaces(unit, rows["id"].to_pylist(), rows["face"].to_pylist(), stored.get(unit.name, []))
+
+
+def _annotate_carefully(of_unit: Callable[..., dict[str, Any]], kept: KeptFaces) -> dict[str, Any]:
+    """In a child process, after a worker was ended by this unit: the image that did it gets no identity."""
+    return run_in_children(partial(_InChild, of_unit), kept)
+
+
+class _InChild:
+    """`annotate_unit` as run_in_children (careful.py) makes and calls it."""
+
+    def __init__(self, of_unit: Callable[..., dict[str, Any]], watch: Watch, blame: Blame):
+        self.of_unit = partial(of_unit, watch=watch, blame=blame)
+
+    def __call__(self, kept: KeptFaces) -> dict[str, Any]:
+        return self.of_unit(kept)

@@ -182,7 +182,7 @@ def fit_reference(options: argparse.Namespace, console: Console) -> Thresholds:
     filters = recipe.open_filters()
     evidence: dict[str, list[pa.Table]] = {name: [] for name in filters}
     published: list[bool] = []
-    for unit in units_of(require_snapshot(run)[0]):
+    for unit in units_of(run, require_snapshot(run)):
         known = UnitScores(run, unit, filters)
         flags = known.candidates["in_hq"].to_pylist()
         if flags and flags[0] is None:

@@ -22,8 +22,7 @@ from curation.calibration.label_table import LabelError, nearest
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import require_snapshot
-from curation.run_directory.units import units_of
+from curation.run_directory.snapshot import read_snapshot, require_counts
 from curation.sample.photos import photos
 from curation.scoring.operator import score_each
 
@@ -73,8 +72,9 @@ def photos_of_folder(folder: str | os.PathLike[str], table: str | os.PathLike[st
 
 def photos_of_run(run: Run) -> dict[str, Read]:
     """How to read each image that a run took, by its id."""
-    units = units_of(require_snapshot(run)[0])
-    return {name: partial(unit.read, run, row) for unit in units for row, name in enumerate(unit.ids)}
+    counts = require_counts(run)
+    rows = read_snapshot(run, counts, ["id", "tar", "offset", "size"]).to_pylist()
+    return {row["id"]: partial(run.read_bytes, row["tar"], row["offset"], row["size"]) for row in rows}
 
 
 def photos_of_sample() -> dict[str, Read]:

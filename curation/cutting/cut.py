@@ -7,7 +7,7 @@ recipe needs another name. Images whose verdict hangs on a score that is not the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import yaml
 
 from common.hashing import canonical_json, sha256_of_bytes
-from common.progress import say
+from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
 from common.settings import RecipeError, flattened
 from common.storage import json_bytes
@@ -26,6 +26,8 @@ from curation.filters.registry import check_names
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.units import Unit, UnitScores, units_of
+
+GROUP = 100_000  # verdicts in a file
 
 
 def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, Any]) -> str:
@@ -55,65 +57,113 @@ def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, A
     return content_hash
 
 
-def cut(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, Any]:
-    """Write `cuts/NAME/verdicts/UNIT.parquet` and funnel.json; returns the funnel's counts.
+def cut(
+    run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter], epoch: int = 0
+) -> dict[str, Any]:
+    """Write the verdicts `cuts/NAME/verdicts/PASS/*.parquet` and last the funnel's counts; returns these.
 
-    Needs a running Ray. Pure: the same scores give the same verdicts, so it is simply done again.
+    Needs a running Ray. A pass is a function of the scores that there are; where it was made of these before, it is not
+    made again. `epoch`: the driver's number, with which its passes begin: those of a driver that was overtaken and still
+    writes cannot mix with them, and do not count.
     """
     audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
-    units = units_of(snapshot)
+    units = units_of(run, snapshot)
+    scores = sha256_of_bytes(canonical_json([audit, [unit.scores for unit in units]]).encode())
+    before = read_funnel(run, name)
+    if before and before["scores"] == scores:
+        _say_funnel(name, before, "made before of the same scores")
+        return before
+    passes = run.glob(f"cuts/{name}/verdicts/{epoch:06d}-*/*")
+    folder = f"cuts/{name}/verdicts/{epoch:06d}-{len({path.split('/')[3] for path in passes}):03d}"
 
-    def judge_unit(unit: Unit) -> str:
+    def judge_unit(unit: Unit) -> pa.Table:
         known = UnitScores(run, unit, filters)
         judged = judge(known.evidence, filters, recipe.thresholds, known.boxes)
         audit_lane = audited(known.ids, recipe.seed, audit)
-        table = verdict_table(known.ids, known.name, known.status, judged, audit_lane)
-        run.write_table(f"cuts/{name}/verdicts/{known.name}.parquet", table)
-        return known.name
+        return verdict_table(known.ids, known.name, known.status, judged, audit_lane)
 
     # closures carry the filters' settings, not their models: `verdict` loads none
-    judged = list(map_with_tasks(units, judge_unit))
-    assert len(judged) == len(units)
-    funnel = summarise(verdicts(run, name), check_names(filters))
-    run.write_json(f"cuts/{name}/funnel.json", funnel)
-    say(
-        "cut",
-        f"{name}: {funnel['kept']:,} kept, {funnel['rejected']:,} rejected, {funnel['undecodable']:,} undecodable, "
-        f"{funnel['undecided']:,} undecided; no model was run",
-    )
+    total: Counter[tuple[str, ...]] = Counter()
+    with ProgressBar("cut", snapshot.num_rows) as progress:
+        for number, tables in enumerate(_grouped(map_with_tasks(units, judge_unit))):
+            table = pa.concat_tables(tables).sort_by("id")
+            run.write_table(f"{folder}/{number:05d}.parquet", table)
+            total.update(_counts(table, check_names(filters)))
+            progress.advance(table.num_rows)
+    funnel = _funnel(total, check_names(filters)) | {"scores": scores}
+    run.write_json(f"{folder}/funnel.json", funnel)
+    _say_funnel(name, funnel, "no model was run")
     return funnel
 
 
-def verdicts(run: Run, name: str) -> pa.Table:
-    """All verdicts of a cut, in id order."""
-    table = run.read_tables(f"cuts/{name}/verdicts/*.parquet")
-    return verdict_schema(()).empty_table() if table is None else table.sort_by("id")
+def _grouped(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Tables together until they have GROUP rows: a file a unit would be ten thousand footers for every reader."""
+    group: list[pa.Table] = []
+    for table in tables:
+        group.append(table)
+        if sum(each.num_rows for each in group) >= GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def current_pass(run: Run, name: str) -> str | None:
+    """Folder of a cut's newest verdicts that are whole; None before there are any."""
+    return max((path.rpartition("/")[0] for path in run.glob(f"cuts/{name}/verdicts/*/funnel.json")), default=None)
+
+
+def read_funnel(run: Run, name: str) -> dict[str, Any] | None:
+    """The counts of a cut's newest verdicts; None before there are any."""
+    folder = current_pass(run, name)
+    return run.read_json(f"{folder}/funnel.json") if folder else None
 
 
 def kept_images(run: Run, name: str) -> pa.Table:
-    """The verdicts of the images that a cut keeps, in id order."""
-    table = verdicts(run, name)
-    return table.filter(pc.equal(table["verdict"], "kept"))
+    """`id`, `unit`, `face` and `caption_face` of the images that a cut keeps, in id order."""
+    columns = ["id", "unit", "face", "caption_face"]
+    files = run.glob(f"{current_pass(run, name)}/*.parquet")
+    tables = [
+        table.filter(pc.equal(table["verdict"], "kept")).select(columns)
+        for table in run.read_each(files, [*columns, "verdict"])
+    ]
+    schema = verdict_schema(())
+    return pa.concat_tables([pa.schema([schema.field(name) for name in columns]).empty_table(), *tables]).sort_by("id")
 
 
-def summarise(table: pa.Table, checks: Sequence[str]) -> dict[str, Any]:
-    """Counts of a cut: by verdict, by reason, and what each check says of the images that it saw."""
-    grouped = table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    counts: Counter[str] = Counter()
-    reasons: Counter[tuple[str, str]] = Counter()
-    for row in grouped:
-        counts[row["verdict"]] += row["count_all"]
-        if row["reason"]:
-            reasons[row["verdict"], row["reason"]] += row["count_all"]
-    by_check = {}
-    for check in checks if table.num_rows else ():
+def _counts(table: pa.Table, checks: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Of a table of verdicts: images by (verdict, reason), and by ("check", its name, what it says)."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for row in table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist():
+        counts[row["verdict"], row["reason"] or ""] += row["count_all"]
+    for check in checks:
         values = table[check].to_numpy(zero_copy_only=False)
-        by_check[check] = {"passed": int((values == 1).sum()), "failed": int((values == 0).sum()),
-                         "not_evaluated": int((values == -1).sum())}  # fmt: skip
-    return {
-        "taken": table.num_rows,
-        **{verdict: counts.get(verdict, 0) for verdict in ("kept", "rejected", "undecided", "undecodable")},
-        "rejected_by": {reason: n for (verdict, reason), n in sorted(reasons.items()) if verdict == "rejected"},
-        "undecodable_by": {reason: n for (verdict, reason), n in sorted(reasons.items()) if verdict == "undecodable"},
-        "checks": by_check,
+        for value, word in ((1, "passed"), (0, "failed"), (-1, "not_evaluated")):
+            counts["check", check, word] += int((values == value).sum())
+    return counts
+
+
+def _funnel(counts: Counter[tuple[str, ...]], checks: Sequence[str]) -> dict[str, Any]:
+    """Counts of a cut: by verdict, by reason, and what each check says of the images that it saw."""
+    verdicts = {
+        verdict: {key[1]: number for key, number in sorted(counts.items()) if key[0] == verdict}
+        for verdict in ("kept", "rejected", "undecided", "undecodable")
     }
+    return {
+        "taken": sum(sum(reasons.values()) for reasons in verdicts.values()),
+        **{verdict: sum(reasons.values()) for verdict, reasons in verdicts.items()},
+        "rejected_by": verdicts["rejected"],
+        "undecodable_by": verdicts["undecodable"],
+        "checks": {
+            check: {word: counts["check", check, word] for word in ("passed", "failed", "not_evaluated")}
+            for check in checks
+        },
+    }
+
+
+def _say_funnel(name: str, funnel: dict[str, Any], how: str) -> None:
+    say(
+        "cut",
+        f"{name}: {funnel['kept']:,} kept, {funnel['rejected']:,} rejected, {funnel['undecodable']:,} undecodable, "
+        f"{funnel['undecided']:,} undecided; {how}",
+    )

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tarfile
-import tempfile
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.hashing import sha256_of_bytes, sha256_of_file
@@ -31,9 +29,10 @@ from common.http.urls import request_url
 from common.storage import parquet_bytes
 from curation.fetch.gate import OptOutGate, SharedState
 from curation.recipe.recipe import Fetch
-from curation.run_directory.attempts import LOST, part_name, unit_name
+from curation.run_directory.attempts import LOST, images_file, part_name, unit_name
+from curation.run_directory.candidates import read_candidates
 from curation.run_directory.run import Run
-from curation.run_directory.schemas import ATTEMPT
+from curation.run_directory.schemas import ATTEMPT, FETCHED
 
 RETRYABLE = frozenset(  # classes of failures that a later round tries again
     "timeout deadline truncated_body connection dns unreachable lost_by_downloader "
@@ -83,7 +82,8 @@ class PartSummary:
 def fetch_part(
     run: Run, round_number: int, part: int, items: list[tuple[str, str]], settings: Fetch, hosts: SharedState
 ) -> PartSummary:
-    """Download `items`, (id, url) in id order, and commit PART-HASH.tar and then PART.parquet, which names it.
+    """Download `items`, (id, url) in id order, and commit PART-HASH.tar, the table of its images and then PART.parquet,
+    which names it.
 
     HASH is of the tar's content: a task that was thought dead and comes back cannot put its tar under the rows of
     another. `settings.resolve` is the whole resolve map; `hosts` is shared by all parts of a fetch. Raises what the disk,
@@ -92,7 +92,7 @@ def fetch_part(
     name = part_name(round_number, part)
     if run.exists(f"{name}.parquet"):  # a task that Ray tries again though it was through
         return PartSummary.of(run.read_table(f"{name}.parquet"))
-    with _work_folder(run, f"{unit_name(round_number, part)}-") as folder:
+    with run.scratch(WORK, f"{unit_name(round_number, part)}-") as folder:
         sendable, rows = _sendable(items)
         book = AddressBook(settings.resolve, settings.allow_networks)
         client = SafeClient(book, OptOutGate(hosts, book, settings), settings.max_bytes)
@@ -110,7 +110,17 @@ def fetch_part(
             row["tar"] = named if row.get("key") else None
         table = _table(rows, items, round_number, part)
         run.put_file(tar, named)
+        run.write_table(images_file(named), _images(run, table))
     return _commit(run, name, table)
+
+
+def _images(run: Run, attempts: pa.Table) -> pa.Table:
+    """What was fetched, beside what the sources say of it: all that the later steps ask about a unit's images."""
+    fetched = attempts.filter(pc.is_null(attempts["error"]))
+    rows = read_candidates(run, fetched["id"].to_pylist())
+    for name in ("offset", "size", "sha256"):
+        rows = rows.append_column(FETCHED.field(name), fetched[name])
+    return rows
 
 
 def _commit(run: Run, name: str, table: pa.Table) -> PartSummary:
@@ -131,19 +141,6 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or url[:80]
     except ValueError:
         return url[:80]
-
-
-@contextmanager
-def _work_folder(run: Run, prefix: str) -> Iterator[Path]:
-    """A temporary folder on the run's own disk where that is local: that is where there is room for it."""
-    parent = run.path(WORK) if run.is_local else None
-    if parent:
-        Path(parent).mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sendable(items: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, Row]]:

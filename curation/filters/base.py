@@ -175,9 +175,9 @@ class Filter(Check):
         return sha256_of_bytes(canonical_json(self.describe()).encode())[:12]
 
     @property
-    def folder(self) -> str:
-        """Where its scores stand in a run."""
-        return f"scores/{self.name}-{self.fingerprint}"
+    def column(self) -> str:
+        """Of its evidence in a run's scores."""
+        return f"{self.name}-{self.fingerprint}"
 
     @property
     def schema(self) -> pa.Schema:

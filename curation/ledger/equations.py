@@ -23,7 +23,7 @@ def steps_of(ledger: Ledger) -> list[StepState]:
     undecided = tables.size("verdicts WHERE verdict = 'undecided'")
     kept = len(ledger.kept) + len(ledger.no_identity)
     annotated = tables.shared("(FROM kept UNION ALL FROM no_identity)", "annotations")
-    cut_done = verdicts > 0 and (ledger.run.exists(f"cuts/{ledger.cut}/funnel.json") or verdicts == taken)
+    cut_done = verdicts > 0 and (ledger.cut_is_whole or verdicts == taken)
     planned, written = tables.number("SELECT count(DISTINCT shard) FROM planned"), len(ledger.shards)
     return [
         step("sources", bool(ledger.source_counts), tables.size("candidates"), None, "candidates"),

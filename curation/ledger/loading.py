@@ -6,6 +6,7 @@ import re
 
 import pyarrow as pa
 
+from curation.ledger.layout import image_tables, rows_of_snapshot, verdict_folder
 from curation.ledger.model import Ledger, Shard
 from curation.ledger.tables import LedgerError
 from curation.run_directory.snapshot import snapshots
@@ -34,8 +35,9 @@ def load_tables(ledger: Ledger, snapshot_hash: str | None, encoder: str) -> None
 
 def _load(ledger: Ledger, table: str, files: str, columns: list[str], values: str) -> None:
     """Append `columns` of all matching files to a table; `values`: what is kept of a row, in SQL."""
-    for path in ledger.run.glob(files):
-        ledger.tables.insert(table, values, ledger.run.read_table(path, columns), path)
+    paths = ledger.run.glob(files)
+    for path, part in zip(paths, ledger.run.read_each(paths, columns), strict=True):
+        ledger.tables.insert(table, values, part, path)
 
 
 def _load_attempts(ledger: Ledger) -> None:
@@ -72,24 +74,31 @@ def _load_snapshot(ledger: Ledger, wanted_hash: str | None) -> None:
     name = next(of_the_cut, newest_first[0])
     ledger.snapshot = whole[name]
     columns = ["id", "unit", "tar", "offset", "size"]
-    _load(ledger, "taken", f"{name}.parquet", columns, 'id_number(id), unit, tar, "offset", size')
+    _load(
+        ledger,
+        "taken",
+        rows_of_snapshot(ledger.run, name, whole[name]),
+        columns,
+        'id_number(id), unit, tar, "offset", size',
+    )
 
 
 def _load_images(ledger: Ledger) -> None:
     """Rows of ids that are not taken (of an older snapshot) are left out; the doubles of a retried unit collapse."""
-    columns = ["id", "status", "width", "height", "sha256", "phash"]
     numbers = "coalesce(width, 0), coalesce(height, 0), first_64_bits(sha256), first_64_bits(phash)"
-    _load(ledger, "images", "scores/images/*.parquet", columns, f"id_number(id), status, {numbers}")
+    for path, part in image_tables(ledger.run):
+        ledger.tables.insert("images", f"id_number(id), status, {numbers}", part, path)
     ledger.tables.execute("""
         CREATE OR REPLACE TABLE images AS SELECT DISTINCT ON (id) * FROM images SEMI JOIN taken USING (id)
     """)
 
 
 def _load_verdicts(ledger: Ledger) -> None:
-    run, tables, folder = ledger.run, ledger.tables, f"cuts/{ledger.cut}/verdicts"
+    run, tables, folder = ledger.run, ledger.tables, verdict_folder(ledger.run, ledger.cut)
     files = run.glob(f"{folder}/*.parquet")
     if not files:
         return
+    ledger.cut_is_whole = run.exists(f"{folder}/funnel.json") or run.exists(f"cuts/{ledger.cut}/funnel.json")
     schema = run.read_table(files[0]).schema
     checks = [f'"{field.name}"' for field in schema if field.type == pa.int8()]
     for check in checks:
@@ -118,8 +127,9 @@ def _load_annotations(ledger: Ledger, encoder: str) -> None:
         return  # without an encoder nobody has an identity, and nobody is rejected for it
     without = "(SELECT id FROM annotations GROUP BY id HAVING bool_and(without_identity))"
     listed = f"cuts/{ledger.cut}/no_identity.json"
-    if run.exists(listed):  # written with the plan: knows which face this cut chose
-        tables.insert_ids("listed", run.read_json(listed), listed)
+    if run.exists(listed):  # written when all are annotated: knows which face this cut chose
+        written = run.read_json(listed)
+        tables.insert_ids("listed", written["ids"] if isinstance(written, dict) else written, listed)
         without = "listed"
     tables.execute(f"""
         INSERT INTO no_identity SELECT id FROM kept SEMI JOIN {without} AS without USING (id);

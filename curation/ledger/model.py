@@ -68,6 +68,7 @@ class Ledger:
     source_counts: dict[str, Any] = field(default_factory=dict)
     select_counts: dict[str, Any] = field(default_factory=dict)
     snapshot: dict[str, Any] | None = None  # the counts beside the snapshot
+    cut_is_whole: bool = False  # a cut came to its end; there may be scores that it did not have
     cut_checks: tuple[str, ...] | None = None  # that the cut made, in the paper's order
     shards: list[Shard] = field(default_factory=list)
     steps: list[StepState] = field(default_factory=list)

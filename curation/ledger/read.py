@@ -11,6 +11,7 @@ from curation.ledger.loading import load_tables
 from curation.ledger.model import Ledger, RunNotFound
 from curation.recipe.recipe import Thresholds
 from curation.run_directory.run import Run
+from curation.run_directory.scores import description_file
 
 
 def read_ledger(run: Run, cut: str | None = None) -> Ledger:
@@ -65,5 +66,5 @@ def _thresholds(run: Run, ledger: Ledger) -> Thresholds:
 
 def _detector(ledger: Ledger) -> str:
     """The manifest speaks of the latest start; what the evidence was made with stands beside it."""
-    described = _json(ledger.run, f"scores/faces-{ledger.fingerprints.get('faces')}/filter.json")
+    described = _json(ledger.run, description_file(f"faces-{ledger.fingerprints.get('faces')}"))
     return (described.get("settings") or {}).get("detector") or ledger.manifest.get("detector") or "yolov5-face"

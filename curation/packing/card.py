@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 
+from curation.cutting.cut import read_funnel
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 
 
-def dataset_card(run: Run, recipe: Recipe, name: str, plan: list[dict[str, Any]], content_hash: str) -> str:
+def dataset_card(run: Run, recipe: Recipe, name: str, samples: int, content_hash: str) -> str:
     """Markdown with the front matter that dataset hubs read. Same content recipe, same card: it holds no time, host or
     path, and not the reasons of rejected images, which hang on the order in which filters were tried."""
-    funnel = run.read_json(f"cuts/{name}/funnel.json")
+    funnel = read_funnel(run, name)
+    assert funnel
     manifest = run.manifest()
     front = {"license": "other", "task_categories": ["text-to-image"], "pretty_name": f"{recipe.name} ({name})"}
     weights = "\n".join(
@@ -30,7 +30,7 @@ def dataset_card(run: Run, recipe: Recipe, name: str, plan: list[dict[str, Any]]
 ---
 # {recipe.name}, cut `{name}`
 
-{len(plan):,} face image-text samples, curated from FaceCaption-15M{" and LAION-Face" if recipe.sources.laion_face else ""}
+{samples:,} face image-text samples, curated from FaceCaption-15M{" and LAION-Face" if recipe.sources.laion_face else ""}
 by resolution, colour, text, number of faces and style, out of {funnel["taken"]:,} images ({funnel["undecodable"]:,} of
 them could not be decoded). Content recipe `{content_hash}`.
 {stand_in}

@@ -7,121 +7,125 @@ bytes. Its sidecar is written last: readers trust only shards that have one.
 
 from __future__ import annotations
 
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
+from common.settings import RecipeError
 from common.shard_format import ids_hash, publish_shard, write_tar
-from common.storage import parquet_bytes
-from curation.annotation.annotate import annotations, chosen_faces, encoder_fingerprint, key_of
-from curation.cutting.cut import kept_images
+from common.storage import REQUESTS, parquet_bytes
+from curation.annotation.annotate import encoder_fingerprint, folder, no_identity_file
+from curation.cutting.cut import current_pass, kept_images
 from curation.filters.base import Filter
 from curation.packing.card import dataset_card
 from curation.packing.samples import UnitSamples
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import PLAN
-from curation.run_directory.units import Unit, UnitScores, units_of
+from curation.run_directory.scores import score_files
+from curation.run_directory.units import Unit, units_of
 from curation.versions import SHARD_FORMAT
 
+WORK = "work/pack"  # of a local run: unfinished shards
 
-def make_plan(run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], units: list[Unit]) -> pa.Table:
+
+def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
     """Which sample stands where: kept images in id order (a hash, hence a shuffle). Written once.
 
     Images that the identity encoder could not embed are left out; `no_identity.json` lists them.
+
+    Raises:
+        RecipeError: these verdicts were not annotated yet.
     """
     path = f"cuts/{name}/plan.parquet"
     if run.exists(path):
         return run.read_table(path)
-    rows = kept_images(run, name)
-    kept = dict(zip(rows["id"].to_pylist(), rows["unit"].to_pylist(), strict=True))
-    without = _without_identity(run, recipe, name, units, filters) if recipe.annotate.identity != "none" else []
-    ids = sorted(set(kept) - set(without))
-    size = recipe.pack.samples_per_shard
-    plan = pa.table(
-        {
-            "id": ids,
-            "unit": [kept[text] for text in ids],
-            "shard": [row // size for row in range(len(ids))],
-            "slot": [row % size for row in range(len(ids))],
-        },
-        schema=PLAN,
-    )
-    run.write_json(f"cuts/{name}/no_identity.json", sorted(without))
+    annotated = run.read_json(no_identity_file(name)) if run.exists(no_identity_file(name)) else {}
+    if annotated.get("verdicts") != current_pass(run, name):
+        raise RecipeError(
+            f"{run.root}: the cut {name!r} was made anew since: `python -m curation annotate` comes first"
+        )
+    kept = kept_images(run, name)
+    kept = kept.filter(pc.invert(pc.is_in(kept["id"], value_set=pa.array(annotated["ids"], pa.string()))))
+    place, size = np.arange(kept.num_rows, dtype=np.int32), recipe.pack.samples_per_shard
+    columns = {**{column: kept[column] for column in kept.column_names}, "shard": place // size, "slot": place % size}
+    plan = pa.table([columns[column] for column in PLAN.names], schema=PLAN)
     run.write_new(path, parquet_bytes(plan))  # of two drivers one decides
     return run.read_table(path)
-
-
-def _without_identity(run: Run, recipe: Recipe, name: str, units: list[Unit], filters: dict[str, Filter]) -> list[str]:
-    fingerprint = encoder_fingerprint(recipe)
-
-    def of_unit(unit: Unit) -> list[str]:
-        known = UnitScores(run, unit, {"faces": filters["faces"]})
-        chosen = chosen_faces(run, name, known)
-        known_faces = annotations(run, fingerprint, unit.name)
-        return [
-            text for text, (face, _) in chosen.items() if known_faces[key_of(text, face["box"])]["identity"] is None
-        ]
-
-    return [text for ids in map_with_tasks(units, of_unit) for text in ids]
 
 
 # -- a shard ---------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A shard to write: its rows of the plan, and its units, each with the files of its annotations."""
+
+    number: int
+    rows: list[dict[str, Any]]
+    units: list[tuple[Unit, list[str]]]
+
+
 def write_shard(
-    run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], content_hash: str, row: dict[str, Any]
+    run: Run, recipe: Recipe, name: str, filters: dict[str, Filter], content_hash: str, shard: Shard
 ) -> dict[str, Any]:
-    """One shard and, last, its sidecar. `row`: `shard`, the aligned `ids` and `units_of_ids`, and `units`."""
-    stem = f"shards/{name}/{row['shard']:05d}"
-    units = {unit.name: UnitSamples(run, recipe, name, unit, filters, content_hash) for unit in row["units"]}
-    samples = (
-        (sample_id, units[unit].members(sample_id))
-        for sample_id, unit in zip(row["ids"], row["units_of_ids"], strict=True)
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "shard.tar"
+    """Write one shard and, last, its sidecar."""
+    stem = f"shards/{name}/{shard.number:05d}"
+    with ExitStack() as stack:
+        units = {}
+        for unit, annotated in shard.units:
+            rows = [row for row in shard.rows if row["unit"] == unit.name]
+            samples = UnitSamples(run, recipe, unit, rows, annotated, filters, content_hash)
+            units[unit.name] = stack.enter_context(samples)
+        samples = ((row["id"], units[row["unit"]].members(row["id"])) for row in shard.rows)
+        path = stack.enter_context(run.scratch(WORK)) / "shard.tar"
         with open(path, "wb") as file:
             index = write_tar(file, samples)
-        publish_shard(run, stem, path, index, shard=row["shard"], content_hash=content_hash, format=SHARD_FORMAT)
-    return {"shard": row["shard"], "samples": len(index)}
+        publish_shard(run, stem, path, index, shard=shard.number, content_hash=content_hash, format=SHARD_FORMAT)
+    return {"shard": shard.number, "samples": len(index)}
 
 
 def pack(
     run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter], content_hash: str
 ) -> dict[str, int]:
     """Write the shards that the plan describes; those that stand there whole are not written again."""
-    units = units_of(snapshot)
-    plan = make_plan(run, recipe, name, filters, units)
-    rows = plan.to_pylist()
-    by_name = {unit.name: unit for unit in units}
-    todo, done = [], 0
-    size = recipe.pack.samples_per_shard
-    for number, start in enumerate(range(0, len(rows), size)):
-        part = rows[start : start + size]
-        ids = [row["id"] for row in part]
-        if _stands(run, f"shards/{name}/{number:05d}", ids_hash(ids), content_hash):
-            done += 1
-        else:
-            names = [row["unit"] for row in part]
-            needed = [by_name[unit] for unit in sorted(set(names))]
-            todo.append({"shard": number, "ids": ids, "units_of_ids": names, "units": needed})
+    plan = make_plan(run, recipe, name)
+    size, samples = recipe.pack.samples_per_shard, plan.num_rows
+    shards = -(-samples // size)
+
+    def is_done(number: int) -> bool:
+        ids = plan["id"].slice(number * size, size).to_pylist()
+        return _stands(run, f"shards/{name}/{number:05d}", ids_hash(ids), content_hash)
+
+    with ThreadPoolExecutor(1 if run.is_local else REQUESTS) as requests:
+        todo = [number for number, done in enumerate(requests.map(is_done, range(shards))) if not done]
     if todo:
+        units = {unit.name: unit for unit in units_of(run, snapshot)}
+        annotated = score_files(run, folder(encoder_fingerprint(recipe)))
+
+        def shard(number: int) -> Shard:
+            rows = plan.slice(number * size, size).to_pylist()
+            names = sorted({row["unit"] for row in rows})
+            return Shard(number, rows, [(units[name], annotated.get(name, [])) for name in names])
+
         write = partial(write_shard, run, recipe, name, filters, content_hash)
-        with ProgressBar("pack", sum(len(row["ids"]) for row in todo), "samples") as progress:
-            for row in map_with_tasks(todo, write):
+        with ProgressBar("pack", sum(min(size, samples - number * size) for number in todo), "samples") as progress:
+            for row in map_with_tasks(map(shard, todo), write):
                 progress.advance(row["samples"])
-    shards = -(-len(rows) // size)
-    sizes = {f"{number:05d}.tar": min(size, len(rows) - number * size) for number in range(shards)}
+    sizes = {f"{number:05d}.tar": min(size, samples - number * size) for number in range(shards)}
     run.write_json(f"shards/{name}/sizes.json", sizes)
-    run.write_bytes(f"shards/{name}/README.md", dataset_card(run, recipe, name, rows, content_hash).encode())
-    say("pack", f"{len(rows):,} samples in {shards:,} shards; {len(todo):,} written, {done:,} not written again")
-    return {"samples": len(rows), "shards": shards, "written": len(todo)}
+    run.write_bytes(f"shards/{name}/README.md", dataset_card(run, recipe, name, samples, content_hash).encode())
+    done = shards - len(todo)
+    say("pack", f"{samples:,} samples in {shards:,} shards; {len(todo):,} written, {done:,} not written again")
+    return {"samples": samples, "shards": shards, "written": len(todo)}
 
 
 def _stands(run: Run, stem: str, plan: str, content_hash: str) -> bool:

@@ -9,38 +9,46 @@ import numpy as np
 
 from common.decode import as_jpeg
 from common.hashing import canonical_json, sha256_of_bytes
-from curation.annotation.annotate import annotations, chosen_faces, encoder_fingerprint, key_of
+from curation.annotation.annotate import encoder_fingerprint, key_of, read_annotations
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
+from curation.run_directory.unit_bytes import UnitBytes
 from curation.run_directory.units import Unit, UnitScores
 
 
 class UnitSamples:
-    """The samples of one unit, ready to be written."""
+    """The samples that one shard has of a unit, ready to be written inside a `with`. `rows`: of the plan."""
 
-    def __init__(self, run: Run, recipe: Recipe, name: str, unit: Unit, filters: dict[str, Filter], content_hash: str):
-        self.run, self.recipe, self.unit, self.content_hash = run, recipe, unit, content_hash
-        self.filters = filters
+    def __init__(
+        self, run: Run, recipe: Recipe, unit: Unit, rows: list[dict[str, Any]], annotated: list[str],
+        filters: dict[str, Filter], content_hash: str,
+    ):  # fmt: skip
+        self.recipe, self.filters, self.content_hash = recipe, filters, content_hash
         known = UnitScores(run, unit, filters)
         self.place = {text: row for row, text in enumerate(known.ids)}
-        self.images = known.images
-        self.candidates = known.candidates.to_pylist()
-        self.evidence = {key: item.table.to_pylist() for key, item in known.evidence.items()}
-        self.chosen = chosen_faces(run, name, known)
+        self.plan = {row["id"]: row for row in rows}
+        self.images, self.candidates, self.evidence = known.images, known.fetched, known.evidence
+        self.bytes = UnitBytes(run, unit.tar, known.fetched, [self.place[row["id"]] for row in rows])
         self.encoder = encoder_fingerprint(recipe)
-        self.annotations = annotations(run, self.encoder, unit.name)
+        self.annotations = read_annotations(run, annotated)
         self.fingerprints = canonical_json({key: item.fingerprint for key, item in sorted(filters.items())})
+
+    def __enter__(self) -> UnitSamples:
+        self.bytes.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bytes.__exit__(*error)
 
     def members(self, sample_id: str) -> list[tuple[str, bytes]]:
         """(extension, bytes) of a sample, in the order in which they stand in the tar."""
         row = self.place[sample_id]
         image = self.images[row]
         assert image is not None
-        data = self.unit.read(self.run, row)
-        jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality, self.recipe.images)
-        face, caption_face = self.chosen[sample_id]
-        record = self._record(sample_id, row, face, caption_face, jpeg)
+        jpeg = as_jpeg(self.bytes.read(row), image["format"], self.recipe.pack.jpeg_quality, self.recipe.images)
+        face = self.evidence["faces"].table["boxes"][row].as_py()[self.plan[sample_id]["face"]]
+        record = self._record(sample_id, row, face, jpeg)
         caption = record[
             {"face": "caption", "image": "image_caption", "laion": "laion_caption"}[self.recipe.pack.caption]
         ]
@@ -56,15 +64,16 @@ class UnitSamples:
             members.append(("identity.npy", vector.getvalue()))
         return members
 
-    def _record(self, sample_id: str, row: int, face: dict[str, Any], caption_face: int, jpeg: bytes) -> dict[str, Any]:
+    def _record(self, sample_id: str, row: int, face: dict[str, Any], jpeg: bytes) -> dict[str, Any]:
         """ID.json: the same keys and types in every sample, no nulls, lists that may be empty as one JSON string."""
-        image, candidate = self.images[row], self.candidates[row]
-        captioned = candidate["faces"][caption_face]
+        (candidate,) = self.candidates.slice(row, 1).to_pylist()
+        image = self.images[row]
+        captioned = candidate["faces"][self.plan[sample_id]["caption_face"]]
         transcoded = image["format"] != "jpeg"
         text = {key: _text(candidate[key]) for key in ("laion_caption", "image_caption", "image_short_caption")}
         evidence: dict[str, Any] = {}
         for name, item in self.filters.items():
-            evidence |= item.in_sample(self.evidence[name][row])
+            evidence |= item.in_sample(self.evidence[name].table.slice(row, 1).to_pylist()[0])
         return {
             "id": sample_id,
             "url": candidate["url"],
@@ -80,7 +89,7 @@ class UnitSamples:
             "height": image["height"],
             "exif_orientation": 1 if transcoded else image["exif_orientation"],
             "source_format": image["format"],
-            "source_sha256": self.unit.hashes[row],
+            "source_sha256": candidate["sha256"],
             "sha256": sha256_of_bytes(jpeg),
             "phash": image["phash"],
             "face_box": [float(value) for value in face["box"]],

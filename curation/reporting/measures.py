@@ -6,7 +6,7 @@ The whole of a small run is read; of a large one as many units (fetched parts, w
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing
 from curation.filters.registry import check_class
+from curation.ledger.layout import evidence_files, read_evidence
 from curation.ledger.model import Ledger
 from curation.ledger.tables import name_of
+from curation.run_directory.scores import description_file
 
 LIMIT = 200_000  # images
 
@@ -50,7 +52,7 @@ def filters_of(ledger: Ledger) -> dict[str, Filter]:
     for name in ledger.checks:
         check = check_class(name)
         if check is not None and issubclass(check, Filter):
-            path = f"scores/{name}-{ledger.fingerprints.get(name)}/filter.json"
+            path = description_file(f"{name}-{ledger.fingerprints.get(name)}")
             described = ledger.run.read_json(path) if ledger.run.exists(path) else {}
             filters[name] = check.of_description(described)
     return filters
@@ -85,13 +87,11 @@ def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
     units, seen = _units(ledger, limit)
     for name, item in filters.items():
         parts: list[list[np.ndarray]] = []
-        for unit in sorted(units):
-            for path in score_files(ledger, name).get(unit, ()):
-                table = ledger.run.read_table(path)
-                unknown = missing(table, item.columns[0].name)
-                columns = [measured.value_of(table).astype(np.float64) for measured in mine[name]]
-                (ids,) = ledger.tables.arrays("SELECT id_number(id) FROM part", part=table.select(["id"]))
-                parts.append([ids, *(np.where(unknown, np.nan, column) for column in columns)])
+        for table in evidence_tables(ledger, name, units):
+            unknown = missing(table, item.columns[0].name)
+            columns = [measured.value_of(table).astype(np.float64) for measured in mine[name]]
+            (ids,) = ledger.tables.arrays("SELECT id_number(id) FROM part", part=table.select(["id"]))
+            parts.append([ids, *(np.where(unknown, np.nan, column) for column in columns)])
         if not parts:
             continue
         ids, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -110,15 +110,11 @@ def _units(ledger: Ledger, limit: int) -> tuple[set[str], int]:
     return {unit for unit, _ in chosen}, sum(images for _, images in chosen)
 
 
-def score_files(ledger: Ledger, check: str) -> dict[str, list[str]]:
-    """{unit: its files} of one filter's evidence under this cut's fingerprint."""
-    fingerprint = ledger.fingerprints.get(check)
-    files: dict[str, list[str]] = defaultdict(list)
-    if fingerprint:
-        for path in ledger.run.glob(f"scores/{check}-{fingerprint}/*.parquet"):
-            unit = "-".join(path.rsplit("/", 1)[1].removesuffix(".parquet").split("-")[:2])
-            files[unit].append(path)
-    return files
+def evidence_tables(ledger: Ledger, check: str, units: set[str]) -> Iterator[pa.Table]:
+    """One filter's evidence of these units' images, under this cut's fingerprint."""
+    column = f"{check}-{ledger.fingerprints.get(check)}"
+    files = evidence_files(ledger.run, column)
+    return read_evidence(ledger.run, [path for unit in sorted(units) for path in files.get(unit, ())], column)
 
 
 # -- what a threshold does --------------------------------------------------------------------------------------
@@ -164,10 +160,8 @@ def evidence_of(ledger: Ledger, wanted: dict[str, set[int]]) -> dict[tuple[str, 
     records: dict[tuple[str, int], dict[str, Any]] = {}
     for check, ids in wanted.items():
         units = ledger.tables.rows("SELECT DISTINCT unit FROM taken WHERE id IN (SELECT unnest(?))", list(ids))
-        files = score_files(ledger, check)
         names = pa.array([name_of(number) for number in ids], pa.string())
-        for path in (path for (unit,) in sorted(units) for path in files.get(unit, ())):
-            table = ledger.run.read_table(path)
+        for table in evidence_tables(ledger, check, {unit for (unit,) in units}):
             for record in table.filter(pc.is_in(table["id"], value_set=names)).to_pylist():
                 records[check, int(record["id"], 16)] = record
     return records

@@ -15,6 +15,12 @@ def part_name(round_number: int, part: int) -> str:
     return f"fetched/{round_number:02d}/{part:05d}"
 
 
+def images_file(tar: str) -> str:
+    """Path of the table of what a fetched tar holds, `fetched/ROUND/images/PART-HASH.parquet`."""
+    folder, _, name = tar.removesuffix(".tar").rpartition("/")
+    return f"{folder}/images/{name}.parquet"
+
+
 def unit_name(round_number: int, part: int) -> str:
     """Name of everything that is computed from a part's images."""
     return f"{round_number:02d}-{part:05d}"

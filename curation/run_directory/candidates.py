@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import CANDIDATE
@@ -23,18 +23,20 @@ def buckets_of(ids: Sequence[str], buckets: int) -> np.ndarray:
 
 
 def read_candidates(run: Run, ids: list[str]) -> pa.Table:
-    """The candidates with these ids, row for row in their order. Reads only the buckets that hold them.
+    """The candidates with these ids, which ascend, in their order. Holds one bucket at a time: the ids of a late round
+    are few in each of many.
 
     Raises:
         KeyError: an id that is no candidate of this run.
     """
+    if not ids:
+        return CANDIDATE.empty_table()
     buckets = run.read_json("candidates/counts.json")["buckets"]
-    tables = [_bucket(run, f"candidates/{bucket:05d}.parquet") for bucket in np.unique(buckets_of(ids, buckets))]
-    place = {text: row for row, text in enumerate(text for table in tables for text in table["id"].to_pylist())}
-    rows = [place[text] for text in ids]
-    return pa.concat_tables(tables).take(rows) if ids else CANDIDATE.empty_table()
-
-
-@lru_cache(maxsize=4)
-def _bucket(run: Run, path: str) -> pa.Table:
-    return run.read_table(path)
+    wanted = pa.array(ids, pa.string())
+    paths = [f"candidates/{bucket:05d}.parquet" for bucket in np.unique(buckets_of(ids, buckets))]
+    tables = [bucket.filter(pc.is_in(bucket["id"], value_set=wanted)) for bucket in map(run.read_table, paths)]
+    rows = pa.concat_tables([CANDIDATE.empty_table(), *tables]).combine_chunks()
+    if not rows["id"].combine_chunks().equals(wanted):
+        missing = sorted(set(ids) - set(rows["id"].to_pylist()))
+        raise KeyError(f"{run.url('candidates')} does not hold {missing[:3]}")
+    return rows

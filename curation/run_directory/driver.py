@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.failures.mendable import first_line
+from common.failures.transient import StillFailing
 from common.progress import say
 from common.storage import json_bytes
 from curation.run_directory.run import Run
@@ -44,8 +46,8 @@ class Overtaken(UserError, RuntimeError):
 
 
 @contextlib.contextmanager
-def only_driver(run: Run) -> Iterator[None]:
-    """Inside a `with` no other driver works on this run.
+def only_driver(run: Run) -> Iterator[int]:
+    """Inside a `with` no other driver works on this run. Gives the driver's number, higher than that of any before it.
 
     Raises:
         RunInUse: another one does.
@@ -66,18 +68,24 @@ def only_driver(run: Run) -> Iterator[None]:
     def beat() -> None:
         count = 0
         while not ended.wait(BEAT):
-            if run.exists(_name(number + 1, "json")):
-                overtaken.set()
-                if is_main:  # also out of a sleep or a wait for workers
-                    signal.pthread_kill(threading.main_thread().ident or 0, TOLD)
-                return
-            count += 1
-            run.write_bytes(_name(number, "beat"), str(count).encode())
+            try:
+                if run.exists(_name(number + 1, "json")):
+                    overtaken.set()
+                    if is_main:  # also out of a sleep or a wait for workers
+                        signal.pthread_kill(threading.main_thread().ident or 0, TOLD)
+                    return
+                count += 1
+                run.write_bytes(_name(number, "beat"), str(count).encode())
+            except (
+                StillFailing,
+                OSError,
+            ) as error:  # others may take over; when the store is back, this one hears of it
+                say("driver", f"the heartbeat cannot be written ({first_line(error)}); trying on")
 
     heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
     heart.start()
     try:
-        yield
+        yield number
     finally:
         ended.set()
         heart.join()

@@ -6,10 +6,10 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
     RUN/candidates/*.parquet              one row an image, every one with its rank
     RUN/selected/*.parquet                the candidates to fetch, in id order
     RUN/fetched/ROUND/PART-HASH.tar, PART.parquet   bytes, and one row an attempt
+    RUN/fetched/ROUND/images/PART-HASH.parquet   what that tar holds, and what the sources say of it
     RUN/fetched/snapshot.parquet          id -> tar, offset, size, sha256
-    RUN/scores/images/PART*.parquet       decode status and facts of each image
-    RUN/scores/FILTER-FINGERPRINT/*       one filter's evidence
-    RUN/cuts/NAME/                        thresholds.yaml, verdicts, funnel.json, plan.parquet
+    RUN/scores/UNIT-HASH.parquet          decode facts and every filter's evidence of a unit's images
+    RUN/cuts/NAME/                        thresholds.yaml, verdicts, plan.parquet
     RUN/annotations/ENCODER-FINGERPRINT/* chosen face, landmarks, identity
     RUN/shards/NAME/NNNNN.{tar,json}      what the trainer reads
     RUN/drivers/NNNNNN.json               whose turn it is
@@ -18,6 +18,11 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from common.storage import Storage
@@ -37,3 +42,16 @@ class Run(Storage):
         manifest = {**self.manifest(), **entries, "code_version": VERSION}
         self.write_json("manifest.json", manifest)
         return manifest
+
+    @contextlib.contextmanager
+    def scratch(self, folder: str, prefix: str = "") -> Iterator[Path]:
+        """A temporary local folder, on the run's own disk where that is local: that is where there is room for it. Else
+        where TMPDIR says."""
+        parent = Path(self.path(folder)) if self.is_local else None
+        if parent:
+            parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)

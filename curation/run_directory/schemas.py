@@ -55,6 +55,8 @@ ATTEMPT = pa.schema(
         "size": pa.int64(),
     }
 )
+# fetched/ROUND/images/PART-HASH.parquet: the images of a part, what the sources say of them, where their bytes are
+FETCHED = pa.schema([*CANDIDATE, *(ATTEMPT.field(name) for name in ("offset", "size", "sha256"))])
 # fetched/snapshot*.parquet
 SNAPSHOT = pa.schema(
     {
@@ -66,7 +68,7 @@ SNAPSHOT = pa.schema(
         "sha256": pa.string(),
     }
 )
-# scores/images/UNIT*.parquet
+# of each image in scores/UNIT-HASH.parquet: what its decoding showed
 IMAGES = pa.schema(
     {
         "id": pa.string(),
@@ -80,17 +82,27 @@ IMAGES = pa.schema(
         "phash": pa.string(),
     }
 )
-# annotations/ENCODER-FINGERPRINT/UNIT*.parquet
+# annotations/ENCODER-FINGERPRINT/UNIT-HASH.parquet
 ANNOTATION = pa.schema(
     {
         "id": pa.string(),
         "box": pa.list_(pa.float32()),
         "landmarks": pa.list_(pa.float32()),
         "identity": pa.list_(pa.float32()),
+        "error": pa.string(),  # what the encoder did twice to a process
     }
 )
 # cuts/NAME/plan.parquet
-PLAN = pa.schema({"id": pa.string(), "unit": pa.string(), "shard": pa.int32(), "slot": pa.int32()})
+PLAN = pa.schema(
+    {
+        "id": pa.string(),
+        "unit": pa.string(),
+        "shard": pa.int32(),
+        "slot": pa.int32(),
+        "face": pa.int32(),  # as in the verdicts
+        "caption_face": pa.int32(),
+    }
+)
 
 
 class SelectedCounts(TypedDict):

@@ -1,7 +1,7 @@
 """What was fetched, frozen: the snapshot that every later step starts from.
 
 A snapshot is never changed. When a later round fetches more, it writes the next one, and the newest counts. Its json
-is written after its parquet, so a snapshot that has one is whole.
+is created, once, after its parquet, whose name has the hash that the json says: so a snapshot that has one is whole.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.settings import RecipeError
+from common.storage import json_bytes
 from curation.recipe.recipe import Recipe
 from curation.run_directory.attempts import LOST, latest_attempts, unit_name
 from curation.run_directory.run import Run
@@ -21,22 +22,31 @@ from curation.run_directory.schemas import SNAPSHOT, SnapshotCounts
 
 
 def snapshot_name(number: int) -> str:
-    """Path of a snapshot's files in the run, without their endings."""
+    """Path of a snapshot's counts in the run, without the ending."""
     return "fetched/snapshot" if number == 0 else f"fetched/snapshot-{number:04d}"
 
 
-def latest_snapshot(run: Run) -> tuple[pa.Table, SnapshotCounts] | None:
-    """(rows in id order, counts) of the newest snapshot, or None."""
+def snapshot_file(counts: SnapshotCounts) -> str:
+    """Path of the rows that these counts are of."""
+    return f"{snapshot_name(counts['number'])}-{counts['hash']}.parquet"
+
+
+def require_counts(run: Run) -> SnapshotCounts:
+    """The counts of the newest snapshot. Raises RecipeError where nothing was fetched."""
     counts = latest_counts(run)
-    return (run.read_table(f"{snapshot_name(counts['number'])}.parquet"), counts) if counts else None
-
-
-def require_snapshot(run: Run) -> tuple[pa.Table, SnapshotCounts]:
-    """The newest snapshot. Raises RecipeError where nothing was fetched."""
-    latest = latest_snapshot(run)
-    if latest is None:
+    if counts is None:
         raise RecipeError(f"{run.root}: nothing was fetched yet: `python -m curation fetch` comes first")
-    return latest
+    return counts
+
+
+def read_snapshot(run: Run, counts: SnapshotCounts, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a snapshot, in id order."""
+    return run.read_table(snapshot_file(counts), columns)
+
+
+def require_snapshot(run: Run) -> pa.Table:
+    """`id`, `unit` and `tar` of the newest snapshot. Raises RecipeError where nothing was fetched."""
+    return read_snapshot(run, require_counts(run), ["id", "unit", "tar"])
 
 
 def latest_counts(run: Run) -> SnapshotCounts | None:
@@ -101,6 +111,7 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
         "size": rows["size"],
         "sha256": rows["sha256"],
     }
-    run.write_table(f"{snapshot_name(counts['number'])}.parquet", pa.table(columns, schema=SNAPSHOT))
-    run.write_json(f"{snapshot_name(counts['number'])}.json", counts)
-    return counts, True
+    run.write_table(snapshot_file(counts), pa.table(columns, schema=SNAPSHOT))
+    path = f"{snapshot_name(counts['number'])}.json"
+    new = run.write_new(path, json_bytes(counts))  # of two drivers one decides
+    return run.read_json(path), new

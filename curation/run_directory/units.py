@@ -1,105 +1,102 @@
-"""Units: the images of one fetched part of one round, the grain in which scores are made and stored.
-
-Here are the few functions that every later step shares: which units there are, their bytes, their scores.
-"""
+"""Units: the images of one fetched part of one round, the grain in which scores are made and stored."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from common.decode import upright_box
-from common.errors import UserError
-from common.hashing import sha256_of_bytes
+from common.storage import DamagedFile
 from curation.filters.base import Filter
 from curation.filters.evidence import Evidence
-from curation.run_directory.candidates import read_candidates
+from curation.run_directory.attempts import images_file
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import CANDIDATE, IMAGES
+from curation.run_directory.scores import evidence_of, image_facts, read_scores, score_files
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The images of one fetched part of one round, in id order: `offsets`, `sizes` and `hashes` belong to `ids`."""
+    """A unit as the driver knows it: ten thousand units of a thousand images have to fit there, hence ids as numbers."""
 
     name: str
     tar: str  # relative to the run
-    ids: list[str]
-    offsets: list[int]  # of the bytes in the tar
-    sizes: list[int]
-    hashes: list[str]  # sha256
+    numbers: bytes  # uint64 (images,), ascending: the ids of its images in the snapshot
+    scores: tuple[str, ...] = ()  # the files that have scores of it, when the run was listed
 
-    def read(self, run: Run, row: int) -> bytes:
-        """One image's bytes as fetched.
+    def __len__(self) -> int:
+        return len(self.numbers) // 8
 
-        Raises:
-            BytesChanged: their hash is not the snapshot's.
-        """
-        data = run.read_bytes(self.tar, self.offsets[row], self.sizes[row])
-        if sha256_of_bytes(data) != self.hashes[row]:
-            raise BytesChanged(
-                f"{run.url(self.tar)}: the bytes at {self.offsets[row]} are not those that were fetched. The file was "
-                "changed or is damaged: restore it, or fetch again into a new run directory"
-            )
-        return data
+    @cached_property
+    def ids(self) -> list[str]:
+        return [f"{number:016x}" for number in np.frombuffer(self.numbers, np.uint64).tolist()]
 
+    def as_row(self) -> dict[str, Any]:
+        """As a row of Ray Data's."""
+        return dataclasses.asdict(self) | {"scores": json.dumps(self.scores)}
 
-class BytesChanged(UserError, RuntimeError):
-    """A fetched file no longer holds what the snapshot says."""
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Unit:
+        return cls(row["name"], row["tar"], row["numbers"], tuple(json.loads(row["scores"])))
 
 
-def units_of(snapshot: pa.Table) -> list[Unit]:
-    """The units of a snapshot, in the order of their names."""
-    table = snapshot.sort_by([("unit", "ascending"), ("id", "ascending")])
+def units_of(run: Run, snapshot: pa.Table) -> list[Unit]:
+    """The units of a snapshot, in the order of their names, each with the files of its scores."""
+    scored = score_files(run)
+    table = snapshot.select(["unit", "tar", "id"]).sort_by([("unit", "ascending"), ("id", "ascending")])
     names = table["unit"].to_numpy(zero_copy_only=False)
     starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.zeros(0, np.int64)
     units = []
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(names)], strict=True):
-        rows = table.slice(start, stop - start)
-        aligned = (rows[column].to_pylist() for column in ("id", "offset", "size", "sha256"))
-        units.append(Unit(names[start], rows["tar"][0].as_py(), *aligned))
+        numbers = id_numbers(table["id"].slice(start, stop - start).to_pylist())
+        name = names[start]
+        units.append(Unit(name, table["tar"][start].as_py(), numbers.tobytes(), tuple(scored.get(name, ()))))
     return units
 
 
-def _score_names(folder: str, unit: str) -> Iterator[str]:
-    """`UNIT.parquet`, and for what later cuts asked for `UNIT-1.parquet`, `UNIT-2.parquet`, ..."""
-    yield f"{folder}/{unit}.parquet"
-    for number in itertools.count(1):
-        yield f"{folder}/{unit}-{number}.parquet"
+def fetched_images(run: Run, unit: Unit) -> pa.Table:
+    """The rows of a unit's images in `fetched/ROUND/images/`, in the order of its ids.
 
-
-def read_scores(run: Run, folder: str, unit: str) -> pa.Table | None:
-    """All that is stored of a unit. Asked for by name: listing a folder of ten thousand files costs seconds."""
-    names = itertools.takewhile(run.exists, _score_names(folder, unit))
-    tables = [run.read_table(name) for name in names]
-    return pa.concat_tables(tables) if tables else None
-
-
-def score_file(run: Run, folder: str, unit: str) -> str:
-    """The first name that is not taken."""
-    return next(name for name in _score_names(folder, unit) if not run.exists(name))
+    Raises:
+        DamagedFile: some are not there.
+    """
+    path = images_file(unit.tar)
+    table = run.read_table(path)
+    rows = pc.index_in(pa.array(unit.ids, pa.string()), value_set=table["id"].combine_chunks())
+    if rows.null_count:
+        raise DamagedFile(f"{run.url(path)} lacks {rows.null_count:,} of its images: restore this file from a copy")
+    return table.take(rows).combine_chunks()
 
 
 class UnitScores:
-    """Everything that is known of a unit's images, row for row in the order of its ids."""
+    """Everything that is known of a unit's images, row for row in the order of its ids: two files are read, and one more
+    for each time that it was scored."""
 
     def __init__(self, run: Run, unit: Unit, filters: Mapping[str, Filter]):
-        self.ids = list(unit.ids)
-        self.name = unit.name
-        stored = read_scores(run, "scores/images", self.name)
-        known = {} if stored is None else {row["id"]: row for row in stored.to_pylist()}
+        self.unit, self.ids, self.name = unit, unit.ids, unit.name
+        self.fetched = fetched_images(run, unit)
+        stored = read_scores(run, unit.scores, filters.values())
+        known = {row["id"]: row for row in image_facts(stored).to_pylist()}
         self.images: list[dict[str, Any] | None] = [known.get(text) for text in self.ids]
         self.evidence = {
-            name: Evidence.align(item.schema, self.ids, read_scores(run, item.folder, self.name))
-            for name, item in filters.items()
+            name: Evidence.align(item.schema, self.ids, evidence_of(stored, item)) for name, item in filters.items()
         }
-        self.candidates = read_candidates(run, self.ids)
-        self._faces = self.candidates["faces"].to_pylist()
+        self._faces = self.fetched["faces"].to_pylist()
         self.boxes = [upright_boxes(faces, image) for faces, image in zip(self._faces, self.images, strict=True)]
+
+    @property
+    def candidates(self) -> pa.Table:
+        """What the sources say of the images."""
+        return self.fetched.select(CANDIDATE.names)
 
     @property
     def status(self) -> list[str | None]:
@@ -107,6 +104,8 @@ class UnitScores:
         return [image["status"] if image else None for image in self.images]
 
     def note_image(self, row: int, facts: dict[str, Any]) -> None:
+        """Add what the decoding of an image showed: the columns of `IMAGES`."""
+        assert facts.keys() == set(IMAGES.names)
         self.images[row] = facts
         self.boxes[row] = upright_boxes(self._faces[row], facts)
 

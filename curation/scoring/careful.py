@@ -62,7 +62,7 @@ class Watched:
             self.blame[at] = how
 
 
-def score_in_children(make_operator: Callable[..., Any], row: dict[str, Any]) -> dict[str, Any]:
+def run_in_children(make_operator: Callable[..., Any], row: dict[str, Any]) -> dict[str, Any]:
     """What `make_operator(watch=..., blame=...)` makes of a unit's row, in a child, however many images end it.
 
     Raises:

@@ -1,8 +1,7 @@
 """The scoring operator: what one actor of Ray Data does with one unit. A plain callable: Ray is only its host.
 
-An operator is a group of filters on the same device, sharing one decode. It reads its unit's bytes itself, so pixels
-never enter the object store; between two operators only the bytes of images that are still undecided travel. What it
-learns it writes to the run, whole and once.
+An operator is a group of filters on the same device, sharing one decode. It reads its unit's bytes itself, so neither
+bytes nor pixels enter the object store. What it learns it writes to the run, whole and once.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -30,9 +29,11 @@ from curation.filters.registry import Thresholds
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import IMAGES
-from curation.run_directory.units import Unit, UnitScores, score_file
+from curation.run_directory.scores import scores_table, write_unit
+from curation.run_directory.unit_bytes import UnitBytes
+from curation.run_directory.units import Unit, UnitScores
 from curation.scoring.batch import empty_row, score_each
-from curation.scoring.careful import DECODER, Blame, Watch, alarm, score_in_children
+from curation.scoring.careful import DECODER, Blame, Watch, alarm, run_in_children
 from curation.scoring.order import Costs, cheapest_order
 
 
@@ -45,16 +46,16 @@ class ScoringOperator:
 
     def __init__(
         self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
-        last: bool, watch: Watch | None = None, blame: Blame | None = None,
+        watch: Watch | None = None, blame: Blame | None = None,
     ):  # fmt: skip
         """`watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
         # Ray Data derives a class of its own, which no other process knows
         kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith("ray."))
-        self._again = partial(kind, run, recipe, names, fingerprints, audit, device, last)
+        self._again = partial(kind, run, recipe, names, fingerprints, audit, device)
         self.watch, self.blame = watch or alarm, blame or {}
         self._is_child = watch is not None
-        self.run, self.recipe, self.names, self.audit, self.last = run, recipe, list(names), audit, last
+        self.run, self.recipe, self.names, self.audit = run, recipe, list(names), audit
         self.filters = recipe.open_filters(device)
         mine = {name: item.fingerprint for name, item in self.filters.items()}
         if mine != fingerprints:
@@ -88,79 +89,71 @@ class ScoringOperator:
         return {**scored, "retried": row.get("retried", 0) + retried}
 
     def _score_unit(self, row: dict[str, Any]) -> dict[str, Any]:
-        unit = Unit(row["name"], row["tar"], *(list(row[key]) for key in ("ids", "offsets", "sizes", "hashes")))
+        unit = Unit.of_row(row)
         known = UnitScores(self.run, unit, self.filters)
-        kept_bytes = dict(zip(row.get("payload_rows", []), row.get("payload", []), strict=True))
-        work = _UnitInWork(self, unit, known, kept_bytes)
-        if work.todo.any():
-            work.order, begun = self._order(work)
-            if begun and not self._is_child:
-                return score_in_children(self._again, row)
-            batches = -(-int(work.todo.sum()) // (1 if self._is_child else self.recipe.score.batch))
-            for rows in np.array_split(np.flatnonzero(work.todo), batches):
-                work.score_batch(rows)
-            work.write()
+        audit_lane = audited(known.ids, self.recipe.seed, self.audit)
+        todo = unresolved(known, self.filters, self.names, self.recipe.thresholds, audit_lane)
         calls = Counter(json.loads(row.get("calls", "{}")))
-        calls.update(work.calls)
+        if todo.any():
+            order, begun = self._order(known)
+            if begun and not self._is_child:
+                return run_in_children(self._again, row)
+            with UnitBytes(self.run, unit.tar, known.fetched, np.flatnonzero(todo)) as data:
+                work = _UnitInWork(self, known, data, order, audit_lane)
+                size = 1 if self._is_child else self.recipe.score.batch
+                for rows in np.array_split(data.in_tar_order, -(-len(data.in_tar_order) // size)):
+                    work.score_batch(rows.tolist())
+            # the next operator has to know of it
+            row = {**row, "scores": json.dumps([*unit.scores, work.write()])}
+            calls.update(work.calls)
         return {
-            **asdict(unit),
-            "payload_rows": list(work.survivors),
-            "payload": list(work.survivors.values()),
+            **row,
             "calls": json.dumps(calls),
-            "done_before": row.get("done_before", len(known.ids) - int(work.todo.sum())),
+            "done_before": row.get("done_before", len(known.ids) - int(todo.sum())),
         }
 
-    def _order(self, work: _UnitInWork) -> tuple[list[str], bool]:
+    def _order(self, known: UnitScores) -> tuple[list[str], bool]:
         """The order for this unit, and whether it had been begun before.
 
         The order is written down before anything is scored, under what was known until then. If it is there and no more
         is known, whoever wrote it did not come to the end: perhaps an image ended that worker.
         """
-        known = sum(int(work.known.evidence[name].seen.sum()) for name in self.names)
-        path = f"scores/order/{work.unit.name}-{'-'.join(sorted(self.names))}-{known}.json"
-        if self.run.exists(path):
-            return self.run.read_json(path)["order"], True
+        stored = sum(int(known.evidence[name].seen.sum()) for name in self.names)
+        path = f"scores/order/{known.name}-{'-'.join(sorted(self.names))}-{stored}.json"
         paper = [name for name in self.filters if name in self.names]
         needs = {name: self.filters[name].needs for name in self.names}
         order = paper if self.recipe.score.order == "paper" else cheapest_order(self.costs, needs, paper)
-        self.run.write_new(path, json_bytes({"order": order, "estimates": self.costs.as_dict()}))
-        return self.run.read_json(path)["order"], False
+        mine = {"order": order, "estimates": self.costs.as_dict(), "token": uuid.uuid4().hex}  # two must never be equal
+        if self.run.write_new(path, json_bytes(mine)):
+            return order, False
+        return self.run.read_json(path)["order"], True
 
 
 class _UnitInWork:
     """One unit passing through one operator."""
 
-    def __init__(self, operator: ScoringOperator, unit: Unit, known: UnitScores, kept_bytes: dict[int, bytes]):
-        self.operator, self.unit, self.known, self.bytes = operator, unit, known, kept_bytes
-        self.order: list[str] = []
+    def __init__(
+        self, operator: ScoringOperator, known: UnitScores, data: UnitBytes, order: list[str], audit_lane: np.ndarray
+    ):
+        self.operator, self.known, self.bytes, self.order, self.audited = operator, known, data, order, audit_lane
         self.calls: Counter[str] = Counter()
-        self.audited = audited(known.ids, operator.recipe.seed, operator.audit)
-        self.images: list[dict[str, Any]] = []
-        self.scored: dict[str, list[pa.Table]] = {name: [] for name in operator.names}
-        self.todo = unresolved(known, operator.filters, operator.names, operator.recipe.thresholds, self.audited)
-        self.survivors: dict[int, bytes] = {}
+        self.images: dict[str, dict[str, Any]] = {}
+        self.scored: dict[str, list[int]] = {name: [] for name in operator.names}
 
-    def score_batch(self, rows: np.ndarray) -> None:
+    def score_batch(self, rows: list[int]) -> None:
         """Read, decode once and score some rows; what is rejected is dropped on the way."""
         pictures: dict[int, Picture] = {}
-        data: dict[int, bytes] = {}
-        for row in rows.tolist():
-            data[row] = self._read(row)
-            picture = self._decode(row, data[row])
+        for row in rows:
+            picture = self._decode(row, self.bytes.read(row))
             if picture is not None:
                 pictures[row] = picture
         for name in self.order:
             self._score(name, pictures)
-        if not self.operator.last:
-            self.survivors.update({row: data[row] for row in self._open(sorted(pictures))})
-
-    def _read(self, row: int) -> bytes:
-        return self.bytes[row] if row in self.bytes else self.unit.read(self.operator.run, row)
 
     def _decode(self, row: int, data: bytes) -> Picture | None:
         """The picture, or None; the first time an image is seen its facts are noted."""
         facts: dict[str, Any] = dict.fromkeys(IMAGES.names)
-        facts.update(id=self.known.ids[row], sha256=self.unit.hashes[row])
+        facts.update(id=self.known.ids[row], sha256=self.known.fetched["sha256"][row].as_py())
         try:
             if how := self.operator.blame.get((self.known.ids[row], DECODER)):
                 raise Undecodable(f"{how}_decoder", "a process that decoded it was ended twice")
@@ -180,7 +173,7 @@ class _UnitInWork:
         if self.known.images[row] is None:
             facts["phash"] = picture.phash() if picture is not None else None
             self.known.note_image(row, facts)
-            self.images.append(facts)
+            self.images[facts["id"]] = facts
         return picture
 
     def _open(self, rows: list[int]) -> list[int]:
@@ -222,7 +215,7 @@ class _UnitInWork:
                 "error": pa.array(errors, pa.string()),
             }
         ).cast(item.schema)
-        self.scored[name].append(table)
+        self.scored[name] += rows
         self.known.evidence[name] = _merged(evidence, table, rows)
         passing = item.verdict(table, getattr(self.operator.recipe.thresholds, name)) == 1
         # audited rows are free of the order's own selection; without an audit lane the order's rates must do
@@ -230,17 +223,17 @@ class _UnitInWork:
             name, spent, len(rows), passing[self.audited[rows]] if self.operator.audit else passing
         )
 
-    def write(self) -> None:
-        """Evidence first, the decode facts last: they say that the unit was seen."""
-        for name, tables in self.scored.items():
-            if tables:
-                folder = self.operator.filters[name].folder
-                self.operator.run.write_table(
-                    score_file(self.operator.run, folder, self.known.name), pa.concat_tables(tables)
-                )
-        if self.images:
-            table = pa.Table.from_pylist(self.images, schema=IMAGES)
-            self.operator.run.write_table(score_file(self.operator.run, "scores/images", self.known.name), table)
+    def write(self) -> str:
+        """Store all that was learnt, whole; the file's path."""
+        place = {text: row for row, text in enumerate(self.known.ids)}
+        rows = sorted({*(place[text] for text in self.images), *(row for rows in self.scored.values() for row in rows)})
+        new = {}
+        for name, scored in self.scored.items():
+            if scored:
+                table = self.known.evidence[name].table.take(pa.array(rows))
+                new[self.operator.filters[name].column] = Evidence(table, np.isin(rows, scored))
+        table = scores_table([self.known.ids[row] for row in rows], self.images, new)
+        return write_unit(self.operator.run, "scores", self.known.name, table)
 
 
 def unresolved(

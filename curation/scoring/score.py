@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
 
 import pyarrow as pa
 import ray
@@ -21,6 +20,7 @@ from curation.cutting.audit import audit_limit, audited
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
+from curation.run_directory.scores import description_file
 from curation.run_directory.units import Unit, UnitScores, units_of
 from curation.scoring.operator import ScoringOperator, unresolved
 
@@ -47,10 +47,10 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
 
     Needs a running Ray. A score that exists is not computed again.
     """
-    units = units_of(snapshot)
+    units = units_of(run, snapshot)
     for item in filters.values():
-        if not run.exists(f"{item.folder}/filter.json"):
-            run.write_json(f"{item.folder}/filter.json", item.describe())
+        if not run.exists(path := description_file(item.column)):
+            run.write_json(path, item.describe())
     gpus = ray.cluster_resources().get("GPU", 0)
     if gpus and not can_use_gpus():
         say(
@@ -67,11 +67,11 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
         return dict(calls)
     fingerprints = {name: item.fingerprint for name, item in filters.items()}
     groups = operators(recipe, filters, gpus)
-    dataset = ray.data.from_items([asdict(unit) for unit in todo], override_num_blocks=len(todo))
-    for number, (device, names) in enumerate(groups):
+    dataset = ray.data.from_items([unit.as_row() for unit in todo], override_num_blocks=len(todo))
+    for device, names in groups:
         arguments = {
             "run": run, "recipe": recipe, "names": names, "fingerprints": fingerprints, "audit": audit,
-            "device": device, "last": number == len(groups) - 1,
+            "device": device,
         }  # fmt: skip
         gpu, share = device == "gpu", len(groups)
         workers = worker_count(recipe.score.workers, len(todo), gpu, share)
@@ -80,7 +80,7 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
         for row in dataset.iter_rows():
             calls.update(json.loads(row["calls"]))
             add_retried(row["retried"])
-            progress.advance(len(row["ids"]) - row["done_before"])
+            progress.advance(len(row["numbers"]) // 8 - row["done_before"])
         before = snapshot.num_rows - images
         say(
             "score",
@@ -93,15 +93,14 @@ def _with_work(
     run: Run, recipe: Recipe, units: list[Unit], filters: dict[str, Filter], audit: int
 ) -> tuple[list[Unit], int]:
     """The units that have an image to score, and how many images that is. Loads no model."""
-    if not run.glob("scores/images/*.parquet"):
-        return units, sum(len(unit.ids) for unit in units)
+    begun = [unit for unit in units if unit.scores]
 
     def count(unit: Unit) -> tuple[str, int]:
         known = UnitScores(run, unit, filters)
         audit_lane = audited(known.ids, recipe.seed, audit)
         return known.name, int(unresolved(known, filters, list(filters), recipe.thresholds, audit_lane).sum())
 
-    open_images = dict(map_with_tasks(units, count))
+    open_images = {unit.name: len(unit) for unit in units if not unit.scores} | dict(map_with_tasks(begun, count))
     return [unit for unit in units if open_images[unit.name]], sum(open_images.values())
 
 

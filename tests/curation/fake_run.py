@@ -16,14 +16,17 @@ import yaml
 
 from common.hashing import sha256_of_bytes
 from curation.cutting.judge import verdict_schema
+from curation.filters.evidence import Evidence
 from curation.filters.registry import check_class
 from curation.recipe.recipe import parse
 from curation.run_directory.run import Run
+from curation.run_directory.scores import scores_table, write_unit
 from tests.curation.fake_images import FAILS, evidence, facts, picture
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")
 FINGERPRINTS = {"grayscale": "a" * 12, "text": "b" * 12, "faces": "c" * 12, "anime": "d" * 12}
 CUT, ENCODER, SNAPSHOT_HASH, PART = "fake", "e" * 12, "5" * 16, 20
+VERDICTS, VERDICTS_BEFORE = f"cuts/{CUT}/verdicts/000001-000", f"cuts/{CUT}/verdicts"
 HOSTS = ("photos.test", "cdn.images.test", "blog.test", "<img onerror=alert(1)>.test")
 DEAD = {
     3: "http_404",
@@ -68,8 +71,10 @@ def name(number: int) -> str:
     return hashlib.sha1(f"http://fake.test/{number}.jpg".encode()).hexdigest()[:16]
 
 
-def build(root: str, breaks: str | None = None, audited: float = 1.0, hq: bool = True, stand_in: bool = True) -> Run:
-    """Write a whole run. `breaks`: a value of BREAKS; `audited` below 1: others stop at their first failure."""
+def build(root: str, breaks: str | None = None, audited: float = 1.0, hq: bool = True, stand_in: bool = True,
+          older: bool = False) -> Run:  # fmt: skip
+    """Write a whole run. `breaks`: a value of BREAKS; `audited` below 1: others stop at their first failure; `older`: in
+    the layout before format 5."""
     run, numbers = Run(root), np.arange(CANDIDATES)
     recipe = parse(
         {
@@ -86,9 +91,9 @@ def build(root: str, breaks: str | None = None, audited: float = 1.0, hq: bool =
         identity={"name": "dlib", "dimension": 128, "channel_order": "rgb"},
     )  # fmt: skip
     _sources(run, numbers, breaks, hq)
-    success = _fetch(run, breaks)
+    success = _fetch(run, breaks, older)
     taken = [number for number in success if number not in SURPLUS]
-    _scores_and_cut(run, taken, breaks, audited)
+    _scores_and_cut(run, taken, breaks, audited, older)
     _pack(run, breaks)
     return run
 
@@ -142,7 +147,7 @@ def _attempt(number: int, round_: int, part: int, error: str | None, data: bytes
     }  # fmt: skip
 
 
-def _fetch(run: Run, breaks: str | None) -> list[int]:
+def _fetch(run: Run, breaks: str | None, older: bool) -> list[int]:
     snapshot, success = [], []
     order = sorted(range(SELECTED), key=name)
     parts = [(0, index // PART, order[index : index + PART]) for index in range(0, SELECTED, PART)]
@@ -168,7 +173,8 @@ def _fetch(run: Run, breaks: str | None) -> list[int]:
         run.write_bytes(f"fetched/{round_:02}/{part:05}.tar", tar)
         run.write_table(f"fetched/{round_:02}/{part:05}.parquet", pa.Table.from_pylist(rows))
     snapshot += snapshot[-1:] if breaks == "double taken" else []
-    run.write_table("fetched/snapshot.parquet", pa.Table.from_pylist(sorted(snapshot, key=lambda row: row["id"])))
+    path = "fetched/snapshot" if older else f"fetched/snapshot-{SNAPSHOT_HASH}"
+    run.write_table(f"{path}.parquet", pa.Table.from_pylist(sorted(snapshot, key=lambda row: row["id"])))
     failed = Counter(error for error in DEAD.values() if error != "lost_by_downloader")
     fetched = len(success) + (breaks == "fetched count")
     run.write_json("fetched/snapshot.json", {
@@ -185,7 +191,7 @@ def unit_of(number: int) -> str:
     return f"00-{sorted(range(SELECTED), key=name).index(number) // PART:05}"
 
 
-def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: float) -> None:
+def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: float, older: bool) -> None:
     images: dict[str, list] = {}
     scores: dict[tuple[str, str], list] = {}
     verdicts = []
@@ -220,11 +226,7 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
         verdicts.append({**row, "verdict": verdict, "reason": reason, "failing": failing, **state, **chosen})
     if breaks == "missing image row":
         images["00-00000"].pop()
-    for unit, rows in images.items():
-        run.write_table(f"scores/images/{unit}.parquet", pa.Table.from_pylist(rows))
-    for (check, unit), rows in scores.items():
-        table = pa.Table.from_pylist(rows, schema=check_class(check).of_description({}).schema)
-        run.write_table(f"scores/{check}-{FINGERPRINTS[check]}/{unit}.parquet", table)
+    _write_scores(run, images, scores, older)
     if breaks == "missing verdict":
         verdicts.remove(next(row for row in verdicts if row["verdict"] == "rejected"))
     if breaks == "undecodable forgotten":
@@ -233,19 +235,38 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
     verdicts += verdicts[-1:] if breaks == "double verdict" else []
     kept = [row["id"] for row in verdicts if row["verdict"] == "kept"]
     table = pa.Table.from_pylist(verdicts, schema=verdict_schema(CHECKS))
-    run.write_table(f"cuts/{CUT}/verdicts/00000.parquet", table)
+    run.write_table(f"{VERDICTS_BEFORE if older else VERDICTS}/00000.parquet", table)
     run.write_bytes(f"cuts/{CUT}/thresholds.yaml", yaml.safe_dump(run.manifest()["recipe"]["thresholds"]).encode())
     run.write_json(f"cuts/{CUT}/content.json", {"content": {"snapshot": SNAPSHOT_HASH, "fingerprints": FINGERPRINTS}})
-    run.write_json(f"cuts/{CUT}/funnel.json", {"kept": len(kept)})
+    run.write_json(f"{f'cuts/{CUT}' if older else VERDICTS}/funnel.json", {"kept": len(kept)})
     gone = {name(number) for number in NO_IDENTITY}
     run.write_table(f"annotations/{ENCODER}/00-00000.parquet", pa.table({
         "id": kept, "identity": pa.array([None if id in gone else [0.0] * 128 for id in kept], pa.list_(pa.float32())),
     }))  # fmt: skip
 
 
+def _write_scores(run: Run, images: dict[str, list], scores: dict[tuple[str, str], list], older: bool) -> None:
+    filters = {check: check_class(check).of_description({}) for check in FINGERPRINTS}
+    if older:
+        for unit, rows in images.items():
+            run.write_table(f"scores/images/{unit}.parquet", pa.Table.from_pylist(rows))
+        for (check, unit), rows in scores.items():
+            table = pa.Table.from_pylist(rows, schema=filters[check].schema)
+            run.write_table(f"scores/{check}-{FINGERPRINTS[check]}/{unit}.parquet", table)
+        return
+    for unit, rows in images.items():
+        ids = [row["id"] for row in rows]
+        seen = {
+            check: pa.Table.from_pylist(scores.get((check, unit), []), item.schema) for check, item in filters.items()
+        }
+        evidence = {f"{check}-{FINGERPRINTS[check]}": Evidence.align(filters[check].schema, ids, table)
+                    for check, table in seen.items()}  # fmt: skip
+        write_unit(run, "scores", unit, scores_table(ids, {row["id"]: row for row in rows}, evidence))
+
+
 def _pack(run: Run, breaks: str | None) -> None:
     gone = {name(number) for number in NO_IDENTITY}
-    verdicts = run.read_tables(f"cuts/{CUT}/verdicts/*.parquet").to_pylist()
+    verdicts = (run.read_tables(f"{VERDICTS}/*.parquet") or run.read_tables(f"{VERDICTS_BEFORE}/*.parquet")).to_pylist()
     kept = sorted({row["id"] for row in verdicts if row["verdict"] == "kept"} - gone)
     rejected = next(row["id"] for row in verdicts if row["verdict"] == "rejected")
     planned = kept[1:] if breaks == "missing in plan" else [*kept, rejected] if breaks == "rejected in plan" else kept

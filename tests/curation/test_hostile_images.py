@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 from curation.run_directory.run import Run
+from curation.run_directory.scores import image_facts
 from tests.world import verdicts_of
 
 
@@ -12,7 +13,7 @@ def test_each_kind_goes_through_a_run(finished, sample):
     with open(sample / "made.csv", newline="") as file:
         made = list(csv.DictReader(file))
     run = Run(finished)
-    images = {row["sha256"]: row for row in run.read_tables("scores/images/*.parquet").to_pylist()}
+    images = {row["sha256"]: row for row in image_facts(run.read_tables("scores/*.parquet")).to_pylist()}
     verdicts = verdicts_of(finished)
     seen = set()
     for entry in made:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from curation.fetch.hosts import Hosts
 from curation.recipe.recipe import Fetch, Recipe, parse
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import CANDIDATE
 from tests.loopback_web import JPEG, Server, Web
 
 RULES = ("/robots.txt", "/.well-known/tdmrep.json")
@@ -59,7 +60,7 @@ def ident(number: int) -> str:
 
 
 def select(run: Run, urls: list[str], wanted: int | None = None, ranks: list[int] | None = None) -> None:
-    """selected/ in two buckets, as `select` leaves it; the id of urls[i] is ident(i)."""
+    """candidates/ and, in two buckets, selected/, as `select` leaves them; the id of urls[i] is ident(i)."""
     ranks = ranks or list(range(len(urls)))
     table = pa.table({"id": [ident(i) for i in range(len(urls))], "url": urls, "rank": pa.array(ranks, pa.int64())})
     half = len(urls) // 2
@@ -67,6 +68,12 @@ def select(run: Run, urls: list[str], wanted: int | None = None, ranks: list[int
     run.write_table("selected/01.parquet", table.slice(half))
     counts = {"wanted": wanted or len(urls), "selected": len(urls), "key": "box_min_side", "cutoff": 1.0}
     run.write_json("selected/counts.json", counts)
+    faces = [
+        [{"box": [0, 0, 9, 9], "caption": f"face of {text}", "source_id": text}] for text in table["id"].to_pylist()
+    ]
+    rows = [{**row, "faces": face} for row, face in zip(table.to_pylist(), faces, strict=True)]
+    run.write_table("candidates/00000.parquet", pa.Table.from_pylist(rows, schema=CANDIDATE))
+    run.write_json("candidates/counts.json", {"buckets": 1})
 
 
 def recipe_for(site: Server | None, rank_over: str = "available", **options) -> Recipe:

@@ -28,6 +28,7 @@ def test_a_sample_that_img2dataset_drops_is_a_row(ray_cluster, site, run):
         finally:
             writer.WebDatasetSampleWriter = original
 
+    select(run, photos(4))
     items = [(ident(i), url) for i, url in enumerate(photos(4))]
     settings = recipe_for(site).fetch
     hosts = SharedHosts.start(settings)
@@ -37,7 +38,6 @@ def test_a_sample_that_img2dataset_drops_is_a_row(ray_cluster, site, run):
     row = run.read_table("fetched/00/00000.parquet").to_pylist()[2]
     assert row["status"] == "failed" and "this sample is dropped" in row["detail"]
     # it heals: the round that the driver makes of it has this id alone
-    select(run, photos(4))
     run.write_table("fetched/plan-00.parquet", pa.table({"id": [i for i, _ in items], "part": [0] * 4}))
     site.seen.clear()
     assert fetch(run, recipe_for(site))["taken"] == 4

@@ -13,7 +13,7 @@ from common.hashing import sha256_of_bytes
 from common.settings import RecipeError
 from curation.fetch.rounds import fetch
 from curation.run_directory.attempts import latest_attempts
-from curation.run_directory.snapshot import latest_snapshot
+from curation.run_directory.snapshot import latest_counts, read_snapshot
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
 from tests.loopback_web import JPEG
 
@@ -62,7 +62,8 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
     assert rows[ident(3)]["url"] == ODD and rows[ident(3)]["final_url"] == f"http://photos.test{sent_odd}"
     assert (rows[ident(1)]["status"], rows[ident(1)]["http_status"]) == ("failed", 404)
 
-    snapshot, stored = latest_snapshot(run)
+    stored = latest_counts(run)
+    snapshot = read_snapshot(run, stored)
     assert stored == info and info["taken"] == 6 and info["surplus"] == 0 and info["lost"] == 0
     assert info["selected"] == info["fetched"] + sum(info["failed"].values()) + info["lost"] == 14
     assert info["failed"] == dict.fromkeys(
@@ -107,8 +108,8 @@ def test_a_second_run_asks_for_nothing_and_again_only_for_what_heals(ray_cluster
     healed = fetch(run, recipe_for(site), again=True)
     assert site.seen[asked:] == ["/2.jpg", "/2.jpg"]
     assert healed["number"] == 1 and healed["fetched"] == 5 and healed["hash"] != first["hash"]
-    table, info = latest_snapshot(run)
-    assert info == healed and ident(2) in table["id"].to_pylist() and run.exists("fetched/snapshot-0001.parquet")
+    assert latest_counts(run) == healed and ident(2) in read_snapshot(run, healed)["id"].to_pylist()
+    assert run.exists(f"fetched/snapshot-0001-{healed['hash']}.parquet")
     assert run.read_json("fetched/snapshot.json") == first  # what was frozen stays
 
     assert fetch(run, recipe_for(site), again=True) == healed
@@ -128,7 +129,7 @@ def test_a_killed_round_goes_on_with_the_parts_that_are_missing(ray_cluster, sit
     resumed = fetch(run, recipe_for(site, part_size=3))  # another size: the round keeps the parts that it began with
     assert sorted(site.seen) == [f"/{i}.jpg" for i in range(4, 8)]
     assert resumed == whole
-    row = latest_snapshot(run)[0].filter(pc.field("id") == ident(4)).to_pylist()[0]
+    row = read_snapshot(run, latest_counts(run)).filter(pc.field("id") == ident(4)).to_pylist()[0]
     assert run.read_bytes(row["tar"], row["offset"], row["size"]) == JPEG + b"/4.jpg"
     assert not run.exists("work/fetch")
 
@@ -138,7 +139,7 @@ def test_the_surplus_is_cut_by_rank(ray_cluster, site, run):
     site.pages = {"/2.jpg": lambda nth: (404, b"", {})}  # the best one cannot be had
     info = fetch(run, recipe_for(site))
     assert (info["fetched"], info["taken"], info["surplus"]) == (5, 3, 2)
-    assert latest_snapshot(run)[0]["id"].to_pylist() == [ident(3), ident(4), ident(5)]
+    assert read_snapshot(run, latest_counts(run))["id"].to_pylist() == [ident(3), ident(4), ident(5)]
 
 
 def test_mistakes_are_said_before_any_request(site, run):

@@ -12,7 +12,7 @@ from curation.fetch.breaker import FetchStopped
 from curation.fetch.part import PartSummary
 from curation.fetch.reasons import NothingFetched
 from curation.fetch.rounds import fetch
-from curation.run_directory.snapshot import latest_snapshot
+from curation.run_directory.snapshot import latest_counts
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
 
 
@@ -23,7 +23,7 @@ def test_local_causes_stop_the_fetch_and_the_next_run_tries_them_again(ray_clust
         fetch(run, broken)
     message = str(caught.value)
     assert "tls" in message and "remedy" in message and message.count("for example host") == 3
-    assert run.exists("fetched/stopped-00.json") and latest_snapshot(run) is None
+    assert run.exists("fetched/stopped-00.json") and latest_counts(run) is None
     with pytest.raises(FetchStopped):  # still broken: what failed so before does not hide it
         fetch(run, broken)
 

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from tests.world import ROOT
+from curation.cutting.cut import read_funnel
+from curation.run_directory.run import Run
+from tests.world import ROOT, verdicts_of
 
 HEADER = """
 from pydantic import Field
@@ -181,13 +182,13 @@ def test_each_command_knows_them(toys):
 
 
 def test_the_cut_judges_by_them_and_the_ledger_counts_them(run):
-    verdicts = pq.read_table(run / "cuts" / "small" / "verdicts").to_pylist()
+    verdicts = verdicts_of(run).values()
     reasons = {row["reason"] for row in verdicts if row["verdict"] == "rejected"}
     assert {"dark", "captions"} <= reasons
     assert any(row["side_face"] == 0 for row in verdicts) and all(
         row["dark"] == row["captions"] == row["side_face"] == 1 for row in verdicts if row["verdict"] == "kept"
     )
-    funnel = json.loads((run / "cuts" / "small" / "funnel.json").read_text())
+    funnel = read_funnel(Run(run), "small")
     assert set(TOYS) <= set(funnel["checks"]) and funnel["kept"] > 0
     manifest = json.loads((run / "manifest.json").read_text())
     faces = manifest["fingerprints"]["faces"]

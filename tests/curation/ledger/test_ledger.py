@@ -41,6 +41,15 @@ def test_every_equation_holds(whole: Run):
     assert ledger.rejected == {"faces": 5, "grayscale": 4, "text": 3, "anime": 2, "caption_box": 2, "no_identity": 1}
 
 
+def test_a_run_of_an_earlier_format_is_reported_the_same(whole: Run, tmp_path: Path):
+    older, ledger = read_ledger(fake_run.build(str(tmp_path), older=True)), read_ledger(whole)
+    assert older.reconciles and older.rejected == ledger.rejected and older.steps == ledger.steps
+    before, now = report_scores.read_scores(older), report_scores.read_scores(ledger)
+    assert len(now.measures) == len(before.measures) > 4
+    for one, other in zip(before.measures, now.measures, strict=True):
+        assert len(one.ids) and (one.ids == other.ids).all() and (one.values == other.values).all()
+
+
 @pytest.mark.parametrize("name", fake_run.BREAKS)
 def test_a_broken_equation_is_found_and_named(name: str, tmp_path: Path, capsys):
     run = fake_run.build(str(tmp_path), breaks=fake_run.BREAKS[name])
@@ -50,7 +59,7 @@ def test_a_broken_equation_is_found_and_named(name: str, tmp_path: Path, capsys)
 
 def test_unfinished_is_no_contradiction(copy: Run, capsys):
     later_first = ["shards/fake/00002.json", "shards", "cuts/fake/plan.parquet", "cuts/fake/no_identity.json",
-                   "annotations", "cuts", "scores/images/00-00001.parquet", "scores", "fetched/snapshot.json",
+                   "annotations", "cuts", next(iter(copy.glob("scores/00-00001-*"))), "scores", "fetched/snapshot.json",
                    "fetched/01", "fetched", "selected/counts.json", "selected", "candidates/counts.json"]  # fmt: skip
     for path in later_first:
         target = Path(copy.path(path))
@@ -93,7 +102,8 @@ def test_a_healing_under_way_is_no_contradiction(copy: Run):
 
 
 def test_a_retried_unit_counts_once(copy: Run):
-    copy.write_table("scores/images/00-00000-1.parquet", copy.read_table("scores/images/00-00000.parquet"))
+    (path,) = copy.glob("scores/00-00000-*.parquet")
+    copy.write_table("scores/00-00000-ffffffffffff.parquet", copy.read_table(path))
     assert read_ledger(copy).reconciles
 
 

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from curation.run_directory.units import Unit
 from curation.scoring import careful
 from curation.scoring.operator import ScoringOperator
 
@@ -95,6 +96,6 @@ class Sabotaged(ScoringOperator):
         self.watch, self.victims = watch, {}
 
     def _score_unit(self, row):
-        ids = sorted(row["ids"])
+        ids = Unit.of_row(row).ids
         self.victims = {careful.DECODER: ids[0], "text": ids[1]} if row["name"].endswith("-00000") else {}
         return super()._score_unit(row)

@@ -9,7 +9,7 @@ import pytest
 from curation import report
 from curation.filters.base import FilterBroken
 from curation.scoring import careful
-from curation.scoring.careful import score_in_children
+from curation.scoring.careful import run_in_children
 from tests.curation.scoring.saboteurs import Sabotaged, Toy
 from tests.world import curate, fork, verdicts_of
 
@@ -25,30 +25,30 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_the_image_that_ends_a_process_is_found(name, monkeypatch):
     monkeypatch.setattr(careful, "STAGE_SECONDS", 5)
-    told = score_in_children(Toy, {"ids": ["one", name, "two"]})
+    told = run_in_children(Toy, {"ids": ["one", name, "two"]})
     assert told == {"one": "scored", name: FOUND[name], "two": "scored"}
 
 
 def test_who_was_killed_from_outside_is_innocent(tmp_path):
     killed = "text:is_killed_once"
-    told = score_in_children(partial(Toy, flag=str(tmp_path / "killed")), {"ids": ["one", killed, "decoder:aborts"]})
+    told = run_in_children(partial(Toy, flag=str(tmp_path / "killed")), {"ids": ["one", killed, "decoder:aborts"]})
     assert (tmp_path / "killed").exists()
     assert told == {"one": "scored", killed: "scored", "decoder:aborts": "killed_decoder"}
 
 
 def test_who_waits_for_a_store_between_two_stages_has_done_nothing(monkeypatch):
     monkeypatch.setattr(careful, "STAGE_SECONDS", 5)
-    assert score_in_children(Toy, {"ids": ["a slow store", "one"]}) == {"a slow store": "scored", "one": "scored"}
+    assert run_in_children(Toy, {"ids": ["a slow store", "one"]}) == {"a slow store": "scored", "one": "scored"}
 
 
 def test_an_error_that_cannot_be_sent_is_no_images():
     with pytest.raises(FilterBroken, match="ValueError"):
-        score_in_children(Toy, {"ids": ["one", "text:raises_what_cannot_be_sent"]})
+        run_in_children(Toy, {"ids": ["one", "text:raises_what_cannot_be_sent"]})
 
 
 def test_an_error_of_ours_stays_one():
     with pytest.raises(TypeError, match="a fault of ours"):
-        score_in_children(Toy, {"ids": ["one", "text:raises"]})
+        run_in_children(Toy, {"ids": ["one", "text:raises"]})
 
 
 def cannot_load(watch, blame):
@@ -57,7 +57,7 @@ def cannot_load(watch, blame):
 
 def test_filters_that_cannot_be_loaded_blame_no_image():
     with pytest.raises(FilterBroken, match="was ended 3 times"):
-        score_in_children(cannot_load, {"ids": ["one"]})
+        run_in_children(cannot_load, {"ids": ["one"]})
 
 
 def test_a_run_ends_with_a_row_for_each_and_tries_them_never_again(

@@ -69,14 +69,14 @@ def test_a_filter_that_cannot_run_here_stops_the_run_before_an_image_is_scored(s
 
     fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()}
     with pytest.raises(FilterBroken, match="there is no environment for it"):
-        ScoringOperator(Run(tmp_path), recipe, list(fingerprints), fingerprints, 0, "cpu", True)
+        ScoringOperator(Run(tmp_path), recipe, list(fingerprints), fingerprints, 0, "cpu")
 
 
 def test_another_nodes_weights_are_refused(small_world, tmp_path):
     recipe = small_recipe(small_world)
     fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()} | {"faces": "0" * 12}
     with pytest.raises(FilterBroken, match="model files or the libraries of .*faces.* differ from the driver's"):
-        ScoringOperator(Run(tmp_path), recipe, ["faces"], fingerprints, 0, "cpu", True)
+        ScoringOperator(Run(tmp_path), recipe, ["faces"], fingerprints, 0, "cpu")
 
 
 def test_operators_follow_devices_and_needs(small_world):

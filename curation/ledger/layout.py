@@ -1,0 +1,57 @@
+"""Where a run directory has what the ledger counts, in this format and in the earlier ones, which are only reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from curation.cutting.cut import current_pass
+from curation.run_directory.run import Run
+from curation.run_directory.schemas import SnapshotCounts
+from curation.run_directory.scores import image_facts, score_files
+from curation.run_directory.snapshot import snapshot_file
+
+
+def rows_of_snapshot(run: Run, name: str, counts: SnapshotCounts) -> str:
+    """Path of the rows of the snapshot whose counts are at `name`.json."""
+    return snapshot_file(counts) if run.exists(snapshot_file(counts)) else f"{name}.parquet"  # before format 5
+
+
+def image_tables(run: Run) -> Iterator[tuple[str, pa.Table]]:
+    """(path, what the decoding of some images showed), file by file."""
+    paths = run.glob("scores/*.parquet")
+    for path, table in zip(paths, run.read_each(paths, ["id", "image"]), strict=True):
+        yield path, image_facts(table)
+    paths = run.glob("scores/images/*.parquet")  # before format 5
+    yield from zip(paths, run.read_each(paths), strict=True)
+
+
+def verdict_folder(run: Run, cut: str) -> str:
+    """Of a cut's verdicts: the newest that are whole, else those that are being made."""
+    begun = sorted({path.rpartition("/")[0] for path in run.glob(f"cuts/{cut}/verdicts/*/*.parquet")})
+    return current_pass(run, cut) or (begun[-1] if begun else f"cuts/{cut}/verdicts")  # flat before format 5
+
+
+def evidence_files(run: Run, column: str) -> dict[str, list[str]]:
+    """{unit: the files that may hold one filter's evidence of it}."""
+    files = score_files(run)
+    for path in run.glob(f"scores/{column}/*.parquet"):  # before format 5
+        unit = "-".join(path.rpartition("/")[2].removesuffix(".parquet").split("-")[:2])
+        files[unit].append(path)
+    return files
+
+
+def read_evidence(run: Run, paths: Sequence[str], column: str) -> Iterator[pa.Table]:
+    """One filter's evidence out of each of these files, of those that have some."""
+    for table in run.read_each(paths):
+        if column in table.column_names:
+            struct = table.filter(table[column].is_valid())
+            flat = (
+                struct.select([column])
+                .flatten()
+                .rename_columns([field.name for field in struct.schema.field(column).type])
+            )
+            yield flat.append_column("id", struct["id"])
+        elif "error" in table.column_names:  # before format 5
+            yield table
