@@ -4,7 +4,7 @@
     RUN/fetched/settings-ROUND.json       the settings that decided its failures
     RUN/fetched/ROUND/PART-HASH.tar, PART.parquet   one Ray task each; the parquet is the commit
     RUN/fetched/stopped-ROUND.json        left by a fetch that stopped itself
-    RUN/fetched/snapshot.{parquet,json}   what the rounds amount to
+    RUN/fetched/snapshot*                 what the rounds amount to
 
 A run that was killed goes on where it was: a part that is committed is not fetched again.
 """

@@ -7,7 +7,7 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
     RUN/selected/*.parquet                the candidates to fetch, in id order
     RUN/fetched/ROUND/PART-HASH.tar, PART.parquet   bytes, and one row an attempt
     RUN/fetched/ROUND/images/PART-HASH.parquet   what that tar holds, and what the sources say of it
-    RUN/fetched/snapshot.parquet          id -> tar, offset, size, sha256
+    RUN/fetched/snapshot-HASH.parquet     id -> tar, offset, size, sha256
     RUN/scores/UNIT-HASH.parquet          decode facts and every filter's evidence of a unit's images
     RUN/cuts/NAME/                        thresholds.yaml, verdicts, plan.parquet
     RUN/annotations/ENCODER-FINGERPRINT/* chosen face, landmarks, identity

@@ -120,7 +120,7 @@ def test_a_killed_round_goes_on_with_the_parts_that_are_missing(ray_cluster, sit
     select(run, photos(10))
     whole = fetch(run, recipe_for(site))
     # what a SIGKILL leaves: a part's tar without its parquet (here a torn one), no snapshot, an unfinished download
-    for path in ("00/00001.parquet", "snapshot.parquet", "snapshot.json"):
+    for path in ("00/00001.parquet", f"snapshot-{whole['hash']}.parquet", "snapshot.json"):
         run.fs.rm(run.path(f"fetched/{path}"))
     run.write_bytes("fetched/00/00001-0123456789abcdef.tar", b"torn")
     run.write_bytes("work/fetch/00-00001-x/00001.tar", b"torn")
