@@ -22,7 +22,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights tiny-base drill plan-train cache
+.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights tiny-base drill chaos plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -40,6 +40,7 @@ help:  ## this list
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
 	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
+	@echo "make chaos [KILLS=20] [SEED=0] [ON=disk,s3]   kill curation (driver, workers, raylets) on a disk and a faulty S3: the same shards?"
 	@echo "make test | lint | bench [ONLY=training]      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
 	@echo "Each step alone: $(BIN)/python -m curation STEP --help  (select fetch score cut annotate pack report ...)"
@@ -138,6 +139,9 @@ lint: $(READY)
 
 drill: $(READY)
 	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ON),--on $(ON))
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ONLY)

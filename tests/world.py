@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,15 +75,20 @@ def fork(root: Path, into: Path, *folders: str) -> Path:
 
 
 def start_driver(
-    root: Path | str, recipe: Path, address: str, *options: str, **environment: str
+    root: Path | str,
+    recipe: Path,
+    address: str,
+    *options: str,
+    output: IO[str] | int = subprocess.PIPE,
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    """`python jobs/curate.py`, in a process of its own, on the shared Ray."""
+    """`python jobs/curate.py`, in a process of its own, on the Ray at `address`; what it says goes to `output`."""
     command = [sys.executable, str(ROOT / "jobs" / "curate.py"), "--recipe", str(recipe), "--run", str(root), *options]
     return subprocess.Popen(
         command,
         env={**os.environ, "RAY_ADDRESS": address, **environment},
         cwd=ROOT,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
     )
