@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -40,7 +41,7 @@ def store_of(kind: str, folder: Path, seed: int) -> Iterator[tuple[Path | str, o
     if kind == "disk":
         yield folder, None, {}
         return
-    with faulty_bucket("chaos", seed) as (store, environment):
+    with faulty_bucket("chaos", seed=seed) as (store, environment):
         yield "s3://chaos", store, environment
         console.print(f"s3: {store.told()}")
 
@@ -110,6 +111,9 @@ def main() -> int:
     if asked.kills < 1 or not set(stores) <= {"disk", "s3"}:
         parser.error("--kills: at least 1; --on: disk, s3, or disk,s3")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as ctrl-C: nothing of it stays behind
+
+    # botocore's own patience would hide ours, and s3fs's, and waits for seconds; Ray's workers inherit this
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")
 
     from common.pinned_files.packages import cache_dir
     from curation.run_directory.run import Run

@@ -7,6 +7,7 @@ same objects has none of it, for who looks at what came of a run.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import socket
 import threading
@@ -107,11 +108,14 @@ class FaultyStore:
 
 
 @contextlib.contextmanager
-def faulty_bucket(name: str, seed: int = 0) -> Iterator[tuple[FaultyStore, dict[str, str]]]:
+def faulty_bucket(
+    name: str, faults: Faults | None = None, seed: int = 0
+) -> Iterator[tuple[FaultyStore, dict[str, str]]]:
     """With a fresh bucket: the layer in front of it, and the environment that leads there. This process's own environment
     leads to the door without faults."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
     with s3_bucket(name) as keys:
-        store = FaultyStore(DomainDispatcherApplication(create_backend_app), seed)
+        store = FaultyStore(DomainDispatcherApplication(create_backend_app), seed, faults)
         server = make_server("127.0.0.1", 0, store, threaded=True, request_handler=MotoRequestHandler)
         server.daemon_threads, server.block_on_close = True, False  # a killed client leaves its thread waiting
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
