@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from common.decode import ImageLimits, Picture, Undecodable, decode
+from common.decode import Undecodable, decode
 from common.progress import ProgressBar, say
 from common.ray_runtime import map_with_tasks
 from curation.cutting.cut import current_pass, kept_images
@@ -32,7 +32,7 @@ from curation.scoring.careful import DECODER, Blame, Watch, run_in_children
 from model.conditioning.identity import IdentityEncoder
 
 ENCODER = "encoder"  # the stage after the decoder
-SMALL_FACE = 160  # pixels of a face that an encoder found too small, in a picture that is decoded again for it
+FACE_SIDE = 112  # pixels that a face should have when it is embedded, if it has them in the file: ArcFace's crop
 Key = tuple[str, tuple[float, ...]]
 
 
@@ -125,21 +125,17 @@ def _embed(
             return None, f"{how} a process in the {stage}, twice"
     box, landmarks = np.asarray(face["box"], np.float64), np.asarray(face["landmarks"], np.float64).reshape(5, 2)
 
-    def at_scale(limits: ImageLimits) -> tuple[np.ndarray | None, Picture]:
-        with watch(DECODER, [text]):
-            picture = decode(data, limits)
-        scale = np.array(picture.scale)
-        with watch(ENCODER, [text]):
-            return encoder.embed(picture.rgb, box * np.tile(scale, 2), landmarks * scale), picture
-
-    vector, picture = at_scale(recipe.images)
-    if vector is None and max(picture.scale) < 1:  # a face that is small only because the picture was decoded small
-        enlarged = min(1.0, SMALL_FACE / max(1.0, *(box[2:] - box[:2])))
-        side = math.ceil(max(picture.width, picture.height) * enlarged)
-        with contextlib.suppress(Undecodable):  # there is not the memory for it: then it stays small
-            vector, _ = at_scale(
-                recipe.images.model_copy(update={"working_side": max(side, recipe.images.working_side)})
-            )
+    with watch(DECODER, [text]):
+        picture = decode(data, recipe.images)
+        side = float(min(box[2:] - box[:2]))
+        if side * min(picture.scale) < FACE_SIDE and max(picture.scale) < 1:
+            # the face is small only because the picture was decoded small
+            larger = math.ceil(max(picture.width, picture.height) * min(1.0, FACE_SIDE / max(side, 1.0)))
+            with contextlib.suppress(Undecodable):  # there is not the memory for it: then it stays small
+                picture = decode(data, recipe.images.model_copy(update={"working_side": larger}))
+    scale = np.array(picture.scale)
+    with watch(ENCODER, [text]):
+        vector = encoder.embed(picture.rgb, box * np.tile(scale, 2), landmarks * scale)
     return vector, None
 
 

@@ -23,7 +23,8 @@ from common.errors import UserError
 from common.hashing import sha256_of_bytes
 from curation.run_directory.run import Run
 
-DENSE = 5 / 6  # from this share of a unit's bytes on, its tar is brought whole
+DENSE = 5 / 6  # from this share of a tar on, it is brought whole
+OVERHEAD = 4096  # bytes that a tar may spend on an image, beside its own
 SPARE = 0.15  # bytes between joined ranges, as a share of those that are wanted
 PIECE = 8 << 20  # bytes of one request for a range, unless one image is larger
 REQUESTS = 8  # for ranges, at a time
@@ -74,7 +75,8 @@ class UnitBytes:
         self._offsets, self._sizes = (fetched[name].to_numpy() for name in ("offset", "size"))
         self._hashes = fetched["sha256"]
         self.in_tar_order = sorted(rows, key=lambda row: int(self._offsets[row]))
-        self._is_whole = int(self._sizes[self.in_tar_order].sum()) >= DENSE * int(self._sizes.sum())
+        extent = int((self._offsets + self._sizes).max()) if len(self._sizes) else 0
+        self._is_whole = int((self._sizes + OVERHEAD)[self.in_tar_order].sum()) >= DENSE * extent
         self._brought: dict[int, Future[None]] = {}
         self._scratch: str | None = None
 

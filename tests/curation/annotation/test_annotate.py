@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 from common.decode import decode
+from curation import report
+from curation.annotation.annotate import _embed
 from curation.recipe import recipe as recipes
+from curation.run_directory.run import Run
+from tests.curation.scoring.saboteurs import annotate_until_the_encoder_dies
+from tests.world import curate, fork, shard_ids
 
 RECIPE = recipes.load("curation/recipe/sample.yaml")
 
@@ -47,6 +54,39 @@ def test_a_face_too_small_has_no_identity(people):
     encoder = RECIPE.open_encoder()
     rgb, _, landmarks = people["obama.jpg"]
     assert encoder.embed(rgb, np.array([5.0, 5.0, 15.0, 15.0]), landmarks) is None
+
+
+def test_a_face_that_is_small_because_the_picture_was_decoded_small_is_decoded_larger(sample):
+    """As in a photo of 8,000 pixels, which is decoded at an eighth; here one of 600 is."""
+    from curation.sample.photos import photos
+
+    data = next(photo.path.read_bytes() for photo in photos() if photo.path.name == "obama.jpg")
+    recipe = RECIPE.model_copy(update={"images": RECIPE.images.model_copy(update={"working_side": 64})})
+    (face,) = RECIPE.open_filters()["faces"].score([decode(data)], {})["boxes"].to_pylist()[0][:1]
+    encoder = RECIPE.open_encoder()
+    small = decode(data, recipe.images)
+    box, landmarks = np.array(face["box"]), np.array(face["landmarks"]).reshape(5, 2)
+    blurred = encoder.embed(small.rgb, box * small.scale[0], landmarks * small.scale[0])
+    vector, error = _embed(encoder, recipe, data, "id", face, lambda stage, ids: nullcontext(), {})
+    usual, _ = _embed(encoder, RECIPE, data, "id", face, lambda stage, ids: nullcontext(), {})
+    assert error is None and float(vector @ usual) > 0.99 > 0.98 > float(blurred @ usual)
+
+
+def test_an_image_that_ends_the_encoders_process_ends_without_identity(
+    finished, small_world, tmp_path, monkeypatch, capsys
+):
+    """On Ray, whose worker dies of it; nothing else changes, and it is not tried again."""
+    root = fork(finished, tmp_path / "run", "candidates", "selected", "fetched", "scores")
+    monkeypatch.setattr("curation.annotation.annotate.annotate_unit", annotate_until_the_encoder_dies)
+    curate(root, small_world)
+    rows = Run(root).read_tables("annotations/*/*.parquet").to_pylist()
+    killed = {row["id"] for row in rows if row["error"]}
+    assert killed and {row["error"] for row in rows if row["error"]} == {"killed a process in the encoder, twice"}
+    assert set(shard_ids(root)) == set(shard_ids(finished)) - killed
+    assert report.main([str(root), "--no-html"]) == 0
+    capsys.readouterr()
+    curate(root, small_world)
+    assert "0 faces (dlib)" in capsys.readouterr().err
 
 
 def test_runs_of_before_find_their_dlib_vectors():

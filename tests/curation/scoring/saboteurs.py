@@ -6,9 +6,10 @@ import ctypes
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from curation.annotation.annotate import ENCODER, annotate_unit
 from curation.run_directory.units import Unit
 from curation.scoring import careful
 from curation.scoring.operator import ScoringOperator
@@ -99,3 +100,17 @@ class Sabotaged(ScoringOperator):
         ids = Unit.of_row(row).ids
         self.victims = {careful.DECODER: ids[0], "text": ids[1]} if row["name"].endswith("-00000") else {}
         return super()._score_unit(row)
+
+
+def annotate_until_the_encoder_dies(run, recipe, faces, fingerprint, kept, watch=None, blame=None):
+    """The real one, whose encoder ends the process at the first image that each round's first unit keeps."""
+    usual = watch or (lambda stage, ids: nullcontext())
+
+    @contextmanager
+    def watch(stage, ids):
+        with usual(stage, ids):
+            if stage == ENCODER and kept.unit.name.endswith("-00000") and ids == kept.ids[:1]:
+                os.abort()
+            yield
+
+    return annotate_unit(run, recipe, faces, fingerprint, kept, watch, blame)
