@@ -43,7 +43,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 
 
 # what takes minutes begins first, or one process would wait for the other at the end
-LONG = ("test_train_job.py", "test_conditions_learnt.py", "test_trainer.py", "test_engine.py", "test_validation.py")
+LONG = ("jobs/test_train.py", "test_conditions_learnt.py", "test_trainer.py", "test_engine.py", "test_validation.py")
 
 
 @lru_cache

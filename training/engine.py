@@ -28,7 +28,9 @@ class EngineError(UserError, RuntimeError):
 def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
     """DeepSpeed's own configuration. What it would choose by itself and matters is written out."""
     engine, batch = recipe.engine, recipe.batch
-    zero: dict[str, Any] = {"stage": engine.zero}
+    # DeepSpeed would keep what is used again within 1e9 numbers: all of this model, from its forward pass to its backward
+    # one; and at each of its modules it would look through all that come after
+    zero: dict[str, Any] = {"stage": engine.zero, "stage3_max_reuse_distance": 0}
     offload = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if engine.offload_optimiser:
         zero["offload_optimizer"] = offload

@@ -128,7 +128,8 @@ def train(
             slots = _count_slots(run, micros, waited)
             result = _step(run, micros, slots.valid, step, stop_check)
             step += 1
-            meter.step(slots.waited, result.loss, result.norm)
+            if rank == 0:  # whose log it is; the others would count FLOPs for seconds
+                meter.step(slots.waited, result.loss, result.norm)
             if trace is not None:
                 trace.step()
             if is_not_finite(result.loss, result.norm, trained.fp16):
@@ -136,7 +137,7 @@ def train(
             corrupt += slots.corrupt
             _report_corrupt(run, micros, step, slots.corrupt, corrupt)
             last = step == recipe.steps
-            if step % recipe.monitoring.log_every == 0 or last:
+            if rank == 0 and (step % recipe.monitoring.log_every == 0 or last):
                 log.write("train", step, **meter.line(step), **_skipped_updates(trained, step))
             if guard.has_spiked(step, result.loss):
                 _stop_spiked(run, micros, step, guard)

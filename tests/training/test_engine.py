@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+import training.engine
 from tests.training.ranks import losses_of, recipe_for, run_ranks, weights_of
 from training.assembly import assemble
+from training.engine import Trained
 
 STEPS = 2
 
@@ -58,3 +60,29 @@ def test_what_saves_memory_changes_no_step(shards, base, tmp_path, usual, engine
     losses, masters = ended(tmp_path)
     assert losses == pytest.approx(usual[0], rel=1e-5)
     assert max(float((masters[key] - value).abs().max()) for key, value in usual[1].items()) < 1e-5
+
+
+def test_stage_3_gives_up_what_a_module_gathered(shards, base, tmp_path):
+    """Between the forward and the backward pass no rank has whole weights, but for the small ones that it always has."""
+    told = tmp_path / "held"
+
+    def count(rank):
+        usual, config = Trained.__call__, training.engine.deepspeed_config
+
+        def without_prefetching(*arguments):  # which is by 5e7 numbers: all of so small a model
+            told = config(*arguments)
+            return {**told, "zero_optimization": {**told["zero_optimization"], "stage3_prefetch_bucket_size": 0}}
+
+        def call(self, *arguments):
+            prediction = usual(self, *arguments)
+            large = [parameter for parameter in self.module.parameters() if not parameter.ds_persist]
+            held = sum(parameter.ds_status.name == "AVAILABLE" for parameter in large)
+            with told.open("a") as file:
+                print(len(large), held, file=file)
+            return prediction
+
+        Trained.__call__, training.engine.deepspeed_config = call, without_prefetching
+
+    run_ranks(recipe_for(shards, base, steps=STEPS, engine__zero=3), tmp_path / "run", hook=count)
+    passes = [tuple(map(int, line.split())) for line in told.read_text().splitlines()]
+    assert len(passes) == 2 * STEPS and all(large > 10 and not held for large, held in passes), passes

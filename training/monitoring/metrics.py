@@ -19,7 +19,7 @@ from training.recipe import TrainRecipe
 
 @dataclass
 class Meter:
-    """Of one rank, from one line of the log to the next. Losses and norms are the same on all ranks.
+    """Of rank 0, from one line of the log to the next. Losses and norms are the same on all ranks.
 
     MFU is of the model's own FLOPs, forward and backward, without the frozen encoders and without what checkpointing
     computes again (PaLM, arXiv 2204.02311, appendix B); None where the device's peak is not known, as on a CPU.
