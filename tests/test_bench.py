@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tests.bench import __main__ as benches
+from tests.bench import memory
 from tests.bench.curation import bench_tar
 from tests.bench.duel import Bench
 from tests.bench.loader import bench_loader, bench_reading, bench_seeking
+from tests.bench.made_run import make_run
 from tests.bench.training import Size, inputs
 
 TINY = Size(shards=(4, 4), side=64, size=64, micro=2)
@@ -33,7 +35,13 @@ def test_a_goal_is_met_or_missed(ratio, goal, said):
 
 def test_a_part_that_is_not_there_is_refused(capsys):
     assert benches.main(["trainign"]) == 2
-    assert "the parts are curation, training" in capsys.readouterr().err
+    assert "the parts are curation, memory, training" in capsys.readouterr().err
+
+
+def test_the_drivers_steps_run_over_a_made_run(tmp_path):
+    run = make_run(tmp_path, 2500, memory._recipe())
+    for step in memory.DRIVER.values():
+        step(run)
 
 
 def test_the_cheapest_rows_of_each_part_are_measured(tmp_path):

@@ -27,7 +27,7 @@ from curation.run_directory.run import Run
 from curation.run_directory.schemas import ANNOTATION
 from curation.run_directory.scores import score_files, write_unit
 from curation.run_directory.unit_bytes import UnitBytes
-from curation.run_directory.units import Unit, UnitScores, units_of
+from curation.run_directory.units import Unit, UnitScores, coded, units_of
 from curation.scoring.careful import DECODER, Blame, Watch, run_in_children
 from model.conditioning.identity import IdentityEncoder
 
@@ -171,13 +171,14 @@ def no_identity_file(name: str) -> str:
 
 
 def _kept_faces(kept: pa.Table, units: list[Unit], stored: dict[str, list[str]]) -> Iterator[KeptFaces]:
-    by_unit = kept.select(["unit", "id", "face"]).sort_by([("unit", "ascending"), ("id", "ascending")])
-    names = by_unit["unit"].to_numpy(zero_copy_only=False)
-    for unit in units:
-        start, stop = np.searchsorted(names, unit.name, "left"), np.searchsorted(names, unit.name, "right")
-        if start < stop:
-            rows = by_unit.slice(start, stop - start)
-            yield KeptFaces(unit, rows["id"].to_pylist(), rows["face"].to_pylist(), stored.get(unit.name, []))
+    codes, names = coded(kept["unit"])
+    order = np.argsort(codes, kind="stable")  # in a unit they stay in id order
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1)).tolist()
+    by_name = {unit.name: unit for unit in units}
+    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+        rows = kept.take(order[start:stop])
+        name = names[codes[order[start]]]
+        yield KeptFaces(by_name[name], rows["id"].to_pylist(), rows["face"].to_pylist(), stored.get(name, []))
 
 
 def _annotate_carefully(of_unit: Callable[..., dict[str, Any]], kept: KeptFaces) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def cut(
     total: Counter[tuple[str, ...]] = Counter()
     with ProgressBar("cut", snapshot.num_rows) as progress:
         for number, tables in enumerate(_grouped(map_with_tasks(units, judge_unit))):
-            table = pa.concat_tables(tables).sort_by("id")
+            table = pa.concat_tables(tables).unify_dictionaries().sort_by("id")
             run.write_table(f"{folder}/{number:05d}.parquet", table)
             total.update(_counts(table, check_names(filters)))
             progress.advance(table.num_rows)
@@ -127,8 +127,8 @@ def kept_images(run: Run, name: str) -> pa.Table:
         table.filter(pc.equal(table["verdict"], "kept")).select(columns)
         for table in run.read_each(files, [*columns, "verdict"])
     ]
-    schema = verdict_schema(())
-    return pa.concat_tables([pa.schema([schema.field(name) for name in columns]).empty_table(), *tables]).sort_by("id")
+    nothing = pa.schema([verdict_schema(()).field(name) for name in columns]).empty_table()
+    return pa.concat_tables([nothing, *tables]).unify_dictionaries().sort_by("id")
 
 
 def _counts(table: pa.Table, checks: Sequence[str]) -> Counter[tuple[str, ...]]:

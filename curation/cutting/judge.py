@@ -23,7 +23,7 @@ def verdict_schema(checks: Sequence[str]) -> pa.Schema:
     return pa.schema(
         [
             pa.field("id", pa.string()),
-            pa.field("unit", pa.string()),
+            pa.field("unit", pa.dictionary(pa.int32(), pa.string())),
             pa.field("verdict", pa.string()),
             pa.field("reason", pa.string()),
             pa.field("failing", pa.list_(pa.string())),

@@ -54,7 +54,8 @@ def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
             f"{run.root}: the cut {name!r} was made anew since: `python -m curation annotate` comes first"
         )
     kept = kept_images(run, name)
-    kept = kept.filter(pc.invert(pc.is_in(kept["id"], value_set=pa.array(annotated["ids"], pa.string()))))
+    if annotated["ids"]:
+        kept = kept.filter(pc.invert(pc.is_in(kept["id"], value_set=pa.array(annotated["ids"], pa.string()))))
     place, size = np.arange(kept.num_rows, dtype=np.int32), recipe.pack.samples_per_shard
     columns = {**{column: kept[column] for column in kept.column_names}, "shard": place // size, "slot": place % size}
     plan = pa.table([columns[column] for column in PLAN.names], schema=PLAN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +13,18 @@ from curation.run_directory.run import Run
 from curation.run_directory.schemas import CANDIDATE
 
 
-def id_numbers(ids: Sequence[str]) -> np.ndarray:
-    """uint64 (ids,): the numbers that their 16 hex digits are."""
-    return np.array([int(text, 16) for text in ids], dtype=np.uint64)
+def id_numbers(ids: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
+    """uint64 (ids,): the numbers that their 16 hex digits are. Of an Arrow column without a Python object an id."""
+    if not isinstance(ids, pa.ChunkedArray):
+        return np.array([int(text, 16) for text in ids], dtype=np.uint64)
+    numbers = [_numbers_of(chunk) for chunk in ids.chunks if len(chunk)]
+    return np.concatenate([np.zeros(0, np.uint64), *numbers])
+
+
+def _numbers_of(ids: pa.Array) -> np.ndarray:
+    digits = ids.cast(pa.binary()).cast(pa.binary(16))
+    data = memoryview(digits.buffers()[1])[16 * digits.offset : 16 * (digits.offset + len(digits))]
+    return np.frombuffer(binascii.unhexlify(data), ">u8").astype(np.uint64)
 
 
 def buckets_of(ids: Sequence[str], buckets: int) -> np.ndarray:

@@ -61,8 +61,8 @@ FETCHED = pa.schema([*CANDIDATE, *(ATTEMPT.field(name) for name in ("offset", "s
 SNAPSHOT = pa.schema(
     {
         "id": pa.string(),
-        "tar": pa.string(),
-        "unit": pa.string(),
+        "tar": pa.dictionary(pa.int32(), pa.string()),
+        "unit": pa.dictionary(pa.int32(), pa.string()),
         "offset": pa.int64(),
         "size": pa.int64(),
         "sha256": pa.string(),
@@ -96,7 +96,7 @@ ANNOTATION = pa.schema(
 PLAN = pa.schema(
     {
         "id": pa.string(),
-        "unit": pa.string(),
+        "unit": pa.dictionary(pa.int32(), pa.string()),
         "shard": pa.int32(),
         "slot": pa.int32(),
         "face": pa.int32(),  # as in the verdicts

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from common.settings import RecipeError
 from common.storage import json_bytes
 from curation.recipe.recipe import Recipe
-from curation.run_directory.attempts import LOST, latest_attempts, unit_name
+from curation.run_directory.attempts import LOST, latest_attempts, unit_of
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SNAPSHOT, SnapshotCounts
 
@@ -61,11 +61,12 @@ def snapshots(run: Run) -> dict[str, SnapshotCounts]:
     return {path.removesuffix(".json"): run.read_json(path) for path in paths}
 
 
-def snapshot_hash(ids: list[str], digests: list[str]) -> str:
+def snapshot_hash(rows: pa.Table) -> str:
     """Which bytes these are: 16 hex digits of the sha256 over "id sha256" lines in id order."""
     whole = hashlib.sha256()
-    for identifier, digest in zip(ids, digests, strict=True):
-        whole.update(f"{identifier} {digest}\n".encode())
+    for batch in rows.select(["id", "sha256"]).to_batches(max_chunksize=10_000):
+        for identifier, digest in zip(batch["id"].to_pylist(), batch["sha256"].to_pylist(), strict=True):
+            whole.update(f"{identifier} {digest}\n".encode())
     return whole.hexdigest()[:16]
 
 
@@ -82,13 +83,17 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
 
     `failed` is by the latest attempt; `lost` is `lost_by_downloader` and what was never tried.
     """
+    attempts = latest_attempts(run, ["error", "tar", "offset", "size", "sha256"])
+    fetched = attempts.filter(pc.is_null(attempts["error"])).drop_columns(["error"])
+    errors = Counter(
+        {row["values"]: row["counts"] for row in pc.value_counts(attempts["error"].drop_null()).to_pylist()}
+    )
+    tried = attempts.num_rows
+    del attempts  # ten million rows are not to be held twice
     selected = run.read_tables("selected/*.parquet", ["id", "rank"])
-    attempts = latest_attempts(run, ["error", "round", "part", "tar", "offset", "size", "sha256"])
-    fetched = attempts.filter(pc.is_null(attempts["error"]))
     wanted = run.read_json("selected/counts.json")["wanted"] if recipe.select.rank_over == "available" else None
     rows = best_ranked(fetched, selected, wanted)
-    errors = Counter(attempts["error"].drop_null().to_pylist())
-    lost = errors.pop(LOST, 0) + selected.num_rows - attempts.num_rows
+    lost = errors.pop(LOST, 0) + selected.num_rows - tried
     before = latest_counts(run)
     counts = SnapshotCounts(
         number=before["number"] + 1 if before else 0,
@@ -98,20 +103,17 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
         surplus=fetched.num_rows - rows.num_rows,
         failed=dict(sorted(errors.items())),
         lost=lost,
-        hash=snapshot_hash(rows["id"].to_pylist(), rows["sha256"].to_pylist()),
+        hash=snapshot_hash(rows),
     )
     if before and (before["fetched"], before["hash"]) == (counts["fetched"], counts["hash"]):
         return before, False
-    places = zip(rows["round"].to_pylist(), rows["part"].to_pylist(), strict=True)
-    columns = {
-        "id": rows["id"],
-        "tar": rows["tar"],
-        "unit": [unit_name(*place) for place in places],
-        "offset": rows["offset"],
-        "size": rows["size"],
-        "sha256": rows["sha256"],
-    }
-    run.write_table(snapshot_file(counts), pa.table(columns, schema=SNAPSHOT))
+    # a tar is a unit's: so is its place in the dictionary
+    tars = rows["tar"].combine_chunks()
+    tars = tars.chunk(0) if isinstance(tars, pa.ChunkedArray) else tars
+    units = pa.array([unit_of(tar) for tar in tars.dictionary.to_pylist()], pa.string())
+    columns = {name: rows[name] for name in ("id", "tar", "offset", "size", "sha256")}
+    columns["unit"] = pa.DictionaryArray.from_arrays(tars.indices, units)
+    run.write_table(snapshot_file(counts), pa.table([columns[name] for name in SNAPSHOT.names], schema=SNAPSHOT))
     path = f"{snapshot_name(counts['number'])}.json"
     new = run.write_new(path, json_bytes(counts))  # of two drivers one decides
     return run.read_json(path), new

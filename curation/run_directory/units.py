@@ -50,17 +50,25 @@ class Unit:
 
 
 def units_of(run: Run, snapshot: pa.Table) -> list[Unit]:
-    """The units of a snapshot, in the order of their names, each with the files of its scores."""
+    """The units of a snapshot, which is in id order, by name, each with the files of its scores."""
     scored = score_files(run)
-    table = snapshot.select(["unit", "tar", "id"]).sort_by([("unit", "ascending"), ("id", "ascending")])
-    names = table["unit"].to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.zeros(0, np.int64)
+    numbers, codes, names, tars = id_numbers(snapshot["id"]), *coded(snapshot["unit"]), snapshot["tar"]
+    order = np.argsort(codes, kind="stable")  # the snapshot is in id order
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1)).tolist()
     units = []
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(names)], strict=True):
-        numbers = id_numbers(table["id"].slice(start, stop - start).to_pylist())
-        name = names[start]
-        units.append(Unit(name, table["tar"][start].as_py(), numbers.tobytes(), tuple(scored.get(name, ()))))
-    return units
+    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+        rows = order[start:stop]
+        name = names[codes[rows[0]]]
+        units.append(Unit(name, tars[rows[0]].as_py(), numbers[rows].tobytes(), tuple(scored.get(name, ()))))
+    return sorted(units, key=lambda unit: unit.name)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """A text column as (rows,) indices into the list of its values."""
+    dictionary = pa.types.is_dictionary(column.type)
+    coded = (column if dictionary else column.dictionary_encode()).unify_dictionaries().combine_chunks()
+    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
+    return coded.indices.to_numpy(), coded.dictionary.to_pylist()
 
 
 def fetched_images(run: Run, unit: Unit) -> pa.Table:

@@ -36,6 +36,8 @@ from curation.scoring.batch import empty_row, score_each
 from curation.scoring.careful import DECODER, Blame, Watch, alarm, run_in_children
 from curation.scoring.order import Costs, cheapest_order
 
+BATCH_MEMORY = 256 << 20  # bytes of decoded pictures at which a batch is scored before it is full
+
 
 class ScoringOperator:
     """One operator: scores units with some of the filters. A plain callable: Ray is only its host.
@@ -100,9 +102,9 @@ class ScoringOperator:
                 return run_in_children(self._again, row)
             with UnitBytes(self.run, unit.tar, known.fetched, np.flatnonzero(todo)) as data:
                 work = _UnitInWork(self, known, data, order, audit_lane)
-                size = 1 if self._is_child else self.recipe.score.batch
-                for rows in np.array_split(data.in_tar_order, -(-len(data.in_tar_order) // size)):
-                    work.score_batch(rows.tolist())
+                for row_in_tar in data.in_tar_order:
+                    work.take(row_in_tar, 1 if self._is_child else self.recipe.score.batch)
+                work.score_batch()
             # the next operator has to know of it
             row = {**row, "scores": json.dumps([*unit.scores, work.write()])}
             calls.update(work.calls)
@@ -137,18 +139,23 @@ class _UnitInWork:
     ):
         self.operator, self.known, self.bytes, self.order, self.audited = operator, known, data, order, audit_lane
         self.calls: Counter[str] = Counter()
+        self.pictures: dict[int, Picture] = {}  # of the batch
         self.images: dict[str, dict[str, Any]] = {}
         self.scored: dict[str, list[int]] = {name: [] for name in operator.names}
 
-    def score_batch(self, rows: list[int]) -> None:
-        """Read, decode once and score some rows; what is rejected is dropped on the way."""
-        pictures: dict[int, Picture] = {}
-        for row in rows:
-            picture = self._decode(row, self.bytes.read(row))
-            if picture is not None:
-                pictures[row] = picture
+    def take(self, row: int, size: int) -> None:
+        """Read and decode one more image; when `size` images, or much memory, are together, score them."""
+        picture = self._decode(row, self.bytes.read(row))
+        if picture is not None:
+            self.pictures[row] = picture
+        if len(self.pictures) >= size or sum(picture.rgb.nbytes for picture in self.pictures.values()) >= BATCH_MEMORY:
+            self.score_batch()
+
+    def score_batch(self) -> None:
+        """Score what was taken; what is rejected is dropped on the way."""
         for name in self.order:
-            self._score(name, pictures)
+            self._score(name, self.pictures)
+        self.pictures = {}
 
     def _decode(self, row: int, data: bytes) -> Picture | None:
         """The picture, or None; the first time an image is seen its facts are noted."""

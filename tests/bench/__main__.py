@@ -12,7 +12,7 @@ import sys
 
 from rich.console import Console
 
-PARTS = ("curation", "training")
+PARTS = ("curation", "memory", "training")
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,169 @@
+"""Memory of the driver's steps and of a scoring worker, beside the same with a tenth of the work: flat, or not.
+
+Each is measured in a process of its own, above what it holds when its modules are loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from tests.bench.duel import Bench
+
+ROWS = 200_000
+PNGS, SIDES = 10, (8000, 6000)  # 48 Mpx with an alpha channel
+
+
+def bench() -> Bench:
+    """Ratios of the memory with all rows and with a tenth; 10 would be memory that grows as they do."""
+    bench = Bench(f"memory, {ROWS:,} images beside {ROWS // 10:,}; {PNGS} PNGs of 48 Mpx beside one")
+    with tempfile.TemporaryDirectory(prefix="facemakeup-bench-") as scratch:
+        for rows in (ROWS, ROWS // 10):
+            _child("make", f"{scratch}/{rows}", str(rows))
+        for step in DRIVER:
+            ours, theirs = (_child(step, f"{scratch}/{rows}") for rows in (ROWS, ROWS // 10))
+            bench.row(
+                f"driver: {step}", f"{ours:,.0f} MB", "a tenth of it", f"{theirs:,.0f} MB", ours / max(1.0, theirs)
+            )
+        for images in (PNGS, 1):
+            _child("make PNGs", f"{scratch}/png{images}", str(images))
+        ours, theirs = (_child("score", f"{scratch}/png{images}") for images in (PNGS, 1))
+        bench.row(
+            "worker: score", f"{ours:,.0f} MB", "one image", f"{theirs:,.0f} MB", ours / max(1.0, theirs), most=2.5
+        )
+    return bench
+
+
+def _child(*arguments: str) -> float:
+    """What a step says of itself: MB."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.memory", *arguments], stdout=subprocess.PIPE, check=True, text=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+# -- in a process of its own -------------------------------------------------------------------------------------------
+
+
+def _recipe():
+    from curation.calibration.calibrate import ROOT
+    from curation.recipe import recipe as recipes
+
+    changes = ["annotate.identity=none", "fetch.local_web=null", "select.rank_over=metadata", "score.audit_minimum=0"]
+    return recipes.load(ROOT / "curation" / "recipe" / "sample.yaml", changes)
+
+
+def _snapshot(run) -> None:
+    from curation.run_directory.snapshot import write_snapshot
+
+    write_snapshot(run, _recipe())
+
+
+def _cut(run) -> None:
+    """And what follows without a model: annotate with no encoder, the plan."""
+    from curation.annotation.annotate import annotate
+    from curation.cutting.cut import cut
+    from curation.packing.pack import make_plan
+    from curation.run_directory.snapshot import require_snapshot
+
+    recipe = _recipe()
+    arguments = run, recipe, "made", require_snapshot(run), recipe.open_filters()
+    # the tasks would be in other processes: here one unit at a time is added to the driver's memory
+    with (
+        patch("curation.cutting.cut.map_with_tasks", _here),
+        patch("curation.annotation.annotate.map_with_tasks", _here),
+    ):
+        cut(*arguments)
+        annotate(*arguments)
+    make_plan(run, recipe, "made")
+
+
+def _here(rows, function, **_):
+    return map(function, rows)
+
+
+def _report(run) -> None:
+    from curation.ledger.read import read_ledger
+
+    assert read_ledger(run, "made").reconciles
+
+
+def _score(run) -> None:
+    from curation.run_directory.snapshot import require_snapshot
+    from curation.run_directory.units import units_of
+    from curation.scoring.operator import ScoringOperator
+
+    recipe = _recipe()
+    names = ["grayscale", "faces"]
+    fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()}
+    (unit,) = units_of(run, require_snapshot(run))
+    ScoringOperator(run, recipe, names, fingerprints, 0, "cpu")(unit.as_row())
+
+
+DRIVER: dict[str, Callable] = {"fetch, the snapshot": _snapshot, "cut, annotate, plan": _cut, "report": _report}
+
+
+def _make_pngs(root: Path, count: int) -> None:
+    """A unit of large PNGs, as after fetch."""
+    from common.hashing import sha256_of_bytes
+    from curation.run_directory.attempts import images_file
+    from curation.run_directory.run import Run
+    from curation.run_directory.schemas import FETCHED, SNAPSHOT
+    from tests.bench.made_run import candidates
+
+    run, tar = Run(root), "fetched/00/00000-0.tar"
+    slope = np.linspace(0, 255, SIDES[0] * SIDES[1] * 4, dtype=np.uint8).reshape(SIDES[1], SIDES[0], 4)
+    out = io.BytesIO()
+    Image.fromarray(slope, "RGBA").save(out, "PNG", compress_level=1)
+    data = out.getvalue()
+    run.write_bytes(tar, data * count)
+    ids = [f"{number:016x}" for number in range(count)]
+    places = [
+        {"offset": len(data) * number, "size": len(data), "sha256": sha256_of_bytes(data)} for number in range(count)
+    ]
+    rows = [{**row, **place} for row, place in zip(candidates(ids).to_pylist(), places, strict=True)]
+    run.write_table(images_file(tar), pa.Table.from_pylist(rows, schema=FETCHED))
+    taken = [{**row, "tar": tar, "unit": "00-00000"} for row in rows]
+    run.write_table("fetched/snapshot-5.parquet", pa.Table.from_pylist(taken, schema=SNAPSHOT))
+    run.write_json("fetched/snapshot.json", {"number": 0, "hash": "5"})
+
+
+def _peak(function: Callable[[], None]) -> float:
+    """MB that this process held at most, above what it held before."""
+    status = Path("/proc/self/status")
+
+    def held(line: str) -> float:
+        return next(int(row.split()[1]) / 1024 for row in status.read_text().splitlines() if row.startswith(line))
+
+    before = held("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    function()
+    return held("VmHWM") - before
+
+
+def main(step: str, root: str, count: str = "0") -> None:
+    import curation.pipeline  # noqa: F401  its modules are no step's
+    from curation.run_directory.run import Run
+    from tests.bench.made_run import make_run
+
+    if step == "make":
+        make_run(Path(root), int(count), _recipe())
+        print(0)
+    elif step == "make PNGs":
+        _make_pngs(Path(root), int(count))
+        print(0)
+    else:
+        print(_peak(lambda: {**DRIVER, "score": _score}[step](Run(root))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
