@@ -145,11 +145,14 @@ def map_with_actors(
     workers: int,
     gpu: bool = False,
     share: int = 1,
+    retries: int = -1,
 ) -> ray.data.Dataset:
     """`dataset` mapped row by row by `workers` actors of the callable class `operator`.
 
     `share`: how many such operators share the machine. An actor takes a little less than its part of the CPUs, so
-    that reading never waits for a core that an actor holds. What loses its worker is done again, not for ever.
+    that reading never waits for a core that an actor holds. `retries`: of a row whose worker is gone, -1: for ever. A lost
+    node uses up any number in a second, since Ray goes on asking its actors until it knows of the loss: only -1 outlives
+    that, and is for who finds what ends a worker again and again.
     """
     cpus = ray.cluster_resources().get("CPU", 1)
     with warnings.catch_warnings():
@@ -161,7 +164,7 @@ def map_with_actors(
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.9 * min(1.0, cpus / (workers * share)),
             num_gpus=1 if gpu else 0,
-            max_task_retries=LOST_WORKERS,
+            max_task_retries=retries,
         )
 
 

@@ -16,6 +16,7 @@ from common.settings import RecipeError
 from curation.annotation.annotate import annotate, fingerprint_of
 from curation.cutting.cut import claim_name, cut, read_funnel
 from curation.fetch.rounds import fetch
+from curation.packing.pack import WORK as PACK_WORK
 from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, checked_name, load, parse
 from curation.run_directory.run import Run
@@ -176,7 +177,8 @@ class Curation:
         elif step == "pack":
             self._refuse_undecided()
             digest = self.content_hash()
-            pack(self.run, self.recipe, self.name, self.snapshot(), self.filters, digest)
+            with self.run.emptied(PACK_WORK):
+                pack(self.run, self.recipe, self.name, self.snapshot(), self.filters, digest)
             self.run.update_manifest(content_hash=digest)
 
     def _refuse_undecided(self) -> None:

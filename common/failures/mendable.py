@@ -33,6 +33,8 @@ BUCKET_REMEDIES = {
     "ProfileNotFound": "no such profile: correct AWS_PROFILE",
 }
 RAY_REMEDIES = {
+    "ActorUnavailableError": "a worker's process, or the whole node of it, was lost: the same command goes on from here",
+    "NodeDiedError": "a node of the Ray cluster was lost: the same command goes on from here",
     "RaySystemError": "Ray's own processes have died: the same command goes on from here; their logs are in "
     "/tmp/ray/session_latest/logs",
     "OutOfMemoryError": "a worker was ended because the machine's memory is full: take fewer workers, or a smaller batch",

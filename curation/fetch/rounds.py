@@ -11,7 +11,6 @@ A run that was killed goes on where it was: a part that is committed is not fetc
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,9 +63,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
     requests = 0
     with ExitStack() as stack:
         settings = _settings(run, recipe, stack)
-        if run.is_local:
-            shutil.rmtree(run.path(WORK), ignore_errors=True)
-            stack.callback(shutil.rmtree, run.path(WORK), ignore_errors=True)
+        stack.enter_context(run.emptied(WORK))
         hosts = SharedHosts.start(settings)
         stack.callback(hosts.stop)
         for number in _rounds(run, recipe, again and bool(done)):

@@ -55,3 +55,15 @@ class Run(Storage):
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def emptied(self, folder: str) -> Iterator[None]:
+        """Around all that works in `scratch(folder)`: what killed workers left there goes, before and after."""
+        place = self.path(folder) if self.is_local else None
+        if place:
+            shutil.rmtree(place, ignore_errors=True)
+        try:
+            yield
+        finally:
+            if place:
+                shutil.rmtree(place, ignore_errors=True)

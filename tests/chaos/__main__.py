@@ -68,16 +68,15 @@ def hit_all(
                 world.recipe(name) as recipe,
                 contextlib.closing(Driven(place, recipe, striker.cluster.address, environment)) as driven,
             ):
-                hit = disturbed(driven, [kill for kill in mine if kill], striker)
-            wrong = problems(run, expected)
+                hit, wrong = disturbed(driven, [kill for kill in mine if kill], striker)
+            wrong += problems(run, expected)
+            good &= not wrong
             for kill in hit:
-                kill.run = name
-                kill.result = "; ".join(filter(None, [kill.result, *wrong])) or "the same bytes"
-                good &= kill.result == "the same bytes"
+                kill.run, kill.result = name, "; ".join(wrong) or "the same bytes"
             waiting = [kill for kill in waiting if kill not in hit]
             said = "; ".join(wrong) or "as the undisturbed one"
             console.print(
-                f"{name}: {time.monotonic() - began:.0f} s, {driven.drivers} drivers, {len(hit)} kills, {orphans(run)} tars "
+                f"{name}: {time.monotonic() - began:.0f} s, {driven.drivers} drivers, {len(hit)} kills, {max(0, orphans(run) - expected.orphans)} tars left "
                 f"that no table names: {said}",
                 markup=False,
             )

@@ -18,14 +18,16 @@ NAME = "small"  # of the cut, as the small world's recipe has it
 
 @dataclass(frozen=True)
 class Reference:
-    """Of the undisturbed run: sha256 of everything in its shards' folder, and what kinds of files there are."""
+    """Of the undisturbed run: sha256 of everything in its shards' folder, what kinds of files there are, and its tars
+    without an image, which no table names."""
 
     hashes: dict[str, str]
     kinds: frozenset[str]
+    orphans: int
 
     @classmethod
     def of(cls, run: Run) -> Reference:
-        return cls(shard_hashes(run), frozenset(map(kind_of, files_of(run))))
+        return cls(shard_hashes(run), frozenset(map(kind_of, files_of(run))), orphans(run))
 
 
 def problems(run: Run, expected: Reference) -> list[str]:

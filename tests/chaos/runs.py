@@ -17,6 +17,11 @@ from tests.chaos.kills import STEPS, Kill, Place, Striker
 from tests.world import start_driver, write_small_world
 
 LONGEST = 900.0  # seconds that a driver may take to its end; it hangs then
+AFTER = {
+    "driver": "the same command again",
+    "worker": "the same driver went on",
+    "raylet": "the same driver went on, a node came back",
+}
 
 
 class World:
@@ -94,28 +99,26 @@ def begun(run: Run, like: Run) -> None:
         run.write_bytes(path, like.read_bytes(path))
 
 
-def disturbed(run: Driven, kills: list[Kill], striker: Striker) -> list[Kill]:
+def disturbed(run: Driven, kills: list[Kill], striker: Striker) -> tuple[list[Kill], list[str]]:
     """Hit a run with these kills, in turn, and let it come to its end. Those that found nothing to hit are drawn again;
-    returned are the others, with what came of each."""
+    returned are the others, and how drivers ended that should not have."""
     placed: list[Kill] = []
+    wrong: list[str] = []
 
     def ended(why: str) -> None:
-        if why and placed:
-            placed[-1].result = why
+        if why:
+            after = f"after kill {placed[-1].number}: " if placed else ""
+            wrong.append(after + why)
 
     for kill in kills:
         if missed := striker.place(kill, run.place, run.victim, run.log):
             kill.drawn_again(striker.draw, missed)
-            if run.process.poll():  # not by this kill: an earlier one has brought it down
+            if run.process.poll():  # an earlier kill has brought it down
                 ended(run.wait(striker.cluster))
                 run.start()
             continue
         placed.append(kill)
-        kill.after = {
-            "driver": "the same command again",
-            "worker": "the same driver went on",
-            "raylet": "the same driver went on, a node came back",
-        }[kill.kind]
+        kill.after = AFTER[kill.kind]
         if kill.kind == "driver":
             run.process.wait()
             run.start()
@@ -127,4 +130,4 @@ def disturbed(run: Driven, kills: list[Kill], striker: Striker) -> list[Kill]:
             counted.append(kill)
         else:
             kill.drawn_again(striker.draw, "all files of the step were there")
-    return counted
+    return counted, wrong

@@ -44,6 +44,10 @@ MENDABLE = {
     ),
     "no store": (botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), "AWS_ENDPOINT_URL"),
     "no profile": (botocore.exceptions.ProfileNotFound(profile="mine"), "correct AWS_PROFILE"),
+    "a worker's node gone": (
+        ray.exceptions.ActorUnavailableError("refused", None),
+        "the same command goes on from here",
+    ),
     "a raylet gone": (ray.exceptions.LocalRayletDiedError("died"), "the same command goes on from here"),
     "memory of a node": (ray.exceptions.OutOfMemoryError("Task was killed"), "take fewer workers"),
     "half an environment": (ModuleNotFoundError("No module named 'duckdb'", name="duckdb"), "run `make setup`"),

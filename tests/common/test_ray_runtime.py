@@ -7,7 +7,7 @@ import ray
 
 from common.command_line import message_of
 from common.errors import UserError
-from common.ray_runtime import RayNotStarted, connected
+from common.ray_runtime import RayNotStarted, connected, map_with_actors
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_what_a_worker_raises_is_told_in_its_own_words(ray_cluster):
     with connected(), pytest.raises(UserError) as caught:
         ray.data.from_items([{"x": 1}]).map(operator).take_all()
     assert message_of(caught.value) == "mend this"
+
+
+def test_no_number_of_retries_stands_between_a_lost_node_and_the_rest(ray_cluster):
+    """Ray asks the actors of a lost node again and again until it knows of the loss, so that any number is soon used up:
+    `make chaos` kills raylets while actors score."""
+
+    class Asked:
+        def map(self, operator, **options):
+            return options
+
+    assert map_with_actors(Asked(), object, {}, workers=1)["max_task_retries"] == -1

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from common.progress import ProgressBar, say
-from common.ray_runtime import connected, map_with_actors, worker_count
+from common.ray_runtime import LOST_WORKERS, connected, map_with_actors, worker_count
 from common.storage import Storage
 from training.data.encodings import KINDS
 from training.data.folder import ShardError
@@ -99,9 +99,8 @@ def _encode(
         "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // count),
         "names": {each.kind: each.name for each in missing},
     }
-    dataset = map_with_actors(
-        ray.data.from_items(rows, override_num_blocks=len(rows)), EncodeShards, arguments, count, gpu
-    )
+    items = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset = map_with_actors(items, EncodeShards, arguments, count, gpu, retries=LOST_WORKERS)
     holes = 0
     with ProgressBar("cache", sum(int(index.counts[shard]) for shard in kinds), "samples") as progress:
         for row in dataset.iter_rows():
