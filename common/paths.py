@@ -13,6 +13,7 @@ from typing import BinaryIO
 import fsspec
 
 from common.errors import UserError
+from common.failures.transient import is_overload
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
@@ -56,6 +57,11 @@ def open_place(place: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem
     if protocol != "file" and not is_utf8(text):
         raise PathError(f"{text!a}: a bucket's keys are UTF-8 text, and this is none: take another name")
     kind = fsspec.get_filesystem_class(protocol)
+    if protocol in ("s3", "s3a"):
+        from s3fs.core import set_custom_error_handler
+
+        # s3fs knows an overload by its words, and the answer to a HEAD has none
+        set_custom_error_handler(is_overload)
     fs = kind(**(kind._get_kwargs_from_urls(text) | {"use_listings_cache": False}))
     return fs, text if protocol == "file" else kind._strip_protocol(text)
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from common.errors import UserError
 from common.failures.mendable import first_line
-from common.failures.transient import answer_code, patiently
+from common.failures.transient import answer_code, is_overload, patiently
 from common.paths import PathError, absolute, glob_in, is_local, open_place, remove_folder
 
 REQUESTS = 32  # at a time, of one process to an object store
@@ -74,15 +74,22 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `Storage`, tried again while its store fails for a moment; not before the store has answered once: until
-    then it is a wrong address, say, and a person is waiting to hear of it."""
+    """A method of `Storage`, tried again while its store fails for a moment; not before the store has answered once, be it
+    with 503: until then it is a wrong address, say, and a person is waiting to hear of it."""
 
     @functools.wraps(method)
     def patient(self: Storage, *arguments: Any, **named: Any) -> Any:
-        call = patiently(method) if self.has_answered else method
-        result = call(self, *arguments, **named)
-        self.has_answered = True
-        return result
+        if not self.has_answered:
+            try:
+                result = method(self, *arguments, **named)
+            except Exception as error:
+                if not is_overload(error):
+                    raise
+            else:
+                self.has_answered = True
+                return result
+            self.has_answered = True
+        return patiently(method)(self, *arguments, **named)
 
     return patient
 

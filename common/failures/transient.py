@@ -83,6 +83,11 @@ def answer_code(error: BaseException | None) -> str:
     return str(getattr(error, "status", None) or getattr(error, "code", None) or "")
 
 
+def is_overload(error: BaseException) -> bool:
+    """Whether an error is an object store's own word that it has too much to do: it is there, and is asked again."""
+    return answer_code(error) in OVERLOADED or answer_code(error.__cause__) in OVERLOADED
+
+
 _retried = 0
 _lock = threading.Lock()
 

@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,15 +75,18 @@ def hit_all(
             for kill in hit:
                 kill.run, kill.result = name, "; ".join(wrong) or "the same bytes"
             waiting = [kill for kill in waiting if kill not in hit]
-            said = "; ".join(wrong) or "as the undisturbed one"
-            console.print(
-                f"{name}: {time.monotonic() - began:.0f} s, {driven.drivers} drivers, {len(hit)} kills, {max(0, orphans(run) - expected.orphans)} tars left "
-                f"that no table names: {said}",
-                markup=False,
-            )
+            tell(name, time.monotonic() - began, hit, max(0, orphans(run) - expected.orphans), wrong)
     for kill in waiting:
         kill.result = f"could not be placed: {kill.missed[-1] if kill.missed else 'no run was left'}"
     return good and not waiting
+
+
+def tell(name: str, seconds: float, hit: list[Kill], tars: int, wrong: list[str]) -> None:
+    """One run, as soon as it has ended."""
+    kills = ", ".join(f"{kill.kind} while {kill.step} ({kill.done} of {kill.total})" for kill in hit)
+    left = f"; {tars} tars left that no table names" if tars else ""
+    result = "; ".join(wrong) or "the same bytes"
+    console.print(f"{name}: {seconds:.0f} s; killed: {kills or 'nobody'}{left}: {result}", markup=False)
 
 
 def table_of(kills: dict[str, list[Kill]], seed: int) -> Table:
@@ -137,8 +141,8 @@ def main() -> int:
             kills[kind] = draw_kills(asked.kills, draw)
             good &= hit_all(kind, kills[kind], Striker(cluster, draw, usual), world, untouched, expected, asked.seed)
     console.print(table_of(kills, asked.seed))
-    again = sum(len(kill.missed) for mine in kills.values() for kill in mine)
-    console.print(f"{again} draws found nothing under way and were drawn again")
+    missed = Counter(why for mine in kills.values() for kill in mine for why in kill.missed)
+    console.print(f"{missed.total()} kills found nothing under way and were drawn again: {dict(missed) or 'none'}")
     console.print(
         "every run ended with the shards of the undisturbed one" if good else "[red]not every run ended well[/]"
     )

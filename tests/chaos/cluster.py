@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ class OwnCluster:
 
     def __init__(self, cluster: Any):
         self._cluster = cluster
-        self._due: float | None = None
+        self._coming: threading.Thread | None = None
 
     @property
     def address(self) -> str:
@@ -40,7 +40,7 @@ class OwnCluster:
 
     @property
     def is_whole(self) -> bool:
-        return self._due is None
+        return self._coming is None or not self._coming.is_alive()
 
     def add_node(self) -> None:
         self._cluster.add_node(num_cpus=CPUS, object_store_memory=MEMORY)
@@ -60,15 +60,15 @@ class OwnCluster:
         return node is not self._cluster.head_node
 
     def lose(self, node: Any) -> None:
-        """Take away what a killed raylet leaves behind; another node is due in a few seconds."""
+        """Take away what a killed raylet leaves behind; another node comes in a few seconds, while others work."""
         self._cluster.remove_node(node, allow_graceful=False)
-        self._due = time.monotonic() + AWAY
+        self._coming = threading.Timer(AWAY, self.add_node)
+        self._coming.start()
 
-    def mend(self) -> None:
-        """Add the node that is due, if one is."""
-        if self._due is not None and time.monotonic() >= self._due:
-            self.add_node()
-            self._due = None
+    def wait(self) -> None:
+        """Until it is whole."""
+        if self._coming is not None:
+            self._coming.join()
 
 
 def raylet_of(node: Any) -> psutil.Process:
@@ -89,11 +89,12 @@ def own_cluster() -> Iterator[OwnCluster]:
     os.makedirs(get_default_ray_temp_dir(), exist_ok=True)  # Cluster notes its address there
     with tempfile.TemporaryDirectory(prefix="chaos-ray-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(shutdown_at_exit=False)  # what it does at exit ends whole process groups
+        mine = OwnCluster(cluster)
         try:
             cluster.add_node(num_cpus=0, object_store_memory=MEMORY, include_dashboard=False, temp_dir=folder)
-            mine = OwnCluster(cluster)
             for _ in range(NODES):
                 mine.add_node()
             yield mine
         finally:
+            mine.wait()
             cluster.shutdown()

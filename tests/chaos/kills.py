@@ -40,6 +40,7 @@ ALL_STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
 KINDS = ("driver", "worker", "raylet")
 RAYLETS = 3 / 20  # of all kills
 LOOK_EVERY = 0.005  # seconds
+LONGEST = 900.0  # seconds that a driver may take from one kill to the next, or to its end; it hangs then
 
 
 @dataclass
@@ -117,9 +118,10 @@ class Striker:
         step, (files, seconds) = STEPS[kill.step], self.usual[kill.step]
         wanted = 1 + int(kill.share * (files - 1))
         pause = self.draw.uniform(0, seconds / files)
-        while driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE:
-            self.cluster.mend()
-            if self.cluster.is_whole and len(place.files(step.files)) >= wanted:
+        deadline = time.monotonic() + LONGEST
+        while driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            can_lose = kill.kind != "raylet" or self.cluster.is_whole
+            if can_lose and len(place.files(step.files)) >= wanted:
                 time.sleep(pause)
                 pause = 0.0
                 if why := self._strike(kill, step, place, driver, log):
@@ -128,7 +130,7 @@ class Striker:
                 else:
                     return ""
             time.sleep(LOOK_EVERY)
-        return "the driver ended before"
+        return "the step was never so far"
 
     def _strike(self, kill: Kill, step: Step, place: Place, driver: psutil.Process, log: Path) -> str:
         """Stop a victim, see what is under way, and kill it; else let it go on, and say why."""
@@ -144,14 +146,20 @@ class Striker:
             kill.pid, kill.title = victim.pid, _named(kill.kind, worker)
             kill.done = len(place.files(step.files))
             said, kill.said = spoke_last(log.read_text())
-            at_work = re.fullmatch(step.titles, title_of(worker.process))
-            if at_work and said in (kill.step, step.before):
+            if _is_at(worker, step.titles) and said in (kill.step, step.before):
                 victim.kill()
                 if kill.kind == "raylet":
                     self.cluster.lose(worker.node)
                 return ""
             victim.resume()
         return "it had just ended its work"
+
+
+def _is_at(worker: Worker, titles: str) -> bool:
+    try:
+        return bool(re.fullmatch(titles, title_of(worker.process)))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _named(kind: str, worker: Worker) -> str:

@@ -13,10 +13,9 @@ import yaml
 from curation.run_directory.run import Run
 from curation.sample.web import LocalWeb
 from tests.chaos.cluster import OwnCluster
-from tests.chaos.kills import STEPS, Kill, Place, Striker
+from tests.chaos.kills import LONGEST, STEPS, Kill, Place, Striker
 from tests.world import start_driver, write_small_world
 
-LONGEST = 900.0  # seconds that a driver may take to its end; it hangs then
 AFTER = {
     "driver": "the same command again",
     "worker": "the same driver went on",
@@ -66,8 +65,8 @@ class Driven:
         while self.process.poll() is None:
             if time.monotonic() > deadline:
                 return f"the driver had not ended after {LONGEST:.0f} s"
-            cluster.mend()
             time.sleep(0.05)
+        cluster.wait()
         code = self.process.returncode
         return f"the driver ended with {code}: {' '.join(self.log.read_text().split())[-300:]}" if code else ""
 

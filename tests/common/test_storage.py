@@ -16,15 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from s3fs import S3FileSystem
 
 import common.progress
 from common.failures import transient
 from common.paths import PathError, absolute, open_place
 from common.storage import DamagedFile, Storage
 from tests.bucket import s3_bucket
+from tests.chaos.faulty_store import Faults, faulty_bucket
 
 
 def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
@@ -214,6 +217,31 @@ def test_a_store_that_has_never_answered_is_a_wrong_address(tmp_path, monkeypatc
     assert not copy.copy(storage).has_answered
     assert not storage.exists("a")
     assert copy.copy(storage).has_answered
+
+
+def test_a_store_whose_first_answer_is_503_is_asked_again(tmp_path, monkeypatch):
+    """It is there."""
+    busy = OSError(errno.EBUSY, "Service Unavailable")
+    busy.__cause__ = ClientError({"Error": {"Code": "503"}}, "HeadObject")
+    monkeypatch.setattr(transient, "FIRST_WAIT", 0.001)
+    storage = Storage(f"memory://{tmp_path.name}")
+    failing = Failing(storage.fs.info, busy)
+    monkeypatch.setattr(storage.fs, "info", failing)
+    assert not storage.exists("a")
+    assert failing.calls == 2
+
+
+def test_a_head_that_is_answered_503_is_sent_again(monkeypatch):
+    """It has no body, hence none of the words by which s3fs knows an overload."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with faulty_bucket("busy", Faults(refused=2, slowest=0)) as (store, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        storage = Storage("s3://busy")
+        storage.write_bytes("one.bin", b"1234")
+        assert [storage.fs.size(storage.path("one.bin")) for _ in range(4)] == [4] * 4
+        assert store.counts["refused"] >= 4
 
 
 @pytest.mark.parametrize("kind", ["local", "memory", "bucket"])
