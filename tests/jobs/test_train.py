@@ -129,7 +129,8 @@ def started_head():
             ],
             # a busy machine starts its agents more slowly than Ray waits for them
             env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000",
-                 "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"},
+                 "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2",
+                 "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"},
             stdout=told, stderr=told, start_new_session=True,
         )  # fmt: skip
     try:
