@@ -154,6 +154,21 @@ class Storage:
         return [hit for hit in hits if not hit.rsplit("/", 1)[-1].startswith(".")]
 
     @_patient
+    def size(self, relative: str) -> int:
+        """Of a file, in bytes."""
+        return int(self.fs.size(self.path(relative)))
+
+    @_patient
+    def files(self) -> list[str]:
+        """Relative paths of all files, in all folders, sorted."""
+        base = self.path("").rstrip("/") + "/"
+        return sorted(path.removeprefix(base) for path in self.fs.find(base))
+
+    @_patient
+    def is_folder(self) -> bool:
+        return bool(self.fs.isdir(self.path("")))
+
+    @_patient
     def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
         end = None if size is None else offset + size
         try:

@@ -62,12 +62,14 @@ def photos_of_folder(folder: str | os.PathLike[str], table: str | os.PathLike[st
     Hidden files are no photos, nor is the `table` of labels.
     """
     storage = Storage(folder)
-    if not storage.fs.isdir(storage.path("")):
+    if not storage.is_folder():
         raise LabelError(f"{folder}: no such folder of photos: correct --photos")
-    base = storage.path("").rstrip("/") + "/"
     table = open_place(table)[1]
-    names = sorted(path.removeprefix(base) for path in storage.fs.find(base) if path != table)
-    return {name: partial(storage.read_bytes, name) for name in names if "/." not in f"/{name}"}
+    return {
+        name: partial(storage.read_bytes, name)
+        for name in storage.files()
+        if "/." not in f"/{name}" and storage.path(name) != table
+    }
 
 
 def photos_of_run(run: Run) -> dict[str, Read]:

@@ -133,5 +133,5 @@ def _stands(run: Run, stem: str, plan: str, content_hash: str) -> bool:
     if not run.exists(f"{stem}.json") or not run.exists(f"{stem}.tar"):
         return False
     sidecar = run.read_json(f"{stem}.json")
-    whole = run.fs.size(run.path(f"{stem}.tar")) == sidecar["bytes"]
+    whole = run.size(f"{stem}.tar") == sidecar["bytes"]
     return whole and sidecar["plan"] == plan and sidecar["content_hash"] == content_hash
