@@ -73,7 +73,7 @@ def hit_all(
             wrong += problems(run, expected)
             good &= not wrong
             for kill in hit:
-                kill.run, kill.result = name, "; ".join(wrong) or "the same bytes"
+                kill.run, kill.result = name, wrong[0][:60] if wrong else "the same bytes"
             waiting = [kill for kill in waiting if kill not in hit]
             tell(name, time.monotonic() - began, hit, max(0, orphans(run) - expected.orphans), wrong)
     for kill in waiting:

@@ -22,7 +22,7 @@ from tests.chaos.faulty_store import FaultyStore
 
 
 class Step(NamedTuple):
-    """`files`: those that it writes; `titles`: of its workers while they work; `before`: the step that spoke last."""
+    """`files`: those that it writes; `titles`: of its workers while they work, not while they wait or load a model; `before`: the step that spoke last."""
 
     files: str
     titles: str
@@ -31,8 +31,8 @@ class Step(NamedTuple):
 
 TASK = r"ray::<lambda>"
 STEPS = {
-    "fetch": Step(r"fetched/\d+/.*\.parquet", r"ray::fetch_part|ray::Hosts.*", "select"),
-    "score": Step(r"scores/.*\.parquet", r"ray::.*ScoringOperator.*\)\.\w+", "fetch"),
+    "fetch": Step(r"fetched/\d+/.*\.parquet", r"ray::fetch_part", "select"),
+    "score": Step(r"scores/.*\.parquet", r"ray::.*ScoringOperator.*\)\.submit", "fetch"),
     "annotate": Step(r"annotations/.*\.parquet", TASK, "cut"),
     "pack": Step(r"shards/.*\.tar", TASK, "annotate"),
 }

@@ -68,7 +68,8 @@ class Driven:
             time.sleep(0.05)
         cluster.wait()
         code = self.process.returncode
-        return f"the driver ended with {code}: {' '.join(self.log.read_text().split())[-300:]}" if code else ""
+        last = self.log.read_text().strip().splitlines()[-1:]
+        return f"the driver ended with {code}: {''.join(last)}" if code else ""
 
     def close(self) -> None:
         """The last driver, where it is still there."""
@@ -125,7 +126,7 @@ def disturbed(run: Driven, kills: list[Kill], striker: Striker) -> tuple[list[Ki
     counted = []
     for kill in placed:
         kill.total = len(run.place.files(STEPS[kill.step].files))
-        if kill.done < kill.total:
+        if kill.done < kill.total or wrong:  # of a run that was not finished nobody knows
             counted.append(kill)
         else:
             kill.drawn_again(striker.draw, "all files of the step were there")

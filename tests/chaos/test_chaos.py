@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -51,6 +52,16 @@ def test_every_third_is_refused_and_not_carried_out():
     assert said == ["200", "200", "503"] * 2
     assert carried == ["/b/0", "/b/1", "/b/3", "/b/4"]
     assert [body for body in bodies if b"SlowDown" not in body] == [b"body", b"bo", b"body", b"bo"]
+
+
+@pytest.mark.parametrize(
+    ("step", "title", "counts"),
+    [("fetch", "ray::fetch_part", True), ("fetch", "ray::Hosts", False), ("pack", "ray::IDLE", False),
+     ("score", "ray::MapWorker(Map(ScoringOperator)).submit", True), ("score", "ray::MapWorker(Map(ScoringOperator))", False),
+     ("score", "ray::MapWorker(Map(ScoringOperator)).__init__", False), ("annotate", "ray::<lambda>", True)],
+)  # fmt: skip
+def test_who_waits_or_loads_a_model_is_not_at_work(step, title, counts):
+    assert bool(re.fullmatch(STEPS[step].titles, title)) == counts
 
 
 @pytest.mark.parametrize("number", [1, 4, 20])
