@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.failures.mendable import first_line
 from common.failures.transient import add_retried, counting_retries, patiently
 from common.ray_jobs import forwarded_environment, job_environment
+from common.ray_token import private_token
 
 QUIET_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,7 +30,8 @@ SINGLE_THREAD_SETTINGS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "
 
 # for a local Ray, which ends with this process
 LOCAL_RAY_SETTINGS = {
-    "RAY_AUTH_MODE": "disabled",
+    # else its metrics are served to whoever asks, on every interface
+    "RAY_enable_metrics_collection": "0",
     # workers of one step serve the next: starting one costs seconds of imports
     "RAY_idle_worker_killing_time_threshold_ms": "300000",
     # its core prints, for every actor pool of Ray Data, that the pool's arguments live in the object store
@@ -59,47 +61,64 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     # a local Ray hands its environment down to its workers; on a cluster they get it through the runtime_env
     for name, value in {**QUIET_SETTINGS, **SINGLE_THREAD_SETTINGS}.items():
         os.environ.setdefault(name, value)
-    if not joining:
-        for name, value in LOCAL_RAY_SETTINGS.items():
-            os.environ.setdefault(name, value)
+    with _joined() if joining else local_ray(cpus):
+        yield
 
-    def start() -> None:
-        ray.init(
-            address=None if joining else "local",
-            num_cpus=None if joining else cpus,
-            include_dashboard=None if joining else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": _worker_environment()} if joining else None,
-        )
 
-    try:
-        with contextlib.ExitStack() as stack:
-            if not joining:
-                stack.enter_context(_silent_stderr())
-            start()
-    except Exception as error:  # noqa: BLE001  Ray raises a bare Exception when its node is not up in 30 s
-        logging.getLogger(__name__).warning("Ray did not start (%s); once more", first_line(error))
-        ray.shutdown()
-        try:
-            start()
-        except Exception as again:
-            raise RayNotStarted(_why_not(joining, again)) from again
-    _configure_ray_data()
+@contextlib.contextmanager
+def _joined() -> Iterator[None]:
+    environment = {"env_vars": _worker_environment()}
+    place = os.environ.get("RAY_ADDRESS") or "this job's cluster"
+    complaint = f"RAY_ADDRESS={place}: no Ray cluster answers there"
+    _start(complaint, "Correct it, or unset it for a local Ray", runtime_env=environment)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _why_not(joining: bool, error: Exception) -> str:
-    if joining:
-        place = os.environ.get("RAY_ADDRESS") or "this job's cluster"
-        return f"RAY_ADDRESS={place}: no Ray cluster answers there ({first_line(error)}). Correct it, or unset it for a local Ray"
-    return (
-        f"a local Ray did not start in two tries ({first_line(error)}). Its log is in /tmp/ray/session_latest/logs. On a "
-        "busy machine try again when there is less to do; a full /tmp or /dev/shm stops it too (df -h /tmp /dev/shm)"
+@contextlib.contextmanager
+def local_ray(cpus: int | None = None, **options: Any) -> Iterator[Any]:
+    """A Ray of this process's own inside a `with`; gives what `ray.init` does, which is given `options`.
+
+    Raises:
+        RayNotStarted: twice; with the remedy.
+    """
+    for name, value in LOCAL_RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    remedy = (
+        "Its log is in /tmp/ray/session_latest/logs. On a busy machine try again when there is less to do; a full /tmp or "
+        "/dev/shm stops it too (df -h /tmp /dev/shm)"
     )
+    options = {"address": "local", "num_cpus": cpus, "include_dashboard": False, **options}
+    with private_token():
+        context = _start("a local Ray did not start in two tries", remedy, **options)
+        try:
+            yield context
+        finally:
+            ray.shutdown()
+
+
+def _start(complaint: str, remedy: str, **options: Any) -> Any:
+    """`ray.init`, tried twice: Ray raises a bare Exception when its node is not up in 30 s."""
+
+    def start() -> Any:
+        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+    try:
+        with contextlib.ExitStack() as stack:
+            if options.get("address") == "local":
+                stack.enter_context(_silent_stderr())
+            context = start()
+    except Exception as error:  # noqa: BLE001
+        logging.getLogger(__name__).warning("Ray did not start (%s); once more", first_line(error))
+        ray.shutdown()
+        try:
+            context = start()
+        except Exception as again:
+            raise RayNotStarted(f"{complaint} ({first_line(again)}). {remedy}") from again
+    _configure_ray_data()
+    return context
 
 
 def _worker_environment() -> dict[str, str]:

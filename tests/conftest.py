@@ -75,11 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[dict[str, str]]:
     """The one Ray of the test session: `address` for drivers that join it, `dashboard` for jobs."""
-    import logging
-
-    import ray
-
-    from common.ray_runtime import _configure_ray_data
+    from common.ray_runtime import local_ray
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,19 +86,10 @@ def ray_cluster() -> Iterator[dict[str, str]]:
             probe.bind(("", JOB_AGENT_PORT))
         except OSError:
             takes_jobs = ""
-    context = ray.init(
-        address="local",
-        num_cpus=3,  # one more than the gate's machine has: a driver that was killed holds one for a moment
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    _configure_ray_data()
-    address = context.address_info["gcs_address"]
-    yield {"address": address, "dashboard": f"http://{context.dashboard_url}", "takes_jobs": takes_jobs}
-    ray.shutdown()
+    cpus = 3  # one more than the gate's machine has: a driver that was killed holds one for a moment
+    with local_ray(cpus, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port) as context:
+        address = context.address_info["gcs_address"]
+        yield {"address": address, "dashboard": f"http://{context.dashboard_url}", "takes_jobs": takes_jobs}
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from common.ray_token import private_token
+
 NODES, CPUS = 2, 1
 MEMORY = 150 << 20  # bytes of a node's object store
 AWAY = 4.0  # seconds that a node is gone before another takes its place
@@ -87,7 +89,7 @@ def own_cluster() -> Iterator[OwnCluster]:
     from ray.cluster_utils import Cluster
 
     os.makedirs(get_default_ray_temp_dir(), exist_ok=True)  # Cluster notes its address there
-    with tempfile.TemporaryDirectory(prefix="chaos-ray-", ignore_cleanup_errors=True) as folder:
+    with private_token(), tempfile.TemporaryDirectory(prefix="chaos-ray-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(shutdown_at_exit=False)  # what it does at exit ends whole process groups
         mine = OwnCluster(cluster)
         try:

@@ -19,7 +19,7 @@ def test_a_ray_that_does_not_start_is_a_message(monkeypatch, address, words):
     tries = []
 
     def init(**options):
-        tries.append(options["address"])
+        tries.append(options.get("address"))
         raise Exception("no node\nand a hundred lines more")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ray.job_submission import JobSubmissionClient
 
+from common.ray_token import private_token
 from jobs import train as job
 from model.checkpoints.reading import read
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
@@ -104,7 +105,7 @@ def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, t
 def head():
     """A real head: addresses of its dashboard and its GCS. Ray gives up its start after 45 s on a busy machine."""
     for last_try in (False, False, True):
-        with started_head() as addresses:
+        with private_token(), started_head() as addresses:
             if addresses is None and not last_try:
                 continue
             assert addresses, "the head did not start"
@@ -152,8 +153,7 @@ def started_head():
 
 def _outside():
     """The environment of somebody who joins no Ray yet, and whose Python does not know this project."""
-    mine = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
-    return {**mine, "RAY_AUTH_MODE": "disabled"}
+    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
 
 
 def submit(head, *words):

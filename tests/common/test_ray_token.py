@@ -1,0 +1,80 @@
+"""A local Ray answers nobody who does not know its token: every listener of every process of it is asked."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+
+import grpc
+import psutil
+
+from common.ray_token import VARIABLES, private_token
+
+# a method of each service that Ray's processes offer
+METHODS = (
+    "NodeInfoGcsService/GetAllNodeInfo",
+    "JobInfoGcsService/GetAllJobInfo",
+    "InternalKVGcsService/InternalKVKeys",
+    "NodeManagerService/GetNodeStats",
+    "ObjectManagerService/Pull",
+    "CoreWorkerService/GetCoreWorkerStats",
+    "ReporterService/GetTraceback",
+)
+
+
+def listeners() -> dict[tuple[str, int], str]:
+    """(host, port) at which this process and what it started can be reached; whose it is."""
+    found = {}
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for socket in process.net_connections("tcp"):
+            if socket.status == psutil.CONN_LISTEN:
+                everywhere = socket.laddr.ip in ("::", "0.0.0.0")
+                found["127.0.0.1" if everywhere else socket.laddr.ip, socket.laddr.port] = process.name()
+    return found
+
+
+def answer_to_stranger(host: str, port: int) -> str:
+    """What a client without a token is told: "refused", or what it got."""
+    for path in ("/api/jobs/", "/metrics"):
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=10) as response:
+                return f"{path}: {response.status}"
+        except urllib.error.HTTPError as error:
+            if error.code not in (401, 403):
+                return f"{path}: {error.code}"
+            return "refused"
+        except (OSError, http.client.HTTPException):
+            pass  # it speaks gRPC
+    codes = set()
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        for method in METHODS:
+            try:
+                channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=10)
+                return f"{method}: answered"
+            except grpc.RpcError as error:
+                codes.add(error.code())
+    return "refused" if grpc.StatusCode.UNAUTHENTICATED in codes else f"{codes}"
+
+
+def test_no_listener_of_a_local_ray_answers_a_stranger(ray_cluster):
+    found = listeners()
+    assert {"raylet", "gcs_server"} <= set(found.values())
+    answers = {(name, port): answer_to_stranger(host, port) for (host, port), name in found.items()}
+    assert set(answers.values()) == {"refused"}, answers
+
+
+def test_a_token_is_new_each_time_and_what_was_set_comes_back(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    tokens = set()
+    for _ in range(2):
+        with private_token():
+            assert os.environ["RAY_AUTH_MODE"] == "token"
+            tokens.add(os.environ["RAY_AUTH_TOKEN"])
+            with private_token():
+                tokens.add(os.environ["RAY_AUTH_TOKEN"])
+        assert [os.environ.get(name) for name in VARIABLES] == ["disabled", None, None]
+    assert len(tokens) == 2 and all(len(token) > 64 for token in tokens)
