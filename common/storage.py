@@ -275,7 +275,7 @@ class Storage:
         Path(local).unlink()
 
     def sweep(self) -> list[str]:
-        """Delete temporary files that a killed writer left behind. Called once, by the driver, before a step."""
+        """Delete temporary files that a killed writer left behind. For the driver, while none of its tasks is at work."""
         if not self.is_local or not Path(self.root).exists():
             return []
         left = [path for path in Path(self.root).rglob(".*.tmp") if path.is_file()]

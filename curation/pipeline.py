@@ -62,8 +62,12 @@ class Curation:
             return
         self._has_begun = True
         self._write_manifest(self.run.manifest())
+        self._remove_half_written("start", "run")
+
+    def _remove_half_written(self, when: str, whose: str) -> None:
+        """What stands there while none of this driver's tasks is at work is nobody's any more."""
         for path in self.run.sweep():
-            say("start", f"removed the half-written {path} of a run that was killed")
+            say(when, f"removed the half-written {path} of a {whose} that was killed")
 
     def _check_same_start(self, before: dict[str, Any]) -> None:
         if not before or not self.run.exists("selected/counts.json"):
@@ -158,6 +162,7 @@ class Curation:
         before = times_retried()
         self._begin()
         self._do(step, again)
+        self._remove_half_written(step, "worker")
         if retried := times_retried() - before:
             say(step, f"{retried:,} times the store or the memory failed for a moment: tried again, nothing is missing")
 

@@ -59,7 +59,6 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
         raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation select` first")
     if not selected["id"].equals(selected.sort_by("id")["id"]):
         raise RecipeError(f"{run.root}: selected/ is not in id order")
-    run.sweep()
     requests = 0
     with ExitStack() as stack:
         settings = _settings(run, recipe, stack)
