@@ -37,7 +37,7 @@ def test_what_is_asked_for_is_locked(asked, locked):
     assert names("torch.in") <= names("torch.txt") & names("torch-cpu.txt")
 
 
-def test_the_makefile_installs_only_by_hash():
-    makefile = (FOLDER.parent / "Makefile").read_text()
-    installs = [line for line in makefile.splitlines() if "pip install" in line]
+def test_what_is_installed_is_installed_by_hash():
+    files = [FOLDER / "setup.mk", FOLDER.parent / "Makefile", FOLDER.parent / "docker" / "Dockerfile"]
+    installs = [line for file in files for line in file.read_text().splitlines() if "pip install" in line]
     assert installs and all("--require-hashes" in line for line in installs)

@@ -86,8 +86,12 @@ def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
         if state is None:
             state = Path(stack.enter_context(TemporaryDirectory())) / "web-journal"
         state.parent.mkdir(parents=True, exist_ok=True)
-        web = stack.enter_context(LocalWeb(settings.local_web.folder, state))
-        settings = settings.model_copy(update={"resolve": {**settings.resolve, **web.resolve}})
+        address = "127.0.0.1" if settings.local_web.listen == "loopback" else ray.util.get_node_ip_address()
+        web = stack.enter_context(LocalWeb(settings.local_web.folder, state, address=address))
+        changes = {"resolve": {**settings.resolve, **web.resolve}}
+        if settings.local_web.listen == "node":
+            changes["allow_networks"] = [*settings.allow_networks, address]
+        settings = settings.model_copy(update=changes)
     try:
         refused = AddressBook(settings.resolve, settings.allow_networks).refused_targets()
     except ValueError as error:

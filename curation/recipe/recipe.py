@@ -51,9 +51,12 @@ class Select(Section):
 
 
 class LocalWeb(Section):
-    """A loopback web server that stands in for the web while the sample is fetched."""
+    """A web server of the driver's that stands in for the web while the sample is fetched."""
 
     folder: str = Field(description="what `python -m curation.sample` wrote: photos and behaviour.json")
+    listen: Literal["loopback", "node"] = Field(
+        "loopback", description="node: on the address of the driver's node, where tasks on other nodes reach it"
+    )
 
 
 class Fetch(Section):

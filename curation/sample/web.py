@@ -1,7 +1,7 @@
-"""A loopback web server that stands in for the web while the sample is fetched, faults included.
+"""A web server that stands in for the web while the sample is fetched, faults included.
 
 It answers by the Host header and the path, as behaviour.json says; `resolve` is what sends a fetcher's
-connections here, as `curl --resolve` would. It binds 127.0.0.1 only.
+connections here, as `curl --resolve` would. It binds 127.0.0.1 only, unless it is told another address.
 
     python -m curation.sample.web [--folder DIR]     serve the sample for a person to look at
 """
@@ -196,10 +196,10 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, web: LocalWeb, port: int):
+    def __init__(self, web: LocalWeb, address: str, port: int):
         self.web = web
         self._slots = threading.BoundedSemaphore(MAX_THREADS)
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__((address, port), Handler)
 
     def server_bind(self) -> None:
         # HTTPServer's own asks the DNS for this machine's name
@@ -230,11 +230,18 @@ class LocalWeb:
     a URL that heals at the n-th request goes on counting after the process was killed.
     """
 
-    def __init__(self, folder: str | Path, state: str | Path | None = None, port: int = 0, loud: bool = False):
+    def __init__(
+        self,
+        folder: str | Path,
+        state: str | Path | None = None,
+        port: int = 0,
+        loud: bool = False,
+        address: str = "127.0.0.1",
+    ):
         self.folder = Path(folder)
         self.loud = loud
         self.closing = threading.Event()
-        self._state, self._port = state, port
+        self._state, self._port, self._address = state, port, address
 
     @cached_property
     def behaviour(self) -> dict[str, dict[str, Any]]:
@@ -243,10 +250,10 @@ class LocalWeb:
     def __enter__(self) -> LocalWeb:
         _ = self.behaviour  # a missing sample is said here, not in a handler's thread
         self.request_log = RequestLog(Path(self._state) if self._state else None)
-        self._server = Server(self, self._port)
+        self._server = Server(self, self._address, self._port)
         # bound but not listening: whoever connects is refused, and nobody else can take the port
         self._down = socket.socket()
-        self._down.bind(("127.0.0.1", 0))
+        self._down.bind((self._address, 0))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         return self
@@ -267,7 +274,8 @@ class LocalWeb:
     @property
     def resolve(self) -> dict[str, str]:
         """For the recipe's `fetch.resolve`: every .test host is here, and one is down."""
-        return {"down.test:80": f"127.0.0.1:{self._down.getsockname()[1]}", "*.test:80": f"127.0.0.1:{self.port}"}
+        down = self._down.getsockname()[1]
+        return {"down.test:80": f"{self._address}:{down}", "*.test:80": f"{self._address}:{self.port}"}
 
 
 def main() -> None:

@@ -153,14 +153,15 @@ def test_mistakes_are_said_before_any_request(site, run):
     assert site.seen == [] and not run.exists("fetched")
 
 
-def test_the_samples_web_runs_while_it_fetches(ray_cluster, run, tmp_path):
+@pytest.mark.parametrize("listen", ["loopback", "node"])
+def test_the_samples_web_runs_while_it_fetches(ray_cluster, run, tmp_path, listen):
     folder = tmp_path / "sample"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(JPEG)
     pages = {f"http://h{i}.test/{i}.jpg": {"do": "file", "file": "a.jpg", "type": "image/jpeg"} for i in range(3)}
     (folder / "behaviour.json").write_text(json.dumps({"urls": pages}))
     select(run, [*pages, "http://down.test/x.jpg"])
-    recipe = recipe_for(None, local_web={"folder": str(folder)}, rounds=1)
+    recipe = recipe_for(None, local_web={"folder": str(folder), "listen": listen}, rounds=1)
     info = fetch(run, recipe)
     assert info["fetched"] == 3 and info["failed"] == {"connection": 1}
     asked = run.read_bytes("work/web-journal").decode().splitlines()
