@@ -158,3 +158,22 @@ def test_the_secrets_are_random_kept_and_complete(compose, tmp_path):
 def test_the_secrets_stay_out_of_git_and_of_the_image():
     assert "/docker/secrets/" in (ROOT / ".gitignore").read_text().split()
     assert "!docker" not in (FOLDER / "Dockerfile.dockerignore").read_text()
+
+
+def test_the_bucket_is_made_once(compose, tmp_path, monkeypatch):
+    """The line of `prepare`, with the keys where Compose has them; a second time it finds the bucket."""
+    import s3fs
+
+    from tests.bucket import s3_bucket
+
+    (line,) = re.findall(r'python -c "(.*)"', compose["services"]["prepare"]["command"][-1])
+    keys = tmp_path / "aws_credentials"
+    keys.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    with s3_bucket("compose-other"):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+        for _ in range(2):
+            s3fs.S3FileSystem.clear_instance_cache()
+            exec(line, {})
+            assert "facemakeup" in s3fs.S3FileSystem().ls("")

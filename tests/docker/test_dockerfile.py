@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.image import DOCKERFILE, IGNORE, ROOT, Step, _here, assignments, context, instructions, steps
+from tests.docker.image import (
+    DOCKERFILE,
+    IGNORE,
+    ROOT,
+    Step,
+    _here,
+    assignments,
+    context,
+    instructions,
+    make_environment,
+    steps,
+)
 
 TEXT = (ROOT / DOCKERFILE).read_text()
 
@@ -97,3 +108,31 @@ def test_a_folder_of_this_machine_stands_for_the_image(tmp_path):
     assert _here("/cache", tmp_path) == f"{tmp_path}/cache" and _here("/usr/cache", tmp_path) == "/usr/cache"
     assert dict(assignments('A=b C="d e"')) == {"A": "b", "C": "d e"}
     assert instructions("# no\nRUN a \\\n  # within\n && b\nUSER x") == [("RUN", "a   && b"), ("USER", "x")]
+
+
+def test_the_steps_are_played_once_each(tmp_path):
+    """A small Dockerfile; the real one's takes a minute, and is played by `python -m tests.docker`."""
+    root, folder = tmp_path / "root", tmp_path / "folder"
+    for name, text in {
+        str(
+            DOCKERFILE
+        ): "FROM x\nRUN exit 1\nWORKDIR /facemakeup\nARG WHO=you\nENV PATH=/facemakeup/bin:$PATH \\\n  A=/cache\n"
+        'COPY pins/ pins/\nRUN --mount=type=cache,target=/x echo "$WHO $A $(cat pins/a)" >>log\nCOPY . .\nRUN ls code >>log\nUSER 1\n',
+        str(IGNORE): "*\n!pins\n!code\n**/__pycache__\n",
+        "pins/a": "1",
+        "code/old.py": "",
+        "secret": "",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    image = make_environment(folder, root)
+    log = folder / "facemakeup" / "log"
+    assert log.read_text() == f"you {folder}/cache 1\nold.py\n"
+    assert image.variables["PATH"].startswith(f"{folder}/facemakeup/bin:") and image.bin.parent.parent == image.code
+    assert not (image.code / "secret").exists()
+
+    (root / "code/old.py").rename(root / "code/new.py")
+    make_environment(folder, root)
+    assert log.read_text() == f"you {folder}/cache 1\nold.py\nnew.py\n"
+    make_environment(folder, root)
+    assert len(log.read_text().splitlines()) == 3
