@@ -22,6 +22,7 @@ from common.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 class RecipeError(UserError, ValueError):
@@ -119,6 +120,11 @@ def substitute(value: Any, own: Mapping[str, str]) -> Any:
 
     def replacement(match: re.Match[str]) -> str:
         name = match[1]
+        if name not in own and SECRET_NAME.search(name):
+            raise RecipeError(
+                f"the recipe uses ${{{name}}}, by its name a secret: a recipe is written into the run directory, and shown. "
+                "Leave it to the environment, where the stores' own clients look for it"
+            )
         if name not in own and name not in os.environ:
             raise RecipeError(f"the recipe uses ${{{name}}}, which is not set: export {name}=... first")
         return own[name] if name in own else os.environ[name]

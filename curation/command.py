@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.cluster.jobs import Job, run_on_cluster
 from common.progress import say
-from common.ray_jobs import inside_job, submit_script, submitted_recipe
+from common.ray_jobs import inside_job, submitted_recipe
 from common.ray_runtime import connected
 from common.settings import RecipeError
 from curation import report
@@ -77,7 +78,7 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
 
 
 def submit(options: CurateOptions, cluster: str) -> int:
-    """Run the command as a job on the cluster whose dashboard is at `cluster`, show its log, return its exit code.
+    """Run the command as a job on `cluster` (CLUSTER=...), show its log, return its exit code.
 
     Raises:
         UserError: the recipe or the run directory cannot be used there, or no cluster answers.
@@ -88,7 +89,7 @@ def submit(options: CurateOptions, cluster: str) -> int:
         recipe = Path(options.recipe).read_text()
     _require_shared(options.run)
     variables = {name: os.environ[name] for name in variables_of(recipe or "") if name in os.environ}
-    return submit_script(cluster, options.command(), recipe, variables)
+    return run_on_cluster(cluster, Job(options.command(), f"curate {options.run}", recipe, variables))
 
 
 def _require_shared(run: str) -> None:

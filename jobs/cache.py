@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cache(asked: argparse.Namespace) -> int:
+    from common.cluster.jobs import Job, run_on_cluster
     from common.progress import say
-    from common.ray_jobs import ClusterError, submit_script
     from jobs.tiny_base import sample_photos
     from training.encoder_cache.on_ray import kinds_of, require_shared_shards, write_encoder_cache
     from training.recipe import load_recipe, submitted_recipe
@@ -66,11 +66,8 @@ def _cache(asked: argparse.Namespace) -> int:
     command = ["python", "jobs/cache.py", "--recipe", asked.recipe, "--what", asked.what]
     command += ["--dtype", asked.dtype] if asked.dtype else []
     command += ["--workers", str(asked.workers)] if asked.workers else []
-    try:
-        return 1 if submit_script(asked.cluster, command, recipe.model_dump_json()) else 0
-    except ClusterError as error:
-        print(error, file=sys.stderr)
-        return 1
+    job = Job(command, f"cache {recipe.data.shards}", recipe.model_dump_json())
+    return 1 if run_on_cluster(asked.cluster, job) else 0
 
 
 if __name__ == "__main__":

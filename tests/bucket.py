@@ -66,6 +66,7 @@ def s3_bucket(name: str) -> Iterator[dict[str, str]]:
             "AWS_ACCESS_KEY_ID": "nobody",
             "AWS_SECRET_ACCESS_KEY": "nothing",
             "AWS_DEFAULT_REGION": "us-east-1",
+            "PASS_SECRETS": "1",  # the nodes of a test's Ray have no identity of their own
         }
         with pytest.MonkeyPatch.context() as patch:
             for key, value in keys.items():

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,18 +13,16 @@ import pytest
 import yaml
 from ray.job_submission import JobSubmissionClient
 
-from common.ray_token import private_token
 from jobs import train as job
 from model.checkpoints.reading import read
+from tests.ray_nodes import PATIENCE, RAY, outside, own_ray
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
-from tests.training.ranks import assert_same_run, free_port, log_of, recipe_for, run_ranks
+from tests.training.ranks import assert_same_run, log_of, recipe_for, run_ranks
 from training.launch.preflight import for_export
 from training.launch.ray_train import ranks_and_resource
 from training.recipe import RecipeError
 
 ROOT = Path(__file__).resolve().parents[2]
-RAY = f"{Path(sys.executable).parent}/ray"
-PATIENCE = 400.0  # seconds
 STEPS, EVERY = 24, 8
 
 
@@ -103,64 +97,16 @@ def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, t
 
 @pytest.fixture(scope="module")
 def head():
-    """A real head: addresses of its dashboard and its GCS. Ray gives up its start after 45 s on a busy machine."""
-    for last_try in (False, False, True):
-        with private_token(), started_head() as addresses:
-            if addresses is None and not last_try:
-                continue
-            assert addresses, "the head did not start"
-            yield addresses
-            return
-
-
-@contextlib.contextmanager
-def started_head():
-    """The addresses of a head, or None where it gave up. What ends it is the end of its process."""
-    folder = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))  # the path of a socket in it may have 107 bytes
-    dashboard = free_port()
-    names = ("port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
-             "ray-client-server-port")  # fmt: skip
-    with (folder / "head.txt").open("w") as told:
-        process = subprocess.Popen(
-            [
-                RAY, "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1",
-                "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--include-dashboard=true",
-                "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=3", f"--temp-dir={folder}",
-                *(f"--{name}={free_port()}" for name in names),
-            ],
-            # a busy machine starts its agents more slowly than Ray waits for them
-            env={**_outside(), "RAY_JOB_STOP_WAIT_TIME_S": "300", "RAY_agent_register_timeout_ms": "120000",
-                 "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2",
-                 "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"},
-            stdout=told, stderr=told, start_new_session=True,
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while "Ray runtime started" not in (folder / "head.txt").read_text() and process.poll() is None:
-            assert time.monotonic() < deadline, (folder / "head.txt").read_text()
-            time.sleep(0.2)
-        if process.poll() is not None:
-            print((folder / "head.txt").read_text())
-            yield None
-        else:
-            gcs = re.search(r"address='([0-9.:]+)'", (folder / "head.txt").read_text()).group(1)
-            yield f"http://127.0.0.1:{dashboard}", gcs
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _outside():
-    """The environment of somebody who joins no Ray yet, and whose Python does not know this project."""
-    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
+    """Addresses of a real head's dashboard and its GCS."""
+    with own_ray() as own:
+        yield own.dashboard, own.gcs
 
 
 def submit(head, *words):
     """`ray job submit`; the job's name. A head that has just started takes no jobs for a moment."""
     for _ in range(30):
         command = [RAY, "job", "submit", "--address", head[0], "--no-wait", "--", *words]
-        done = subprocess.run(command, env=_outside(), capture_output=True, text=True)
+        done = subprocess.run(command, env=outside(), capture_output=True, text=True)
         if done.returncode == 0:
             return done.stdout.partition("Job '")[2].partition("'")[0]
         assert "No available agent" in done.stdout + done.stderr, done.stdout + done.stderr

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from common.progress import say
 from training.launch.preflight import check_ranks, for_export, require_writable, resolved_out
 from training.launch.rank import NonRetryableError
+from training.launch.stop_checks import request_stop
 from training.launch.torchrun import train_under_torchrun, under_torchrun
 from training.recipe import RecipeError, TrainRecipe, load_recipe, submitted_recipe
 
@@ -73,16 +74,11 @@ def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], Trai
 
 
 def _submit(options: TrainOptions, recipe: TrainRecipe) -> int:
-    from common.ray_jobs import submit_script
+    from common.cluster.jobs import Job, run_on_cluster
 
-    resolved_out(options.out, on_cluster=True)
-    try:
-        return submit_script(options.cluster, options.command(), recipe.model_dump_json())
-    except KeyboardInterrupt:
-        print(
-            f"no longer shown; the job goes on. `ray job stop` ends it, or a file {options.out}/stop", file=sys.stderr
-        )
-        return 0
+    out = resolved_out(options.out, on_cluster=True)
+    job = Job(options.command(), f"train {out}", recipe.model_dump_json(), stop=lambda: request_stop(out))
+    return run_on_cluster(options.cluster, job)
 
 
 def _say_how_it_ended(options: TrainOptions, recipe: TrainRecipe, step: int) -> None:

@@ -1,0 +1,159 @@
+"""Runs one of our job scripts as a Ray job on a cluster: submits it, shows its log, returns its exit code.
+
+A job that is at work on the same thing already is taken up again, not doubled.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.cluster.following import LEFT, follow
+from common.cluster.places import reached
+from common.errors import UserError
+from common.failures.mendable import first_line
+from common.progress import say
+from common.ray_jobs import RECIPE_VARIABLE, SECRETS, forwarded_environment
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXCLUDED = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
+WORKS_ON, COMMAND = "works_on", "command"  # in a job's metadata
+
+
+class ClusterError(UserError, RuntimeError):
+    """The cluster cannot take the job; the message says what to check."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command for a cluster.
+
+    `command` starts with "python" and runs in a copy of this project. `works_on`: what only one job may work on at a
+    time, such as "curate s3://bucket/run". `recipe`: a recipe's text, which the job reads with `submitted_recipe`: the
+    cluster may not have the file. `environment`: variables of the job, besides those of `forwarded_environment`. `stop`:
+    asks it to end when it has saved its work; without it the job is ended as it is.
+    """
+
+    command: list[str]
+    works_on: str
+    recipe: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop: Callable[[], None] | None = None
+
+    def variables(self, cluster: str) -> dict[str, str]:
+        """What it is sent. Containers reach their store by another address than this shell does."""
+        sent = {**({} if cluster == "compose" else forwarded_environment()), **self.environment}
+        if self.recipe:
+            sent[RECIPE_VARIABLE] = base64.b64encode(self.recipe.encode()).decode()
+        return sent
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {WORKS_ON: self.works_on, COMMAND: shlex.join(self.command)}
+
+
+def run_on_cluster(cluster: str, job: Job) -> int:
+    """Run `job` on a cluster and show its log until it ends. Returns its exit code; says on stderr why it failed.
+
+    Args:
+        cluster: what CLUSTER=... names (places.py).
+
+    Raises:
+        ClusterError: nothing answers there, or another command is at work on the same thing.
+    """
+    from ray.job_submission import JobStatus
+
+    with reached(cluster) as address:
+        client = _client_of(cluster, address)
+        name, again = _begun_or_submitted(client, job, address, job.variables(cluster))
+        status = follow(client, address, name, again, job.stop)
+        if status == LEFT:
+            return LEFT
+        if status == JobStatus.SUCCEEDED:
+            return 0
+        info = client.get_job_info(name)
+        print(f"job {name} ended as {status}: {info.message}", file=sys.stderr)
+        return info.driver_exit_code or 1
+
+
+def _client_of(cluster: str, address: str) -> JobSubmissionClient:
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        client = JobSubmissionClient(address)
+        client.list_jobs()
+    except AuthenticationError as error:
+        raise ClusterError(
+            f"CLUSTER={cluster}: the cluster wants another token than this shell has ({first_line(error)}). Set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN) to the cluster's: docs/cluster.md"
+        ) from None
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterError(
+            f"CLUSTER={cluster}: no Ray cluster answers there ({first_line(error)}). Give the address of the head's "
+            "dashboard, e.g. http://head:8265, and check that it can be reached from here"
+        ) from None
+    return client
+
+
+def _begun_or_submitted(
+    client: JobSubmissionClient, job: Job, address: str, variables: dict[str, str]
+) -> tuple[str, bool]:
+    """The job's name, and whether it was at work before.
+
+    Raises:
+        ClusterError: another command works on the same.
+    """
+    for other in client.list_jobs():
+        if other.status.is_terminal() or (other.metadata or {}).get(WORKS_ON) != job.works_on:
+            continue
+        name = str(other.submission_id)
+        if other.metadata.get(COMMAND) != job.metadata[COMMAND]:
+            raise ClusterError(
+                f"job {name} is at work on the same ({job.works_on}) with another command, {_since(other)}: "
+                f"{other.metadata.get(COMMAND)}\n  wait for it, or end it: ray job stop --address {address} {name}"
+            )
+        say("submit", f"job {name} is this command, {_since(other)}: taken up again")
+        return name, True
+    name = _submit_when_ready(client, job, variables)
+    say("submit", f"job {name} on {address}")
+    if sent := sorted(SECRETS & variables.keys()):
+        say("submit", f"PASS_SECRETS=1: {', '.join(sent)} can be read by whoever can see the jobs of this cluster")
+    return name, False
+
+
+def _since(other: JobDetails) -> str:
+    if not other.start_time:
+        return "about to start"
+    began = datetime.datetime.fromtimestamp(other.start_time / 1000).astimezone()
+    return f"since {began.isoformat(sep=' ', timespec='minutes')}"
+
+
+def _submit_when_ready(client: JobSubmissionClient, job: Job, variables: dict[str, str]) -> str:
+    """Submit a job, trying for 20 s: a head that has just started answers before it can take one."""
+    for attempt in range(20):
+        try:
+            return client.submit_job(
+                entrypoint=shlex.join(job.command),
+                runtime_env={"working_dir": os.fspath(ROOT), "excludes": EXCLUDED, "env_vars": variables},
+                metadata=job.metadata,
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or attempt == 19:
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")

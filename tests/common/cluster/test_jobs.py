@@ -1,0 +1,145 @@
+"""A job on a cluster: its log and exit code arrive, once; what is at work is not begun again; secrets stay here."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from ray.job_submission import JobSubmissionClient
+
+from common.cluster import following, jobs
+from common.cluster.following import LEFT
+from common.cluster.jobs import ClusterError, Job, run_on_cluster
+from common.ray_jobs import JOB_CONFIG_VARIABLE, RECIPE_VARIABLE, inside_job, job_environment, submitted_recipe
+
+SCRIPT = """
+import os, sys, time
+from common.ray_jobs import inside_job, submitted_recipe
+for number in range(3):
+    print("line", number, flush=True)
+    time.sleep(1)
+print(inside_job(), submitted_recipe(), os.environ.get("AWS_SECRET_ACCESS_KEY"))
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def cluster(ray_cluster, monkeypatch, tmp_path):
+    """The address of a dashboard that takes jobs, which are sent a copy of `common` alone: Ray may delete an uploaded
+    folder just as another test's job of the same folder skips the upload."""
+    if not ray_cluster["takes_jobs"]:
+        pytest.skip("another Ray on this machine holds the port of the job agent")
+    shutil.copytree(jobs.ROOT / "common", tmp_path / "sent" / "common")
+    monkeypatch.setattr(jobs, "ROOT", tmp_path / "sent")
+    return ray_cluster["dashboard"]
+
+
+def test_log_and_exit_code_of_a_job_and_what_it_is_not_sent(cluster, capfd, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-others")
+    job = Job(["python", "-c", SCRIPT], "nothing", "a: ${NOT_SET}\nb: é")
+    assert run_on_cluster(cluster, job) == 3
+    said = capfd.readouterr().err
+    log, ended, message = said.partition("ended as FAILED")  # Ray's message repeats the end of the log
+    assert ended and "exit code 3" in message
+    assert "line 0\nline 1\nline 2\nTrue a: ${NOT_SET}\nb: é None\n" in log
+    assert log.count("line 0\n") == 1 and "not-for-others" not in said
+
+
+WAITS = """
+import pathlib, sys, time
+gone = pathlib.Path(sys.argv[1])
+while not gone.exists():
+    print("at", time.monotonic(), flush=True)
+    time.sleep(0.05)
+print("the end")
+"""
+
+
+def test_a_job_at_work_is_taken_up_again_and_not_doubled(cluster, capfd, tmp_path):
+    """Ctrl-C without a terminal leaves it at work; the same command shows it again, another one is refused."""
+    gone = tmp_path / "gone"
+    job = Job(["python", "-c", WAITS, str(gone)], f"wait {tmp_path}")
+    interrupt = threading.Timer(8, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    assert run_on_cluster(cluster, job) == LEFT
+    interrupt.join()
+    said = capfd.readouterr().err
+    assert "goes on. The same command shows it again" in said and "ray job stop --address" in said
+    with pytest.raises(ClusterError, match="at work on the same .* with another command"):
+        run_on_cluster(cluster, Job(["python", "-c", "pass"], job.works_on))
+    threading.Timer(3, gone.touch).start()
+    assert run_on_cluster(cluster, job) == 0
+    said = capfd.readouterr().err
+    assert "is this command, since" in said and said.rstrip().endswith("the end")
+    lines = [line for line in said.splitlines() if line.startswith("at ")]
+    assert len(set(lines)) == len(lines) > 0
+    mine = [info for info in JobSubmissionClient(cluster).list_jobs() if info.metadata.get("works_on") == job.works_on]
+    assert len(mine) == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "told", "new"),
+    [(b"", b"a\nb\n", b"a\nb\n"), (b"a\nb\n", b"a\nb\n", b""), (b"a\nb\n", b"a\nb\nc\n", b"c\n"),
+     (b"b\n", b"a\nb\nc", b"c"), (b"x" * 50, b"long past that\n" * 9, b"long past that\n" * 9)],
+)  # fmt: skip
+def test_after_a_break_only_what_is_new_is_shown(shown, told, new):
+    log = following._Log(None, "http://h", "job", 10)
+    log.shown = shown
+    assert log._new(told) == new
+
+
+def test_of_many_short_lines_fewer_are_compared_than_are_asked_for(capfd):
+    log = following._Log(None, "http://h", "job", 10)
+    log._write(b"a\n" * 5000)
+    assert log.shown.count(b"\n") <= following.OVERLAP / 2
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [("http://127.0.0.1:9", "CLUSTER=http://127.0.0.1:9: no Ray cluster answers there"),
+     ("head:8265", "give http://HEAD:8265"), ("nowhere.yaml", "there is no such file"),
+     ("compose", "needs the program `docker`")],
+)  # fmt: skip
+def test_a_cluster_that_cannot_be_reached(cluster, words, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Exception, match=words) as caught:
+        run_on_cluster(cluster, Job(["python", "-c", ""], "nothing"))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_token_is_told_as_that(ray_cluster):
+    """In a process of its own: this one's token is the cluster's."""
+    program = (
+        "from common.cluster.jobs import *\n"
+        "try: run_on_cluster({!r}, Job(['python', '-c', ''], 'nothing'))\n"
+        "except ClusterError as error: print(error)"
+    ).format(ray_cluster["dashboard"])
+    for token in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another"}, {"RAY_AUTH_MODE": "disabled"}):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, **token}, capture_output=True, text=True, cwd=jobs.ROOT
+        )
+        assert "wants another token than this shell has" in done.stdout, done.stdout + done.stderr
+
+
+def test_secrets_are_sent_only_where_the_person_insists(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("FACEMAKEUP_CACHE", "/here")
+    job = Job(["python"], "nothing", environment={"SOMEWHERE": "s3://b"})
+    assert job.variables("http://h") == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "SOMEWHERE": "s3://b"}
+    assert job.variables("compose") == {"SOMEWHERE": "s3://b"}
+    monkeypatch.setenv("PASS_SECRETS", "1")
+    assert job.variables("http://h")["AWS_SECRET_ACCESS_KEY"] == "s"
+
+
+def test_what_a_job_knows_of_itself(monkeypatch):
+    assert not inside_job() and job_environment() == {} and submitted_recipe() is None
+    monkeypatch.setenv(JOB_CONFIG_VARIABLE, '{"runtime_env": {"env_vars": {"A": "1"}}}')
+    monkeypatch.setenv(RECIPE_VARIABLE, base64.b64encode(b"a: 1").decode())
+    assert inside_job() and job_environment() == {"A": "1"} and submitted_recipe() == "a: 1"
