@@ -1,4 +1,4 @@
-"""Connects a command to Ray, a running cluster or a local one, and runs its work there: actors or tasks."""
+"""Connects a command to Ray: a running cluster, or a local one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import contextlib
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import ray
 
 from common.errors import UserError
 from common.failures.mendable import first_line
-from common.failures.transient import add_retried, counting_retries, patiently
 from common.ray_jobs import forwarded_environment, job_environment
 from common.ray_token import private_token
 
@@ -37,9 +35,6 @@ LOCAL_RAY_SETTINGS = {
     # its core prints, for every actor pool of Ray Data, that the pool's arguments live in the object store
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-
-LOST_WORKERS = 5  # times that the same work is begun again because its process or node is gone
-PROCESS_ENDED = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError)
 
 
 class RayNotStarted(UserError, RuntimeError):
@@ -155,84 +150,3 @@ def _configure_ray_data() -> None:
     context.max_errored_blocks = 0
     # what a worker raises arrives as it was raised: whether a person can mend it is told by its class
     context.raise_original_map_exception = True
-
-
-def map_with_actors(
-    dataset: ray.data.Dataset,
-    operator: type,
-    arguments: dict[str, Any],
-    workers: int,
-    gpu: bool = False,
-    share: int = 1,
-    retries: int = -1,
-) -> ray.data.Dataset:
-    """`dataset` mapped row by row by `workers` actors of the callable class `operator`.
-
-    `share`: how many such operators share the machine. An actor takes a little less than its part of the CPUs, so
-    that reading never waits for a core that an actor holds. `retries`: of a row whose worker is gone, -1: for ever. A lost
-    node uses up any number in a second, since Ray goes on asking its actors until it knows of the loss: only -1 outlives
-    that, and is for who finds what ends a worker again and again.
-    """
-    cpus = ray.cluster_resources().get("CPU", 1)
-    with warnings.catch_warnings():
-        # Ray 2.60 announces the end of this argument and has no other for the retries of an actor's tasks
-        warnings.simplefilter("ignore")
-        return dataset.map(
-            operator,
-            fn_constructor_kwargs=arguments,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=0.9 * min(1.0, cpus / (workers * share)),
-            num_gpus=1 if gpu else 0,
-            max_task_retries=retries,
-        )
-
-
-def map_with_tasks(
-    rows: Iterable[Any], function: Callable[[Any], Any], when_killed: Callable[[Any], Any] | None = None
-) -> Iterator[Any]:
-    """`function(row)` for each row, a Ray task each; results as they come. At most a few more than there are CPUs wait.
-
-    For small independent work; `map_with_actors` is for what streams data and holds models. A row whose task fails for
-    the world's reasons is done again. `when_killed`: done in its place for a row whose process was ended; without it
-    the same is tried again.
-    """
-
-    def task(call: Callable[[Any], Any], retries: int) -> Any:
-        return ray.remote(num_cpus=0.9, max_retries=retries)(lambda row: counting_retries(patiently(call), row))
-
-    usual = task(function, 0 if when_killed else LOST_WORKERS)
-    careful = task(when_killed, LOST_WORKERS) if when_killed else None
-    room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
-    waiting: dict[ray.ObjectRef, Any] = {}  # the row; None once it is done carefully
-
-    def next_result() -> Iterator[Any]:
-        (ready,), _ = ray.wait(list(waiting), num_returns=1)
-        row = waiting.pop(ready)
-        try:
-            answer = ray.get(ready)
-        except PROCESS_ENDED:
-            if careful is None or row is None:
-                raise
-            waiting[careful.remote(row)] = None
-        else:
-            yield _counted(answer)
-
-    for row in rows:
-        waiting[usual.remote(row)] = row
-        if len(waiting) >= room:
-            yield from next_result()
-    while waiting:
-        yield from next_result()
-
-
-def _counted(answer: tuple[Any, int]) -> Any:
-    result, retried = answer
-    add_retried(retried)
-    return result
-
-
-def worker_count(asked: int | None, units: int, gpu: bool = False, share: int = 1) -> int:
-    """The number of actors of an operator: `asked`, or one for each CPU (or GPU), but at most `units`."""
-    have = ray.cluster_resources()
-    free = have.get("GPU", 1) if gpu else have.get("CPU", 1) // share
-    return int(max(1, min(asked or free, units)))

@@ -60,6 +60,8 @@ def run_step(options: argparse.Namespace) -> None:
     again = getattr(options, "again", False)
     done = curation.is_done(options.step) and not again
     with only_driver(curation.run) as curation.epoch, nullcontext() if done else connected():
+        if not done:
+            curation.require_nodes()
         curation.do(options.step, again)
 
 

@@ -18,6 +18,7 @@ from curation.pipeline import Curation, open_curation
 from curation.recipe.recipe import load, variables_of
 from curation.run_directory.driver import only_driver
 from curation.run_directory.run import Run
+from curation.sample.shared import share_sample
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
         curation = open_curation(options.run, None, options.name, options.changes)
     else:
         recipe = load(options.recipe, options.changes, submitted_recipe())
+        recipe = share_sample(Run(options.run), recipe) if inside_job() else recipe
         curation = Curation(Run(options.run), recipe, options.name)
     if options.again:
         curation.require_new_name()
     with only_driver(curation.run) as curation.epoch, connected(cpus):
+        curation.require_nodes()
         if options.recut:
             curation.recut()
         else:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from common.cluster.shipped import ShippedWeights
 from common.failures.transient import times_retried
-from common.pinned_files.weights import WEIGHTS, resolve
+from common.pinned_files.weights import WEIGHTS, Resolved, resolve
 from common.progress import say
 from common.settings import RecipeError
 from curation.annotation.annotate import annotate, fingerprint_of
 from curation.cutting.cut import claim_name, cut, read_funnel
 from curation.fetch.rounds import fetch
+from curation.nodes import require_nodes
 from curation.packing.pack import WORK as PACK_WORK
 from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, checked_name, load, parse
@@ -53,6 +55,7 @@ class Curation:
         self.filters = recipe.open_filters()
         self.encoder = recipe.open_encoder()
         self.epoch = 0  # the driver's number, where there is one (driver.py)
+        self.shipped = ShippedWeights()  # model files for nodes that lack them
         self._has_begun = False
         self._snapshot: tuple[int, pa.Table] | None = None
 
@@ -106,11 +109,6 @@ class Curation:
 
     def _weights(self) -> list[dict[str, str]]:
         """Every model file: what it is, its hash and licence, where it was found, what for."""
-        used = [(name, file) for name, item in self.filters.items() for file in item.files.values()]
-        if self.encoder:
-            names = {weight.file: weight.name for weight in WEIGHTS.values()}
-            paths = self.encoder.weights.values()
-            used += [("identity", resolve(names[path.name], self.recipe.weights)) for path in paths]
         return [
             {
                 "name": file.name,
@@ -120,8 +118,28 @@ class Curation:
                 "source": file.source,
                 "used_for": use,
             }
-            for use, file in used
+            for use, file in self._files()
         ]
+
+    def _files(self) -> list[tuple[str, Resolved]]:
+        """Every model file, and what uses it."""
+        used = [(name, file) for name, item in self.filters.items() for file in item.files.values()]
+        if self.encoder:
+            names = {weight.file: weight.name for weight in WEIGHTS.values()}
+            paths = self.encoder.weights.values()
+            used += [("identity", resolve(names[path.name], self.recipe.weights)) for path in paths]
+        return used
+
+    def require_nodes(self) -> None:
+        """On a cluster, before the first step: every node must be able to take part. Needs a running Ray.
+
+        Raises:
+            NodeError: those that cannot, and why.
+        """
+        fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
+        fingerprints["identity"] = fingerprint_of(self.encoder)
+        files = [file for _, file in self._files()]
+        self.shipped = require_nodes(self.run, self.recipe, self.epoch, fingerprints, files)
 
     # -- the steps ----------------------------------------------------------------------------------------------
 
@@ -173,12 +191,12 @@ class Curation:
             fetch(self.run, self.recipe, again=again)
         elif step == "score":
             self.content_hash()
-            score(self.run, self.recipe, self.snapshot(), self.filters)
+            score(self.run, self.recipe, self.snapshot(), self.filters, self.shipped)
         elif step == "cut":
             self.content_hash()
             cut(self.run, self.recipe, self.name, self.snapshot(), self.filters, self.epoch)
         elif step == "annotate":
-            annotate(self.run, self.recipe, self.name, self.snapshot(), self.filters)
+            annotate(self.run, self.recipe, self.name, self.snapshot(), self.filters, self.shipped)
         elif step == "pack":
             self._refuse_undecided()
             digest = self.content_hash()
@@ -206,7 +224,7 @@ class Curation:
         funnel = cut(self.run, self.recipe, self.name, snapshot, self.filters, self.epoch)
         if funnel["undecided"]:
             say("recut", f"{funnel['undecided']:,} images hang on scores that were never needed: scoring those")
-            score(self.run, self.recipe, snapshot, self.filters)
+            score(self.run, self.recipe, snapshot, self.filters, self.shipped)
             self.do("cut")
         else:
             say("recut", "every score is there: no model is run")

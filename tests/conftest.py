@@ -78,16 +78,13 @@ def ray_cluster() -> Iterator[dict[str, str]]:
     from common.ray_runtime import local_ray
 
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with socket.socket() as probe:
         takes_jobs = "yes" if probe.connect_ex(("127.0.0.1", JOB_AGENT_PORT)) else ""
         try:
             probe.bind(("", JOB_AGENT_PORT))
         except OSError:
             takes_jobs = ""
     cpus = 3  # one more than the gate's machine has: a driver that was killed holds one for a moment
-    with local_ray(cpus, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port) as context:
+    with local_ray(cpus, include_dashboard=True, dashboard_host="127.0.0.1") as context:
         address = context.address_info["gcs_address"]
         yield {"address": address, "dashboard": f"http://{context.dashboard_url}", "takes_jobs": takes_jobs}
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from common.cluster.shipped import ShippedWeights
 from common.decode import Undecodable, decode
 from common.progress import ProgressBar, say
-from common.ray_runtime import map_with_tasks
+from common.ray_work import map_with_tasks
 from curation.cutting.cut import current_pass, kept_images
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
@@ -34,6 +35,7 @@ from model.conditioning.identity import IdentityEncoder
 ENCODER = "encoder"  # the stage after the decoder
 FACE_SIDE = 112  # pixels that a face should have when it is embedded, if it has them in the file: ArcFace's crop
 Key = tuple[str, tuple[float, ...]]
+OfUnit = Callable[..., dict[str, Any]]
 
 
 def folder(fingerprint: str) -> str:
@@ -88,6 +90,8 @@ def annotate_unit(
     """
     encoder = _encoder(recipe.model_dump_json())
     if fingerprint_of(encoder) != fingerprint:
+        raise FilterBroken(f"on {socket.gethostname()} the identity encoder's files differ from the driver's")
+    if fingerprint_of(encoder) != fingerprint:
         raise FilterBroken(
             f"on {socket.gethostname()} the identity encoder's files differ from the driver's: give every node the "
             "same folder (FACEMAKEUP_WEIGHTS)"
@@ -139,9 +143,16 @@ def _embed(
     return vector, None
 
 
-def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, int]:
+def annotate(
+    run: Run,
+    recipe: Recipe,
+    name: str,
+    snapshot: pa.Table,
+    filters: dict[str, Filter],
+    shipped: ShippedWeights | None = None,
+) -> dict[str, int]:
     """Annotate what a cut keeps, and write down whom it leaves without an identity; what is known already is not done
-    again. Needs a running Ray."""
+    again. Needs a running Ray. `shipped`: model files for nodes that lack them."""
     encoder = recipe.open_encoder()
     fingerprint = fingerprint_of(encoder)
     verdicts = current_pass(run, name)
@@ -153,8 +164,9 @@ def annotate(run: Run, recipe: Recipe, name: str, snapshot: pa.Table, filters: d
         stored = score_files(run, folder(fingerprint))
         work = _kept_faces(kept, units_of(run, snapshot), stored)
         of_unit = partial(annotate_unit, run, recipe, filters["faces"], fingerprint)
+        usual, careful = (partial(call, of_unit, shipped, recipe.weights) for call in (_annotate, _annotate_carefully))
         with ProgressBar("annotate", kept.num_rows) as progress:
-            for row in map_with_tasks(work, of_unit, when_killed=partial(_annotate_carefully, of_unit)):
+            for row in map_with_tasks(work, usual, when_killed=careful):
                 total["kept"] += row["kept"]
                 total["new"] += row["new"]
                 without += row["without"]
@@ -181,15 +193,25 @@ def _kept_faces(kept: pa.Table, units: list[Unit], stored: dict[str, list[str]])
         yield KeptFaces(by_name[name], rows["id"].to_pylist(), rows["face"].to_pylist(), stored.get(name, []))
 
 
-def _annotate_carefully(of_unit: Callable[..., dict[str, Any]], kept: KeptFaces) -> dict[str, Any]:
+def _annotate(of_unit: OfUnit, shipped: ShippedWeights | None, weights: str | None, kept: KeptFaces) -> dict[str, Any]:
+    if shipped is not None:
+        shipped.place(weights)
+    return of_unit(kept)
+
+
+def _annotate_carefully(
+    of_unit: OfUnit, shipped: ShippedWeights | None, weights: str | None, kept: KeptFaces
+) -> dict[str, Any]:
     """In a child process, after a worker was ended by this unit: the image that did it gets no identity."""
+    if shipped is not None:
+        shipped.place(weights)
     return run_in_children(partial(_InChild, of_unit), kept)
 
 
 class _InChild:
     """`annotate_unit` as run_in_children (careful.py) makes and calls it."""
 
-    def __init__(self, of_unit: Callable[..., dict[str, Any]], watch: Watch, blame: Blame):
+    def __init__(self, of_unit: OfUnit, watch: Watch, blame: Blame):
         self.of_unit = partial(of_unit, watch=watch, blame=blame)
 
     def __call__(self, kept: KeptFaces) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import yaml
 
 from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import ProgressBar, say
-from common.ray_runtime import map_with_tasks
+from common.ray_work import map_with_tasks
 from common.settings import RecipeError, flattened
 from common.storage import json_bytes
 from curation.cutting.audit import audit_limit, audited

@@ -11,6 +11,7 @@ A run that was killed goes on where it was: a part that is committed is not fetc
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from common.cluster.nodes import are_elsewhere, other_nodes
 from common.http.addresses import AddressBook
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
@@ -196,14 +199,17 @@ def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch, hosts:
 
     breaker = CircuitBreaker(settings, _failed_with_local_cause(run) if number else frozenset())
     cpus = 0.5 if total >= MANY else 1.0
+    place: Any = "SPREAD"
+    if settings.local_web and are_elsewhere(other_nodes()):  # its address is this machine's own
+        place, cpus = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False), 0.0
     task = ray.remote(fetch_part).options(
-        num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
+        num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy=place
     )
     waiting, running = list(range(len(todo)))[::-1], {}
     try:
         with ProgressBar("fetch", total) as progress:
             while waiting or running:
-                room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2
+                room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2 if cpus else os.cpu_count() or 1
                 while waiting and len(running) < room:
                     index = waiting.pop()
                     running[task.remote(run, number, todo[index], items(index), settings, hosts)] = index

@@ -95,6 +95,11 @@ def only_driver(run: Run) -> Iterator[int]:
             run.write_bytes(_name(number, "end"), b"")
 
 
+def token_of(run: Run, number: int) -> str:
+    """What tells this driver's mark from any other's, and this run directory from another one of its name."""
+    return str(run.read_json(_name(number, "json"))["token"])
+
+
 def _name(number: int, kind: str) -> str:
     return f"drivers/{number:06d}.{kind}"
 

@@ -12,6 +12,8 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -38,15 +40,30 @@ Blame = dict[At, str]  # what each did twice: KILLED or OUTLASTED
 Watch = Callable[[str, list[str]], AbstractContextManager[None]]  # (stage, ids): around what may end the process
 
 
+_deadlines: dict[object, float] = {}  # of the stages that threads of this process are in
+_deadlines_lock = threading.Lock()
+
+
 @contextmanager
 def alarm(stage: str, ids: list[str]) -> Iterator[None]:
-    """Around a stage of a worker: the kernel ends the process if it takes too long, also inside C code. Not around what
-    waits for a store: that is no image's fault."""
-    signal.setitimer(signal.ITIMER_REAL, STAGE_SECONDS)
+    """Around a stage of a worker, in any of its threads: the kernel ends the process if it takes too long, also inside C
+    code. Not around what waits for a store: that is no image's fault."""
+    mine = object()
+    with _deadlines_lock:
+        _deadlines[mine] = time.monotonic() + STAGE_SECONDS
+        _set_timer()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with _deadlines_lock:
+            del _deadlines[mine]
+            _set_timer()
+
+
+def _set_timer() -> None:
+    """The process has one timer: it stands on the first of the deadlines."""
+    left = min(_deadlines.values()) - time.monotonic() if _deadlines else None
+    signal.setitimer(signal.ITIMER_REAL, 0 if left is None else max(left, 0.001))
 
 
 @dataclass

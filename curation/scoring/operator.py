@@ -7,7 +7,6 @@ bytes nor pixels enter the object store. What it learns it writes to the run, wh
 from __future__ import annotations
 
 import json
-import socket
 import time
 import uuid
 from collections import Counter
@@ -18,8 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from common.cluster.shipped import ShippedWeights
 from common.decode import Picture, Undecodable, decode
 from common.failures.transient import counting_retries, patiently
+from common.ray_pools import threads_of
+from common.ray_work import this_node
 from common.storage import json_bytes
 from curation.cutting.audit import audited
 from curation.cutting.judge import judge
@@ -32,9 +34,10 @@ from curation.run_directory.schemas import IMAGES
 from curation.run_directory.scores import scores_table, write_unit
 from curation.run_directory.unit_bytes import UnitBytes
 from curation.run_directory.units import Unit, UnitScores
-from curation.scoring.batch import empty_row, score_each
+from curation.scoring.batch import empty_row
 from curation.scoring.careful import DECODER, Blame, Watch, alarm, run_in_children
 from curation.scoring.order import Costs, cheapest_order
+from curation.scoring.threads import Threads
 
 BATCH_MEMORY = 256 << 20  # bytes of decoded pictures at which a batch is scored before it is full
 
@@ -48,7 +51,7 @@ class ScoringOperator:
 
     def __init__(
         self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
-        watch: Watch | None = None, blame: Blame | None = None,
+        shipped: ShippedWeights | None = None, watch: Watch | None = None, blame: Blame | None = None,
     ):  # fmt: skip
         """`watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
@@ -58,14 +61,19 @@ class ScoringOperator:
         self.watch, self.blame = watch or alarm, blame or {}
         self._is_child = watch is not None
         self.run, self.recipe, self.names, self.audit = run, recipe, list(names), audit
+        if shipped is not None:
+            shipped.place(recipe.weights)
         self.filters = recipe.open_filters(device)
+        self.node, self.machine = this_node()
         mine = {name: item.fingerprint for name, item in self.filters.items()}
         if mine != fingerprints:
             wrong = ", ".join(name for name in mine if mine[name] != fingerprints[name])
             raise FilterBroken(
-                f"on {socket.gethostname()} the model files or the libraries of {wrong} differ from the driver's: give "
+                f"on {self.node} the model files or the libraries of {wrong} differ from the driver's: give "
                 "every node the same environment and the same folder of weights (FACEMAKEUP_WEIGHTS)"
             )
+        count = threads_of(self.machine, recipe.score.actors_a_gpu) if device == "gpu" and not self._is_child else 1
+        self.threads = Threads(count, lambda: recipe.open_filters(device))
         self._warm_up()
         self.costs = Costs(self.names)
 
@@ -102,14 +110,16 @@ class ScoringOperator:
                 return run_in_children(self._again, row)
             with UnitBytes(self.run, unit.tar, known.fetched, np.flatnonzero(todo)) as data:
                 work = _UnitInWork(self, known, data, order, audit_lane)
-                for row_in_tar in data.in_tar_order:
-                    work.take(row_in_tar, 1 if self._is_child else self.recipe.score.batch)
+                size = 1 if self._is_child else self.recipe.score.batch
+                for row_in_tar, decoded in self.threads.ahead(data.in_tar_order, work.decoded, size):
+                    work.take(row_in_tar, *decoded(), size)
                 work.score_batch()
             # the next operator has to know of it
             row = {**row, "scores": json.dumps([*unit.scores, work.write()])}
             calls.update(work.calls)
         return {
             **row,
+            "node": self.node,
             "calls": json.dumps(calls),
             "done_before": row.get("done_before", len(known.ids) - int(todo.sum())),
         }
@@ -143,9 +153,12 @@ class _UnitInWork:
         self.images: dict[str, dict[str, Any]] = {}
         self.scored: dict[str, list[int]] = {name: [] for name in operator.names}
 
-    def take(self, row: int, size: int) -> None:
-        """Read and decode one more image; when `size` images, or much memory, are together, score them."""
-        picture = self._decode(row, self.bytes.read(row))
+    def take(self, row: int, picture: Picture | None, facts: dict[str, Any], size: int) -> None:
+        """One more image; when `size` images, or much memory, are together, score them. The first time an image is seen
+        its facts are noted."""
+        if self.known.images[row] is None:
+            self.known.note_image(row, facts)
+            self.images[facts["id"]] = facts
         if picture is not None:
             self.pictures[row] = picture
         if len(self.pictures) >= size or sum(picture.rgb.nbytes for picture in self.pictures.values()) >= BATCH_MEMORY:
@@ -157,8 +170,9 @@ class _UnitInWork:
             self._score(name, self.pictures)
         self.pictures = {}
 
-    def _decode(self, row: int, data: bytes) -> Picture | None:
-        """The picture, or None; the first time an image is seen its facts are noted."""
+    def decoded(self, row: int) -> tuple[Picture | None, dict[str, Any]]:
+        """The picture, or None, and its facts. Changes nothing, so that threads may do it ahead."""
+        data = self.bytes.read(row)
         facts: dict[str, Any] = dict.fromkeys(IMAGES.names)
         facts.update(id=self.known.ids[row], sha256=self.known.fetched["sha256"][row].as_py())
         try:
@@ -179,9 +193,7 @@ class _UnitInWork:
             facts.update(status=error.reason, detail=str(error))
         if self.known.images[row] is None:
             facts["phash"] = picture.phash() if picture is not None else None
-            self.known.note_image(row, facts)
-            self.images[facts["id"]] = facts
-        return picture
+        return picture, facts
 
     def _open(self, rows: list[int]) -> list[int]:
         """Those of `rows` that no evaluated check rejects, and those that are audited."""
@@ -212,7 +224,7 @@ class _UnitInWork:
                 fields, errors = empty_row(item), [f"{how} a process that ran it, twice"]
             else:
                 with self.operator.watch(name, ids):
-                    fields, errors = score_each(item, [pictures[row] for row in rows], needed)
+                    fields, errors = self.operator.threads.score(item, [pictures[row] for row in rows], needed)
         spent = time.perf_counter() - started
         self.calls[name] += len(rows)
         table = pa.table(

@@ -12,10 +12,12 @@ from collections import Counter
 import pyarrow as pa
 import ray
 
+from common.cluster.shipped import ShippedWeights
 from common.failures.transient import add_retried
 from common.onnx_sessions import can_use_gpus
 from common.progress import ProgressBar, say
-from common.ray_runtime import map_with_actors, map_with_tasks, worker_count
+from common.ray_pools import Machine, Pool, cpu_pool, gpu_pool, machines_of, wants_two_operators
+from common.ray_work import map_with_actors, map_with_tasks
 from curation.cutting.audit import audit_limit, audited
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
@@ -25,9 +27,11 @@ from curation.run_directory.units import Unit, UnitScores, units_of
 from curation.scoring.operator import ScoringOperator, unresolved
 
 
-def operators(recipe: Recipe, filters: dict[str, Filter], gpus: float) -> list[tuple[str, list[str]]]:
-    """(device, filters) of each operator: one for all on a CPU machine, one a device where there are GPUs."""
-    split = recipe.score.split_devices if recipe.score.split_devices is not None else gpus > 0
+def operators(recipe: Recipe, filters: dict[str, Filter], machines: list[Machine]) -> list[tuple[str, list[str]]]:
+    """(device, filters) of each operator: one for all filters, which share a decode, or where many machines have no GPU
+    one a device."""
+    gpus = any(machine.gpus for machine in machines)
+    split = recipe.score.split_devices if recipe.score.split_devices is not None else wants_two_operators(machines)
     if not split:
         return [("gpu" if gpus else "cpu", list(filters))]
     groups: list[tuple[str, list[str]]] = []
@@ -42,23 +46,18 @@ def operators(recipe: Recipe, filters: dict[str, Filter], gpus: float) -> list[t
     return groups
 
 
-def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filter]) -> dict[str, int]:
+def score(
+    run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filter], shipped: ShippedWeights | None = None
+) -> dict[str, int]:
     """Score what is missing for these thresholds. Returns the model calls made, by filter.
 
-    Needs a running Ray. A score that exists is not computed again.
+    Needs a running Ray. A score that exists is not computed again. `shipped`: model files for nodes that lack them.
     """
     units = units_of(run, snapshot)
     for item in filters.values():
         if not run.exists(path := description_file(item.column)):
             run.write_json(path, item.describe())
-    gpus = ray.cluster_resources().get("GPU", 0)
-    if gpus and not can_use_gpus():
-        say(
-            "score",
-            f"{gpus:g} GPUs are there, but this onnxruntime is its CPU build: going on with CPUs. "
-            "Install onnxruntime-gpu in its place to use them",
-        )
-        gpus = 0
+    machines = _usable(machines_of(ray.nodes()))
     audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
     calls: Counter[str] = Counter(dict.fromkeys(filters, 0))
     todo, images = _with_work(run, recipe, units, filters, audit)
@@ -66,27 +65,54 @@ def score(run: Run, recipe: Recipe, snapshot: pa.Table, filters: dict[str, Filte
         say("score", f"{snapshot.num_rows:,} images not done again; model calls: {_listed(calls)}")
         return dict(calls)
     fingerprints = {name: item.fingerprint for name, item in filters.items()}
-    groups = operators(recipe, filters, gpus)
+    groups = operators(recipe, filters, machines)
     dataset = ray.data.from_items([unit.as_row() for unit in todo], override_num_blocks=len(todo))
     for device, names in groups:
         arguments = {
             "run": run, "recipe": recipe, "names": names, "fingerprints": fingerprints, "audit": audit,
-            "device": device,
+            "device": device, "shipped": shipped,
         }  # fmt: skip
-        gpu, share = device == "gpu", len(groups)
-        workers = worker_count(recipe.score.workers, len(todo), gpu, share)
-        dataset = map_with_actors(dataset, ScoringOperator, arguments, workers, gpu, share)
+        dataset = map_with_actors(
+            dataset, ScoringOperator, arguments, pool_of(device, recipe, machines, len(todo), len(groups))
+        )
+    by_node: Counter[str] = Counter()
     with ProgressBar("score", images) as progress:
         for row in dataset.iter_rows():
             calls.update(json.loads(row["calls"]))
             add_retried(row["retried"])
+            by_node[row["node"]] += 1
             progress.advance(len(row["numbers"]) // 8 - row["done_before"])
         before = snapshot.num_rows - images
         say(
             "score",
             f"{images:,} images scored, {before:,} not done again; model calls: {_listed(calls)}; {progress.seconds:.0f} s",
         )
+        if len(by_node) > 1:
+            say("score", f"units of {len(by_node)} nodes: {_listed(by_node)}")
     return dict(calls)
+
+
+def pool_of(device: str, recipe: Recipe, machines: list[Machine], units: int, operators: int) -> Pool:
+    """The actors of one of `operators` operators. Machines with GPUs are the GPU operator's alone, if there are others."""
+    asked = recipe.score.workers
+    without_gpus = [machine for machine in machines if not machine.gpus]
+    share = 1 if 0 < len(without_gpus) < len(machines) else operators
+    if device == "gpu":
+        return gpu_pool(machines, asked, units, recipe.score.actors_a_gpu, share)
+    return cpu_pool(without_gpus or machines, asked, units, share)
+
+
+def _usable(machines: list[Machine]) -> list[Machine]:
+    """The machines as these models can use them: without GPUs where onnxruntime knows none."""
+    gpus = sum(machine.gpus for machine in machines)
+    if not gpus or can_use_gpus():
+        return machines
+    say(
+        "score",
+        f"{gpus:g} GPUs are there, but this onnxruntime is its CPU build: going on with CPUs. "
+        "Install onnxruntime-gpu in its place to use them",
+    )
+    return [Machine(machine.cpus, 0.0) for machine in machines]
 
 
 def _with_work(

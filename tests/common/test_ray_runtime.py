@@ -7,7 +7,9 @@ import ray
 
 from common.command_line import message_of
 from common.errors import UserError
-from common.ray_runtime import RayNotStarted, connected, map_with_actors
+from common.ray_pools import Pool
+from common.ray_runtime import RayNotStarted, connected
+from common.ray_work import map_with_actors
 
 
 @pytest.mark.parametrize(
@@ -48,4 +50,4 @@ def test_no_number_of_retries_stands_between_a_lost_node_and_the_rest(ray_cluste
         def map(self, operator, **options):
             return options
 
-    assert map_with_actors(Asked(), object, {}, workers=1)["max_task_retries"] == -1
+    assert map_with_actors(Asked(), object, {}, Pool(1, 1, 1.0))["max_task_retries"] == -1

@@ -9,7 +9,9 @@ from typing import Any
 import ray
 
 from common.progress import ProgressBar, say
-from common.ray_runtime import LOST_WORKERS, connected, map_with_actors, worker_count
+from common.ray_pools import cpu_pool, gpu_pool, machines_of
+from common.ray_runtime import connected
+from common.ray_work import LOST_WORKERS, map_with_actors
 from common.storage import Storage
 from training.data.encodings import KINDS
 from training.data.folder import ShardError
@@ -92,15 +94,16 @@ def _encode(
         for shard in each.todo:
             kinds.setdefault(shard, []).append(each.kind)
     rows = [{"shard": shard, "kinds": kinds[shard]} for shard in sorted(kinds)]
-    count = worker_count(workers, len(rows), gpu)
+    machines = machines_of(ray.nodes())
+    pool = gpu_pool(machines, workers, len(rows), 1) if gpu else cpu_pool(machines, workers, len(rows))
     arguments = {
         "recipe": for_workers(recipe),
         "stored": stored,
-        "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // count),
+        "threads": max(1, int(ray.cluster_resources().get("CPU", 1)) // pool.start),
         "names": {each.kind: each.name for each in missing},
     }
     items = ray.data.from_items(rows, override_num_blocks=len(rows))
-    dataset = map_with_actors(items, EncodeShards, arguments, count, gpu, retries=LOST_WORKERS)
+    dataset = map_with_actors(items, EncodeShards, arguments, pool, retries=LOST_WORKERS)
     holes = 0
     with ProgressBar("cache", sum(int(index.counts[shard]) for shard in kinds), "samples") as progress:
         for row in dataset.iter_rows():

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pytest
 
 from common.decode import Picture
+from common.ray_pools import Machine
 from curation.filters.base import FilterBroken
 from curation.run_directory.run import Run
 from curation.scoring.batch import score_each
 from curation.scoring.operator import ScoringOperator
 from curation.scoring.order import Costs
-from curation.scoring.score import operators
+from curation.scoring.score import operators, pool_of
 from tests.world import small_recipe
 
 
@@ -82,11 +83,28 @@ def test_another_nodes_weights_are_refused(small_world, tmp_path):
 def test_operators_follow_devices_and_needs(small_world):
     recipe = small_recipe(small_world)
     filters = recipe.open_filters()
-    assert operators(recipe, filters, 0) == [("cpu", list(filters))]
-    assert operators(recipe, filters, 2) == [("cpu", ["grayscale", "anime"]), ("gpu", ["text", "faces"])]
-    looking = small_recipe(small_world, "filters.anime.where=faces")
-    groups = operators(looking, looking.open_filters(), 2)
+    cpu, gpu = Machine(16, 0), Machine(16, 1)
+    assert operators(recipe, filters, [cpu]) == [("cpu", list(filters))]
+    assert operators(recipe, filters, [gpu] * 4) == [("gpu", list(filters))]
+    two = [("cpu", ["grayscale", "anime"]), ("gpu", ["text", "faces"])]
+    assert operators(recipe, filters, [cpu, gpu]) == two
+    looking = small_recipe(small_world, "filters.anime.where=faces", "score.split_devices=true")
+    groups = operators(looking, looking.open_filters(), [gpu])
     assert [names for _, names in groups] == [["grayscale"], ["text", "faces"], ["anime"]]
+
+
+def test_pools_fit_beside_each_other(small_world):
+    """All operators' first actors have room at the same time, or the one that has none would stop the other."""
+    recipe, cpu, gpu = small_recipe(small_world), Machine(16, 0), Machine(16, 1)
+    recipe = recipe.model_copy(update={"score": recipe.score.model_copy(update={"workers": None})})
+    for machines, devices in (
+        ([cpu], ["cpu"]), ([cpu], ["cpu", "cpu"]), ([gpu], ["gpu"]), ([gpu], ["cpu", "gpu"]),
+        ([cpu, gpu], ["cpu", "gpu"]), ([Machine(2, 0)], ["cpu", "cpu"]), ([Machine(1, 0)], ["cpu", "cpu"]),
+    ):  # fmt: skip
+        pools = [pool_of(device, recipe, machines, 1000, len(devices)) for device in devices]
+        assert sum(pool.start * pool.cpus for pool in pools) < sum(machine.cpus for machine in machines)
+        assert sum(pool.start * pool.gpus for pool in pools) <= sum(machine.gpus for machine in machines)
+        assert all(pool.most == 1000 for pool in pools)
 
 
 def test_costs_are_written_down():

@@ -1,0 +1,43 @@
+"""How many actors there are and what each takes: machines like and unlike, few units, wishes."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.ray_pools import SLACK, Machine, cpu_pool, gpu_pool, threads_of, wants_two_operators
+
+BOX = Machine(16, 1)
+
+
+def test_an_actor_a_cpu_and_room_for_as_many_as_there_are_units():
+    pool = cpu_pool([Machine(4, 0), Machine(8, 0)], None, units=1000)
+    assert (pool.start, pool.most, pool.cpus) == (12, 1000, SLACK)
+
+
+def test_no_more_actors_than_units_and_more_than_cpus_only_where_asked_for():
+    assert cpu_pool([Machine(8, 0)], None, units=3).start == 3
+    asked = cpu_pool([Machine(2, 0)], 4, units=10)
+    assert (asked.start, asked.most, asked.cpus) == (4, 4, SLACK / 2)
+
+
+@pytest.mark.parametrize("boxes", [1, 4, 64])
+def test_a_gpu_actor_has_its_share_of_the_cpus_of_its_machine(boxes):
+    pool = gpu_pool([BOX] * boxes, None, units=10_000, actors_a_gpu=2)
+    assert (pool.start, pool.gpus, pool.cpus) == (2 * boxes, 0.5, SLACK * 8)
+    assert threads_of(BOX, 2) == 16  # both may use all the cores while the other waits
+
+
+def test_unlike_machines_each_run_as_many_threads_as_they_have_cores_for():
+    large, small = Machine(96, 8), Machine(4, 1)
+    pool = gpu_pool([large, small], None, units=10_000, actors_a_gpu=1)
+    assert pool.cpus == SLACK * 4  # what fits on both
+    assert (threads_of(large, 1), threads_of(small, 1)) == (12, 4)
+
+
+@pytest.mark.parametrize(
+    ("machines", "two"),
+    [([BOX], False), ([BOX] * 4, False), ([Machine(16, 0)] * 4, False), ([BOX, Machine(64, 0)], True),
+     ([BOX] * 8 + [Machine(8, 0)], False)],
+)  # fmt: skip
+def test_cpu_filters_get_an_operator_where_many_cpus_stand_without_a_gpu(machines, two):
+    assert wants_two_operators(machines) is two

@@ -1,0 +1,89 @@
+"""An actor beside a GPU: its threads decode ahead, and score what CPUs score, with the same result as one thread."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from common.decode import Picture
+from curation.filters.base import Filter
+from curation.recipe.recipe import Recipe
+from curation.scoring.careful import alarm
+from curation.scoring.threads import Threads
+from tests.world import small_recipe
+
+
+def test_items_come_in_order_and_no_more_are_begun_ahead_than_a_batch_needs():
+    begun, lock = [], threading.Lock()
+
+    def call(item: int) -> int:
+        with lock:
+            begun.append(item)
+        time.sleep(0.001 * (item % 5))
+        return -item
+
+    threads = Threads(3, dict)
+    for item, result in threads.ahead(range(60), call, batch=4):
+        assert result() == -item
+        assert len(begun) <= item + 1 + 3 + 2 * 4
+    assert sorted(begun) == list(range(60))
+
+
+def test_without_threads_an_item_is_done_when_its_turn_comes():
+    done = []
+    for item, result in Threads(1, dict).ahead([1, 2], done.append, batch=8):
+        assert done == list(range(1, item))
+        result()
+
+
+def test_an_error_of_a_thread_is_that_items(monkeypatch):
+    got = [(item, result) for item, result in Threads(2, dict).ahead([1, 0], lambda item: 1 / item, batch=1)]
+    assert got[0][1]() == 1
+    with pytest.raises(ZeroDivisionError):
+        got[1][1]()
+
+
+@pytest.mark.parametrize("name", ["grayscale", "anime"])
+def test_a_cpu_filter_says_the_same_in_pieces(small_world, name):
+    recipe: Recipe = small_recipe(small_world)
+    item: Filter = recipe.open_filters()[name]
+    colours = np.random.default_rng(0)
+    pictures = [Picture(colours.integers(0, 255, (80, 90, 3), np.uint8), 90, 80, 1, "jpeg") for _ in range(11)]
+    whole, errors = Threads(1, recipe.open_filters).score(item, pictures, {})
+    pieces, more = Threads(4, recipe.open_filters).score(item, pictures, {})
+    assert pieces.equals(pa.table(whole).select(pieces.column_names).cast(pieces.schema)) and errors == more
+
+
+LATE = """
+import signal, sys, threading, time
+from curation.scoring import careful
+careful.STAGE_SECONDS = 1.0
+def stage(seconds):
+    with careful.alarm("decoder", ["id"]):
+        time.sleep(seconds)
+threads = [threading.Thread(target=stage, args=(float(seconds),)) for seconds in sys.argv[1:]]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("all done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"), [(["0.1", "0.5"], 0), (["0.1", "60"], -signal.SIGALRM), (["60", "0.1"], -signal.SIGALRM)]
+)
+def test_a_stage_that_takes_too_long_ends_the_process_in_whatever_thread_it_is(seconds, code):
+    done = subprocess.run([sys.executable, "-c", LATE, *seconds], capture_output=True, text=True, timeout=50)
+    assert done.returncode == code and done.stdout == ("all done\n" if code == 0 else "")
+
+
+def test_after_the_last_stage_no_timer_runs():
+    with alarm("decoder", ["id"]), alarm("text", ["id"]):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
