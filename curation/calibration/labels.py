@@ -24,7 +24,7 @@ from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import read_snapshot, require_counts
 from curation.sample.photos import photos
-from curation.scoring.operator import score_each
+from curation.scoring.batch import score_each
 
 VARIANT = "variant of"  # forty labelled files are edits of one portrait: they would outvote everything else
 UNDECODABLE = "undecodable"
