@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.cluster.following import LEFT, follow
-from common.cluster.places import reached
+from common.cluster.places import reached, run_in_compose
 from common.errors import UserError
 from common.failures.mendable import first_line
 from common.progress import say
@@ -52,9 +52,9 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop: Callable[[], None] | None = None
 
-    def variables(self, cluster: str) -> dict[str, str]:
-        """What it is sent. Containers reach their store by another address than this shell does."""
-        sent = {**({} if cluster == "compose" else forwarded_environment()), **self.environment}
+    def variables(self) -> dict[str, str]:
+        """What it is sent."""
+        sent = {**forwarded_environment(), **self.environment}
         if self.recipe:
             sent[RECIPE_VARIABLE] = base64.b64encode(self.recipe.encode()).decode()
         return sent
@@ -73,11 +73,13 @@ def run_on_cluster(cluster: str, job: Job) -> int:
     Raises:
         ClusterError: nothing answers there, or another command is at work on the same thing.
     """
+    if cluster == "compose":
+        return run_in_compose(job.command, job.recipe, job.environment)
     from ray.job_submission import JobStatus
 
     with reached(cluster) as address:
         client = _client_of(cluster, address)
-        name, again = _begun_or_submitted(client, job, address, job.variables(cluster))
+        name, again = _begun_or_submitted(client, job, address, job.variables())
         status = follow(client, address, name, again, job.stop)
         if status == LEFT:
             return LEFT

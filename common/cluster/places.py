@@ -14,9 +14,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from common.errors import UserError
@@ -24,6 +26,7 @@ from common.progress import say
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"
+HEAD_THERE, RECIPE_THERE = "http://head:8265", "/tmp/recipe.yaml"  # as a container of it sees them
 PATIENCE = 300.0  # seconds for a dashboard to answer after its machines are up
 
 
@@ -40,16 +43,13 @@ def reached(cluster: str) -> Iterator[str]:
     """
     if cluster.startswith(("http://", "https://")):
         yield cluster
-    elif cluster == "compose":
-        with _compose() as address:
-            yield address
     elif cluster.endswith((".yaml", ".yml")):
         with _ray_up(cluster) as address:
             yield address
     else:
         raise PlaceError(
             f"CLUSTER={cluster}: give http://HEAD:8265 (the head's dashboard), a file for `ray up` such as "
-            "docker/cluster.yaml, compose, or kuberay[:overlay]"
+            "docker/cluster.yaml, or compose. For Kubernetes: docker/README.md"
         )
 
 
@@ -80,22 +80,33 @@ def run_program(command: list[str], complaint: str) -> None:
         raise PlaceError(f"{complaint}: `{' '.join(command)}` ended with {code}; what it says stands above")
 
 
-@contextlib.contextmanager
-def _compose() -> Iterator[str]:
+def run_in_compose(command: list[str], recipe: str | None, variables: Mapping[str, str]) -> int:
+    """Submit a command from a container beside the cluster's, which are started where they are not; its exit code.
+
+    The recipe is a file of that container. Only there is the cluster's token known.
+
+    Raises:
+        PlaceError: there is no docker, or the containers do not end.
+    """
     docker = program(
         "docker", "CLUSTER=compose", "Install Docker with its compose plugin: https://docs.docker.com/engine/"
     )
+    run_program([os.fspath(COMPOSE_FILE.parent / "secrets.sh")], "the cluster's token and keys cannot be made")
     compose = [docker, "compose", "--file", os.fspath(COMPOSE_FILE)]
-    say("cluster", "the containers of docker/compose.yaml")
-    run_program([*compose, "up", "--detach", "--wait", "--build"], "the containers do not start")
-    address = f"http://127.0.0.1:{os.environ.get('DASHBOARD_PORT', '8265')}"
-    try:
-        yield _answering(address)
-    finally:
-        if wants_down():
-            run_program([*compose, "down"], "the containers do not end")
-        else:
-            say("cluster", f"the containers stay; to end them: docker compose --file {COMPOSE_FILE} down")
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f"--env={name}={value}" for name, value in variables.items()]
+        if recipe is not None:
+            (Path(folder) / "recipe.yaml").write_text(recipe)
+            options.append(f"--volume={folder}/recipe.yaml:{RECIPE_THERE}:ro")
+            at = command.index("--recipe")
+            command = [*command[: at + 1], RECIPE_THERE, *command[at + 2 :]]
+        run = [*compose, "run", "--build", "--rm", *options, "submit", *command, f"--cluster={HEAD_THERE}"]
+        code = subprocess.run(run).returncode
+    if wants_down():
+        run_program([*compose, "down"], "the containers do not end")
+    else:
+        say("cluster", f"the containers stay; to end them: docker compose --file {COMPOSE_FILE} down")
+    return code
 
 
 @contextlib.contextmanager

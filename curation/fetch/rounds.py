@@ -200,7 +200,7 @@ def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch, hosts:
     breaker = CircuitBreaker(settings, _failed_with_local_cause(run) if number else frozenset())
     cpus = 0.5 if total >= MANY else 1.0
     place: Any = "SPREAD"
-    if settings.local_web and are_elsewhere(other_nodes()):  # its address is this machine's own
+    if settings.local_web and settings.local_web.listen == "loopback" and are_elsewhere(other_nodes()):
         place, cpus = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False), 0.0
     task = ray.remote(fetch_part).options(
         num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy=place

@@ -13,7 +13,7 @@ import threading
 import pytest
 from ray.job_submission import JobSubmissionClient
 
-from common.cluster import following, jobs
+from common.cluster import following, jobs, places
 from common.cluster.following import LEFT
 from common.cluster.jobs import ClusterError, Job, run_on_cluster
 from common.ray_jobs import JOB_CONFIG_VARIABLE, RECIPE_VARIABLE, inside_job, job_environment, submitted_recipe
@@ -132,10 +132,9 @@ def test_secrets_are_sent_only_where_the_person_insists(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("FACEMAKEUP_CACHE", "/here")
     job = Job(["python"], "nothing", environment={"SOMEWHERE": "s3://b"})
-    assert job.variables("http://h") == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "SOMEWHERE": "s3://b"}
-    assert job.variables("compose") == {"SOMEWHERE": "s3://b"}
+    assert job.variables() == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "SOMEWHERE": "s3://b"}
     monkeypatch.setenv("PASS_SECRETS", "1")
-    assert job.variables("http://h")["AWS_SECRET_ACCESS_KEY"] == "s"
+    assert job.variables()["AWS_SECRET_ACCESS_KEY"] == "s"
 
 
 def test_what_a_job_knows_of_itself(monkeypatch):
@@ -143,3 +142,24 @@ def test_what_a_job_knows_of_itself(monkeypatch):
     monkeypatch.setenv(JOB_CONFIG_VARIABLE, '{"runtime_env": {"env_vars": {"A": "1"}}}')
     monkeypatch.setenv(RECIPE_VARIABLE, base64.b64encode(b"a: 1").decode())
     assert inside_job() and job_environment() == {"A": "1"} and submitted_recipe() == "a: 1"
+
+
+def test_compose_is_asked_for_the_same_command_with_the_recipe_as_a_file(tmp_path, monkeypatch, capfd):
+    """A program called docker that writes down what it is asked: no engine runs here."""
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\nfor word; do case $word in --volume=*) '
+                                     'file=${word#--volume=}; cat ${file%%:*};; esac; done\nexit 7\n')  # fmt: skip
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(places, "COMPOSE_FILE", tmp_path / "compose.yaml")
+    (tmp_path / "secrets.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "secrets.sh").chmod(0o755)
+    job = Job(
+        ["python", "jobs/curate.py", "--recipe", "my.yaml", "--run", "s3://b/r"],
+        "curate s3://b/r",
+        "name: my\n",
+        {"A": "1"},
+    )
+    assert run_on_cluster("compose", job) == 7
+    asked = capfd.readouterr().out
+    assert "run --build --rm --env=A=1" in asked and "name: my" in asked
+    assert "submit python jobs/curate.py --recipe /tmp/recipe.yaml --run s3://b/r --cluster=http://head:8265" in asked
