@@ -71,7 +71,11 @@ class OwnRay:
     def add(self, cpus: int, python: str = sys.executable, **environment: str) -> Node:
         """One more node, which has a resource of its own: node1, node2, ..."""
         name = f"node{len(self.nodes)}"
-        options = [f"--address={self.gcs}", f"--num-cpus={cpus}", f"--resources={json.dumps({name: 100})}"]
+        options = [
+            f"--address={self.gcs}", f"--num-cpus={cpus}", f"--resources={json.dumps({name: 100})}",
+            # with the head's folder its agent would unpack a job's files over those that the driver reads
+            f"--temp-dir={self.folder / f'ray{len(self.nodes)}'}",
+        ]  # fmt: skip
         node = self._start(name, options, python, environment)
         _wait_for(node, "Ray runtime started")
         return node

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.paths import open_file
 from common.pinned_files.packages import cache_dir
 from common.progress import say
 from curation.recipe.recipe import LaionFace, Recipe, Sources
@@ -44,7 +45,8 @@ def _copied(run: Run, kind: str, patterns: list[str]) -> list[str]:
     for path in expand_paths(patterns, f"sources.{kind}"):
         relative = f"{FOLDER}/{kind}/{Path(path).name}"
         if not run.exists(relative):
-            run.write_bytes(relative, Path(path).read_bytes())
+            with open_file(path) as file:
+                run.write_bytes(relative, file.read())
             say("start", f"{relative}: a copy for the other nodes")
         copies.append(run.url(relative))
     return copies
