@@ -88,10 +88,17 @@ class OwnRay:
             "--min-worker-port=0", "--max-worker-port=0", f"--node-name={name}", "--object-store-memory=150000000",
             *(f"--{port}={free_port()}" for port in AGENT_PORTS), *options,
         ]  # fmt: skip
-        env = {**outside(), **SETTINGS, "HOME": f"{home}", "FACEMAKEUP_CACHE": f"{home / 'cache'}", **environment}
+        env = {
+            **outside(),
+            **SETTINGS,
+            "HOME": f"{home}",
+            "PWD": f"{home}",
+            "FACEMAKEUP_CACHE": f"{home / 'cache'}",
+            **environment,
+        }
         with (home / "said.txt").open("w") as told:
             process = subprocess.Popen(
-                command, env=env, stdout=told, stderr=told, start_new_session=True, cwd=home, text=True
+                command, env=env, stdout=told, stderr=told, start_new_session=True, cwd=env["PWD"], text=True
             )
         self.nodes.append(Node(process, home))
         return self.nodes[-1]

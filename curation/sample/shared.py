@@ -16,13 +16,13 @@ FOLDER = "sources"  # of the run directory
 
 
 def share_sample(run: Run, recipe: Recipe) -> Recipe:
-    """A recipe of the sample whose tables are copies in the run directory; any other recipe as it is.
+    """A recipe of the sample whose tables are copies in the run directory; any other recipe, and one on a disk, as it is.
 
     Raises:
         PackageError, SampleError: the sample is not here and cannot be made.
     """
     web = recipe.fetch.local_web
-    if web is None:
+    if web is None or run.is_local:
         return recipe
     if Path(web.folder) == cache_dir() / "sample":
         make_sample(Path(web.folder))

@@ -9,7 +9,9 @@ import urllib.request
 
 import grpc
 import psutil
+import pytest
 
+from common import ray_token
 from common.ray_token import VARIABLES, private_token
 
 # a method of each service that Ray's processes offer
@@ -65,16 +67,18 @@ def test_no_listener_of_a_local_ray_answers_a_stranger(ray_cluster):
     assert set(answers.values()) == {"refused"}, answers
 
 
-def test_a_token_is_new_each_time_and_what_was_set_comes_back(monkeypatch):
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    tokens = set()
-    for _ in range(2):
-        with private_token():
-            assert os.environ["RAY_AUTH_MODE"] == "token"
-            tokens.add(os.environ["RAY_AUTH_TOKEN"])
+def test_a_token_is_new_each_time_and_what_was_set_comes_back():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        tokens = set()
+        for _ in range(2):
             with private_token():
+                assert os.environ["RAY_AUTH_MODE"] == "token"
                 tokens.add(os.environ["RAY_AUTH_TOKEN"])
-        assert [os.environ.get(name) for name in VARIABLES] == ["disabled", None, None]
-    assert len(tokens) == 2 and all(len(token) > 64 for token in tokens)
+                with private_token():
+                    tokens.add(os.environ["RAY_AUTH_TOKEN"])
+            assert [os.environ.get(name) for name in VARIABLES] == ["disabled", None, None]
+        assert len(tokens) == 2 and all(len(token) > 64 for token in tokens)
+    ray_token._read_again()  # the shared Ray of this process has its token still

@@ -74,7 +74,7 @@ def test_it_makes_what_is_missing_and_says_what_stops_it(world, ray_cluster, tmp
     [
         (["--what", "vae,text"], {}, 2, "text cannot be cached; give vae, clip or vae,clip"),
         (["--set", "data.encodr_cache=off"], {}, 2, "data.encodr_cache: no such field; did you mean `encoder_cache`?"),
-        (["--cluster", "http://127.0.0.1:9"], {}, 1, "no Ray cluster answers there"),
+        (["--cluster", "http://127.0.0.1:9"], {}, 2, "no Ray cluster answers there"),
         (["--cluster", "http://127.0.0.1:9"], {"data__shards": "runs/a"}, 2, "data.shards is runs/a: on a cluster"),
         ([], {"data__shards": "/nowhere/at/all"}, 2, "/nowhere/at/all"),
     ],

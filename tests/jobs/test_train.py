@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ray.job_submission import JobSubmissionClient
 
+from common.pinned_files.packages import cache_dir
 from jobs import train as job
 from model.checkpoints.reading import read
 from tests.ray_nodes import PATIENCE, RAY, outside, own_ray
@@ -98,7 +99,8 @@ def test_a_run_that_was_stopped_is_exported_when_it_is_asked_for(shards, base, t
 @pytest.fixture(scope="module")
 def head():
     """Addresses of a real head's dashboard and its GCS."""
-    with own_ray() as own:
+    mine = {"HOME": os.environ["HOME"], "PWD": str(ROOT), "FACEMAKEUP_CACHE": str(cache_dir())}
+    with own_ray(**mine) as own:
         yield own.dashboard, own.gcs
 
 
