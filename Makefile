@@ -2,8 +2,9 @@
 .DEFAULT_GOAL := help
 include requirements/setup.mk
 RECIPE   ?= curation/recipe/sample.yaml
-# a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine
-RUN      ?= $(if $(filter compose,$(CLUSTER)),s3://facemakeup/,$(if $(CLUSTER),$(CURDIR)/))runs/$(basename $(notdir $(RECIPE)))
+# a cluster wants a path that means the same everywhere: give RUN=s3://... unless it is this machine; Compose has a bucket
+THERE    := $(if $(filter compose,$(CLUSTER)),s3://facemakeup/,$(if $(CLUSTER),$(CURDIR)/))
+RUN      ?= $(THERE)runs/$(basename $(notdir $(RECIPE)))
 # whether a variable is the caller's, not the default of this file
 given = $(filter-out file,$(origin $(1)))
 
@@ -68,7 +69,7 @@ weights: $(READY)
 
 # RECIPE's own default is the curation's
 TRAINED := $(if $(call given,RECIPE),$(RECIPE),tiny)
-OUT     ?= $(if $(filter compose,$(CLUSTER)),s3://facemakeup/,$(if $(CLUSTER),$(CURDIR)/))runs/train/$(basename $(notdir $(TRAINED)))
+OUT     ?= $(THERE)runs/train/$(basename $(notdir $(TRAINED)))
 
 train: $(READY)
 	@$(BIN)/python jobs/train.py --recipe '$(TRAINED)' --out '$(OUT)' $(QUOTED_SET) \

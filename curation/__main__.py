@@ -14,8 +14,8 @@ import argparse
 import sys
 from contextlib import nullcontext
 
+from common.cluster.runtime import connected
 from common.command_line import exit_code_of, subcommand_parser
-from common.ray_runtime import connected
 
 STEPS = {
     "select": "The sources' tables -> candidates, and the largest of them by resolution.",

@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.cluster.environment import inside_job, submitted_recipe
 from common.cluster.jobs import Job, run_on_cluster
+from common.cluster.runtime import connected
 from common.progress import say
-from common.ray_jobs import inside_job, submitted_recipe
-from common.ray_runtime import connected
 from common.settings import RecipeError
 from curation import report
 from curation.pipeline import Curation, open_curation

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common.ray_runtime import LOCAL_RAY_SETTINGS  # noqa: E402
+from common.cluster.runtime import LOCAL_RAY_SETTINGS  # noqa: E402
 
 for name, value in {
     **LOCAL_RAY_SETTINGS,
@@ -75,7 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[dict[str, str]]:
     """The one Ray of the test session: `address` for drivers that join it, `dashboard` for jobs."""
-    from common.ray_runtime import local_ray
+    from common.cluster.runtime import local_ray
 
     with socket.socket() as probe:
         takes_jobs = "yes" if probe.connect_ex(("127.0.0.1", JOB_AGENT_PORT)) else ""

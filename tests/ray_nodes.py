@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from common.ray_token import private_token
+from common.cluster.token import private_token
 
 RAY = f"{Path(sys.executable).parent}/ray"
 PATIENCE = 400.0  # seconds

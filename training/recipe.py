@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from common import ray_jobs
+from common.cluster import environment
 from common.settings import RecipeError as RecipeError  # for all of training/
 from common.settings import Section, read_yaml, substitute, validated, with_changes, yaml_file
 from training.layout import accumulation, check_layout
@@ -206,7 +206,7 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
 
 def submitted_recipe() -> TrainRecipe | None:
     """The recipe that came with this Ray job; None: this is no such job."""
-    text = ray_jobs.submitted_recipe()
+    text = environment.submitted_recipe()
     return checked(json.loads(text), "the submitted recipe") if text else None
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.cluster.environment import RECIPE_VARIABLE, SECRETS, forwarded_environment
 from common.cluster.following import LEFT, follow
 from common.cluster.places import reached, run_in_compose
 from common.errors import UserError
 from common.failures.mendable import first_line
 from common.progress import say
-from common.ray_jobs import RECIPE_VARIABLE, SECRETS, forwarded_environment
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from common.cluster.shipped import ShippedWeights
+from common.cluster.work import map_with_tasks
 from common.decode import Undecodable, decode
 from common.progress import ProgressBar, say
-from common.ray_work import map_with_tasks
 from curation.cutting.cut import current_pass, kept_images
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
@@ -89,8 +89,6 @@ def annotate_unit(
         FilterBroken: this machine's encoder is not the driver's.
     """
     encoder = _encoder(recipe.model_dump_json())
-    if fingerprint_of(encoder) != fingerprint:
-        raise FilterBroken(f"on {socket.gethostname()} the identity encoder's files differ from the driver's")
     if fingerprint_of(encoder) != fingerprint:
         raise FilterBroken(
             f"on {socket.gethostname()} the identity encoder's files differ from the driver's: give every node the "

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from common.cluster.work import map_with_tasks
 from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import ProgressBar, say
-from common.ray_work import map_with_tasks
 from common.settings import RecipeError, flattened
 from common.storage import json_bytes
 from curation.cutting.audit import audit_limit, audited

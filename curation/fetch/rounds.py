@@ -11,7 +11,6 @@ A run that was killed goes on where it was: a part that is committed is not fetc
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.cluster.nodes import are_elsewhere, other_nodes
 from common.http.addresses import AddressBook
@@ -40,6 +38,7 @@ from curation.run_directory.snapshot import latest_counts, write_snapshot
 
 MANY = 20_000  # images; from here on a second process a core pays for its start, about ten CPU-seconds of imports
 TASK_RETRIES = 2
+LOOPBACK = "127.0.0.1"
 
 
 def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
@@ -89,12 +88,13 @@ def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
         if state is None:
             state = Path(stack.enter_context(TemporaryDirectory())) / "web-journal"
         state.parent.mkdir(parents=True, exist_ok=True)
-        address = "127.0.0.1" if settings.local_web.listen == "loopback" else ray.util.get_node_ip_address()
+        # tasks on another machine reach it only at the address of this one
+        address = ray.util.get_node_ip_address() if are_elsewhere(other_nodes()) else LOOPBACK
         web = stack.enter_context(LocalWeb(settings.local_web.folder, state, address=address))
-        changes = {"resolve": {**settings.resolve, **web.resolve}}
-        if settings.local_web.listen == "node":
-            changes["allow_networks"] = [*settings.allow_networks, address]
-        settings = settings.model_copy(update=changes)
+        allowed = [*settings.allow_networks, *([] if address == LOOPBACK else [address])]
+        settings = settings.model_copy(
+            update={"resolve": {**settings.resolve, **web.resolve}, "allow_networks": allowed}
+        )
     try:
         refused = AddressBook(settings.resolve, settings.allow_networks).refused_targets()
     except ValueError as error:
@@ -199,17 +199,14 @@ def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch, hosts:
 
     breaker = CircuitBreaker(settings, _failed_with_local_cause(run) if number else frozenset())
     cpus = 0.5 if total >= MANY else 1.0
-    place: Any = "SPREAD"
-    if settings.local_web and settings.local_web.listen == "loopback" and are_elsewhere(other_nodes()):
-        place, cpus = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False), 0.0
     task = ray.remote(fetch_part).options(
-        num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy=place
+        num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
     )
     waiting, running = list(range(len(todo)))[::-1], {}
     try:
         with ProgressBar("fetch", total) as progress:
             while waiting or running:
-                room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2 if cpus else os.cpu_count() or 1
+                room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2
                 while waiting and len(running) < room:
                     index = waiting.pop()
                     running[task.remote(run, number, todo[index], items(index), settings, hosts)] = index

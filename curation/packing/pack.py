@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.cluster.work import map_with_tasks
 from common.progress import ProgressBar, say
-from common.ray_work import map_with_tasks
 from common.settings import RecipeError
 from common.shard_format import ids_hash, publish_shard, write_tar
 from common.storage import REQUESTS, parquet_bytes

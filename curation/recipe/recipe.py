@@ -54,9 +54,6 @@ class LocalWeb(Section):
     """A web server of the driver's that stands in for the web while the sample is fetched."""
 
     folder: str = Field(description="what `python -m curation.sample` wrote: photos and behaviour.json")
-    listen: Literal["loopback", "node"] = Field(
-        "loopback", description="node: on the address of the driver's node, where tasks on other nodes reach it"
-    )
 
 
 class Fetch(Section):

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from common.cluster.pools import threads_of
 from common.cluster.shipped import ShippedWeights
+from common.cluster.work import this_node
 from common.decode import Picture, Undecodable, decode
 from common.failures.transient import counting_retries, patiently
-from common.ray_pools import threads_of
-from common.ray_work import this_node
 from common.storage import json_bytes
 from curation.cutting.audit import audited
 from curation.cutting.judge import judge

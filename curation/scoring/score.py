@@ -12,12 +12,12 @@ from collections import Counter
 import pyarrow as pa
 import ray
 
+from common.cluster.pools import Machine, Pool, cpu_pool, gpu_pool, machines_of, wants_two_operators
 from common.cluster.shipped import ShippedWeights
+from common.cluster.work import map_with_actors, map_with_tasks
 from common.failures.transient import add_retried
 from common.onnx_sessions import can_use_gpus
 from common.progress import ProgressBar, say
-from common.ray_pools import Machine, Pool, cpu_pool, gpu_pool, machines_of, wants_two_operators
-from common.ray_work import map_with_actors, map_with_tasks
 from curation.cutting.audit import audit_limit, audited
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from common.ray_token import private_token
+from common.cluster.token import private_token
 
 NODES, CPUS = 2, 1
 MEMORY = 150 << 20  # bytes of a node's object store

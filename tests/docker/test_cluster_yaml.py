@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.docker.image import ROOT
+from tests.docker.planted import plant
 from tests.docker.ray_commands import ray_start_fault
 
 FILES = ["cluster.yaml", "cluster-onprem.yaml"]
@@ -98,13 +99,6 @@ PLANTED = [
 @pytest.mark.parametrize(("name", "place", "value", "words"), PLANTED, ids=[f"{p}={v}"[:40] for _, p, v, _ in PLANTED])
 def test_a_planted_mistake_is_found(name, place, value, words):
     config = read(name)
-    *path, last = place.split(".")
-    node = config
-    for part in path:
-        node = node[part]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
+    plant(config, place, value)
     found = faults(config)
     assert any(words in fault for fault in found), found

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.docker.image import DOCKERFILE, ROOT
+from tests.docker.planted import plant
 from tests.docker.ray_commands import ray_start_fault
 
 FOLDER = ROOT / "docker"
@@ -96,14 +97,7 @@ PLANTED = [
 @pytest.mark.parametrize(("place", "value", "words"), PLANTED, ids=[place for place, _, _ in PLANTED])
 def test_a_planted_mistake_is_found(compose, place, value, words):
     compose = copy.deepcopy(compose)  # YAML's anchors are one object in several places
-    *path, last = place.split(".")
-    node = compose
-    for part in path:
-        node = node[part]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
+    plant(compose, place, value)
     found = faults(compose)
     assert any(words in fault for fault in found), found
 
@@ -129,7 +123,7 @@ def test_the_sample_is_a_command_that_the_job_takes(compose):
     asked = parse(words)
     assert (python, script, asked.cluster) == ("python", "jobs/curate.py", "http://head:8265")
     assert asked.run.startswith("s3://facemakeup/")
-    assert load(asked.recipe, asked.set).fetch.local_web.listen == "node"
+    assert load(asked.recipe, asked.set).name == "sample"
 
 
 def test_the_secrets_are_random_kept_and_complete(compose, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.docker.image import ROOT
 from tests.docker.manifests import KUBERAY, faults, pods, rendered
+from tests.docker.planted import plant
 
 FOLDERS = [f"{job}/{machines}" for job in ("curate", "train") for machines in ("cpu", "gpu", "spot")]
 pytestmark = pytest.mark.skipif(
@@ -116,14 +117,7 @@ PLANTED = [
 @pytest.mark.parametrize(("place", "value", "words"), PLANTED, ids=[f"{p.split('.')[-1]}={v}" for p, v, _ in PLANTED])
 def test_a_planted_mistake_is_found(overlays, place, value, words):
     job = copy.deepcopy(job_of(overlays["curate/gpu"]))
-    *path, last = [int(part) if part.isdecimal() else part for part in place.split(".")]
-    node: Any = job
-    for part in path:
-        node = node[part]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
+    plant(job, place, value)
     found = faults(job)
     assert any(words in fault for fault in found), found
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import ray
 
+from common.cluster.pools import cpu_pool, gpu_pool, machines_of
+from common.cluster.runtime import connected
+from common.cluster.work import LOST_WORKERS, map_with_actors
 from common.progress import ProgressBar, say
-from common.ray_pools import cpu_pool, gpu_pool, machines_of
-from common.ray_runtime import connected
-from common.ray_work import LOST_WORKERS, map_with_actors
 from common.storage import Storage
 from training.data.encodings import KINDS
 from training.data.folder import ShardError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from common.cluster.environment import inside_job
 from common.paths import is_utf8
-from common.ray_jobs import inside_job
 from training.data.index import read_index
 from training.recipe import RecipeError, TrainRecipe
 

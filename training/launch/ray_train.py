@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.cluster.runtime import connected
 from common.paths import open_place
 from common.progress import say
-from common.ray_runtime import connected
 from training.launch.log_view import following_log
 from training.launch.preflight import check_ranks
 from training.launch.rank import NonRetryableError

@@ -14,13 +14,19 @@ import pytest
 from ray.job_submission import JobSubmissionClient
 
 from common.cluster import following, jobs, places
+from common.cluster.environment import (
+    JOB_CONFIG_VARIABLE,
+    RECIPE_VARIABLE,
+    inside_job,
+    job_environment,
+    submitted_recipe,
+)
 from common.cluster.following import LEFT
 from common.cluster.jobs import ClusterError, Job, run_on_cluster
-from common.ray_jobs import JOB_CONFIG_VARIABLE, RECIPE_VARIABLE, inside_job, job_environment, submitted_recipe
 
 SCRIPT = """
 import os, sys, time
-from common.ray_jobs import inside_job, submitted_recipe
+from common.cluster.environment import inside_job, submitted_recipe
 for number in range(3):
     print("line", number, flush=True)
     time.sleep(1)

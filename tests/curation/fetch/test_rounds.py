@@ -8,12 +8,15 @@ from urllib.parse import quote
 
 import pyarrow.compute as pc
 import pytest
+import ray
 
 from common.hashing import sha256_of_bytes
 from common.settings import RecipeError
+from curation.fetch import rounds
 from curation.fetch.rounds import fetch
 from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.snapshot import latest_counts, read_snapshot
+from curation.sample.web import LocalWeb
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
 from tests.loopback_web import JPEG
 
@@ -153,16 +156,30 @@ def test_mistakes_are_said_before_any_request(site, run):
     assert site.seen == [] and not run.exists("fetched")
 
 
-@pytest.mark.parametrize("listen", ["loopback", "node"])
-def test_the_samples_web_runs_while_it_fetches(ray_cluster, run, tmp_path, listen):
+@pytest.mark.parametrize(("elsewhere", "address"), [(False, "127.0.0.1"), (True, "127.0.0.2")])
+def test_the_samples_web_runs_where_all_nodes_reach_it_while_it_fetches(
+    ray_cluster, run, tmp_path, monkeypatch, elsewhere, address
+):
+    """With nodes on other machines: at the address of the driver's, which the test says is another loopback one."""
+    listening = []
+
+    class NotedWeb(LocalWeb):
+        def __enter__(self):
+            listening.append(self._address)
+            return super().__enter__()
+
+    monkeypatch.setattr("curation.sample.web.LocalWeb", NotedWeb)
+    monkeypatch.setattr(rounds, "are_elsewhere", lambda nodes: elsewhere)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.2")
     folder = tmp_path / "sample"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(JPEG)
     pages = {f"http://h{i}.test/{i}.jpg": {"do": "file", "file": "a.jpg", "type": "image/jpeg"} for i in range(3)}
     (folder / "behaviour.json").write_text(json.dumps({"urls": pages}))
     select(run, [*pages, "http://down.test/x.jpg"])
-    recipe = recipe_for(None, local_web={"folder": str(folder), "listen": listen}, rounds=1)
+    recipe = recipe_for(None, local_web={"folder": str(folder)}, rounds=1, allow_networks=["127.0.0.1"])
     info = fetch(run, recipe)
+    assert listening == [address]
     assert info["fetched"] == 3 and info["failed"] == {"connection": 1}
     asked = run.read_bytes("work/web-journal").decode().splitlines()
     assert sorted(url for url in asked if url in pages) == sorted(pages)

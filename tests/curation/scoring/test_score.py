@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from common.cluster.pools import Machine
 from common.decode import Picture
-from common.ray_pools import Machine
 from curation.filters.base import FilterBroken
 from curation.run_directory.run import Run
 from curation.scoring.batch import score_each

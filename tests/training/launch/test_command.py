@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from common.ray_jobs import RECIPE_VARIABLE
+from common.cluster.environment import RECIPE_VARIABLE
 from training.launch.command import TrainOptions, _say_how_it_ended
 from training.recipe import load_recipe, submitted_recipe
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import ray
 
+from common.cluster.pools import Machine, Pool
 from common.failures.transient import add_retried, counting_retries, patiently
-from common.ray_pools import Machine, Pool
 
 LOST_WORKERS = 5  # times that the same work is begun again because its process or node is gone
 PROCESS_ENDED = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError)

@@ -11,8 +11,8 @@ import grpc
 import psutil
 import pytest
 
-from common import ray_token
-from common.ray_token import VARIABLES, private_token
+from common.cluster import token
+from common.cluster.token import VARIABLES, private_token
 
 # a method of each service that Ray's processes offer
 METHODS = (
@@ -27,13 +27,13 @@ METHODS = (
 
 
 def listeners() -> dict[tuple[str, int], str]:
-    """(host, port) at which this process and what it started can be reached; whose it is."""
+    """(host, port) at which this process and what it started can be reached over the loopback; whose it is. One that is
+    bound to the machine's own address alone is not asked: nothing here talks to any other than 127.0.0.1."""
     found = {}
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         for socket in process.net_connections("tcp"):
-            if socket.status == psutil.CONN_LISTEN:
-                everywhere = socket.laddr.ip in ("::", "0.0.0.0")
-                found["127.0.0.1" if everywhere else socket.laddr.ip, socket.laddr.port] = process.name()
+            if socket.status == psutil.CONN_LISTEN and socket.laddr.ip in ("::", "0.0.0.0", "127.0.0.1"):
+                found["127.0.0.1", socket.laddr.port] = process.name()
     return found
 
 
@@ -81,4 +81,4 @@ def test_a_token_is_new_each_time_and_what_was_set_comes_back():
                     tokens.add(os.environ["RAY_AUTH_TOKEN"])
             assert [os.environ.get(name) for name in VARIABLES] == ["disabled", None, None]
         assert len(tokens) == 2 and all(len(token) > 64 for token in tokens)
-    ray_token._read_again()  # the shared Ray of this process has its token still
+    token._read_again()  # the shared Ray of this process has its token still

@@ -11,10 +11,10 @@ from typing import Any
 
 import ray
 
+from common.cluster.environment import forwarded_environment, job_environment
+from common.cluster.token import private_token
 from common.errors import UserError
 from common.failures.mendable import first_line
-from common.ray_jobs import forwarded_environment, job_environment
-from common.ray_token import private_token
 
 QUIET_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -28,8 +28,11 @@ SINGLE_THREAD_SETTINGS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "
 
 # for a local Ray, which ends with this process
 LOCAL_RAY_SETTINGS = {
-    # else its metrics are served to whoever asks, on every interface
+    # else its metrics are served to whoever asks, on every interface; Ray has no switch for two of its servers, and goes on
+    # where they cannot have their port
     "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
     # workers of one step serve the next: starting one costs seconds of imports
     "RAY_idle_worker_killing_time_threshold_ms": "300000",
     # its core prints, for every actor pool of Ray Data, that the pool's arguments live in the object store

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import ray
 
+from common.cluster.pools import Pool
+from common.cluster.runtime import RayNotStarted, connected
+from common.cluster.work import map_with_actors
 from common.command_line import message_of
 from common.errors import UserError
-from common.ray_pools import Pool
-from common.ray_runtime import RayNotStarted, connected
-from common.ray_work import map_with_actors
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.ray_pools import SLACK, Machine, cpu_pool, gpu_pool, threads_of, wants_two_operators
+from common.cluster.pools import SLACK, Machine, cpu_pool, gpu_pool, threads_of, wants_two_operators
 
 BOX = Machine(16, 1)
 
