@@ -154,7 +154,7 @@ def toys(project, small_world, tmp_path_factory) -> tuple[Path, str]:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows[::8])
-    settings = ["captions.min_words=8", "dark.min_mean=70", "side_face.min_width=150"]
+    settings = ["captions.min_words=8", "dark.min_mean=100", "side_face.min_width=150"]
     changes = [word for text in settings for word in ("--set", f"thresholds.{text}")]
     words = [str(small_world / "recipe.yaml"), str(folder / "run"), str(folder / "labels.csv")]
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(project)}
