@@ -11,21 +11,30 @@ from common.errors import UserError
 from common.failures.mendable import RAY_DATA_ADDS, remedy_for
 from common.progress import console
 
+INTERRUPTED = 130  # what a shell says of a command that ctrl-C ended
+
 
 def exit_code_of(function: Callable[[], object]) -> int:
     """Run `function`. The exit code that it returns, if it is a number, else 0; 2 where it raises what a person can
-    mend, which is shown as one message."""
+    mend, which is shown as one message; 130 where a person (ctrl-C) or what started it
+    (SIGTERM, SIGHUP) ends it."""
     show_names_that_are_no_text()
     try:
         code = function()
+    except KeyboardInterrupt:
+        return _stopped("interrupted; what is done stays, and the same command goes on from here", INTERRUPTED)
     except Exception as error:
         message = message_of(error)
         if message is None:
             raise
-        console.print("[bold red]stopped:[/] ", end="")
-        console.print(message, markup=False)
-        return 2
+        return _stopped(message, 2)
     return code if isinstance(code, int) else 0
+
+
+def _stopped(message: str, code: int) -> int:
+    console.print("[bold red]stopped:[/] ", end="")
+    console.print(message, markup=False)
+    return code
 
 
 def show_names_that_are_no_text() -> None:

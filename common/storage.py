@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,17 +23,12 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.errors import UserError
-from common.failures.mendable import first_line
+from common.failures.damage import DamagedFile, MissingFile, json_of, table_of
 from common.failures.transient import answer_code, is_overload, patiently
 from common.paths import PathError, absolute, glob_in, is_local, open_place, remove_folder
 
 REQUESTS = 32  # at a time, of one process to an object store
 TAKEN = ("PreconditionFailed", "412")  # what a store answers where a file was to be created and is there
-
-
-class DamagedFile(UserError, ValueError):
-    """A file whose content is not what its name says: it was changed from outside, or its disk is failing."""
 
 
 @contextlib.contextmanager
@@ -176,54 +171,74 @@ class Storage:
         except FileNotFoundError as error:
             if self.is_local and not os.path.exists(self.path("")):
                 raise PathError(f"{self.root}: this folder is gone: mount its disk again, or restore it") from error
-            raise
+            raise self.damaged(relative, "is not there", MissingFile) from error
 
     @_patient
     def get_file(self, relative: str, local: str | os.PathLike[str]) -> None:
         """Copy a file to a local one, which grows as it comes: in one request, however large it is."""
         # s3fs would ask for a large one in parts
         single = {"max_concurrency": 1} if "s3" in self.fs.protocol else {}
-        self.fs.get_file(self.path(relative), os.fspath(local), **single)
+        try:
+            self.fs.get_file(self.path(relative), os.fspath(local), **single)
+        except FileNotFoundError as error:
+            raise self.damaged(relative, "is not there", MissingFile) from error
 
     @_patient
     def remove_folder(self, relative: str) -> None:
         remove_folder(self.fs, self.path(relative))
 
-    def read_json(self, relative: str) -> Any:
+    def remedy(self, relative: str) -> str:
+        """What a person can do about a file that is gone or damaged."""
+        return "restore this file from a copy"
+
+    def damaged(self, relative: str, how: str, kind: type[DamagedFile] = DamagedFile) -> DamagedFile:
+        """The error that tells of a damaged file; `how` follows its name."""
+        return kind(f"{self.url(relative)} {how}: {self.remedy(relative)}")
+
+    def read_json(self, relative: str, keys: Collection[str] = ()) -> Any:
+        """What a file says; with `keys`, an object that has these.
+
+        Raises:
+            DamagedFile: it does not.
+        """
         data = self.read_bytes(relative)
         try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFile(
-                f"{self.url(relative)} is no JSON ({first_line(error)}): restore this file from a copy"
-            ) from error
+            return json_of(data, keys)
+        except ValueError as error:
+            raise self.damaged(relative, str(error)) from error
 
-    def read_table(self, relative: str, columns: list[str] | None = None) -> pa.Table:
-        # a native buffer: pyarrow's threads may outlive the interpreter when they read a Python file object
-        data = pa.BufferReader(self.read_bytes(relative))
+    def read_table(
+        self, relative: str, columns: Collection[str] | None = None, optional: Collection[str] = ()
+    ) -> pa.Table:
+        """These columns of a table, all of them for None, and those of `optional` that it has.
+
+        Raises:
+            DamagedFile: it has not all of `columns`, or is no table.
+        """
+        data = self.read_bytes(relative)
         try:
-            return pq.ParquetFile(data).read(columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedFile(
-                f"{self.url(relative)} is no parquet file, or damaged ({first_line(error)}): restore this file from a copy"
-            ) from error
+            return table_of(data, columns, optional)
+        except ValueError as error:
+            raise self.damaged(relative, str(error)) from error
 
-    def read_each(self, paths: Sequence[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
+    def read_each(
+        self, paths: Sequence[str], columns: Collection[str] | None = None, optional: Collection[str] = ()
+    ) -> Iterator[pa.Table]:
         """The tables at these paths, one after the other. An object store answers after 30 ms, whatever is asked: there
         the next ones are on their way meanwhile."""
         if self.is_local:
-            yield from (self.read_table(path, columns) for path in paths)
+            yield from (self.read_table(path, columns, optional) for path in paths)
             return
         with ThreadPoolExecutor(REQUESTS) as requests:
             waiting: deque[Future[pa.Table]] = deque()
             for path in paths:
-                waiting.append(requests.submit(self.read_table, path, columns))
+                waiting.append(requests.submit(self.read_table, path, columns, optional))
                 if len(waiting) >= 2 * REQUESTS:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
-    def read_tables(self, pattern: str, columns: list[str] | None = None) -> pa.Table | None:
+    def read_tables(self, pattern: str, columns: Collection[str] | None = None) -> pa.Table | None:
         """All tables that match, one below the other in the order of their names; None where there is none."""
         tables = list(self.read_each(self.glob(pattern), columns))
         return pa.concat_tables(tables, promote_options="permissive") if tables else None

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.cluster.environment import inside_job, submitted_recipe
-from common.cluster.job import Job
-from common.cluster.jobs import run_on_cluster
+from common.cluster.jobs import Job, run_on_cluster
 from common.cluster.runtime import connected
 from common.progress import say
 from common.settings import RecipeError
@@ -20,6 +19,8 @@ from curation.recipe.recipe import load, variables_of
 from curation.run_directory.driver import only_driver
 from curation.run_directory.run import Run
 from curation.sample.shared import share_sample
+
+CANNOT_REPORT = 2  # the report's exit code where a file that it reads is damaged
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
                 curation.do("fetch", again=True)
             curation.curate()
     code = report.main([options.run, *(["--name", options.name] if options.name else [])])
-    say("done", f"{time.monotonic() - started:.0f} s; the report: {Run(options.run).url('report.html')}")
+    told = "" if code == CANNOT_REPORT else f"; the report: {Run(options.run).url('report.html')}"
+    say("done", f"{time.monotonic() - started:.0f} s{told}")
     shards = Run(options.run).url(f"shards/{curation.name}")
     say(
         "done",

@@ -15,12 +15,13 @@ from common.pinned_files.weights import WEIGHTS, Resolved, resolve
 from common.progress import say
 from common.settings import RecipeError
 from curation.annotation.annotate import annotate, fingerprint_of
-from curation.cutting.cut import claim_name, cut, read_funnel
+from curation.cutting.cut import claim_name, content_file, cut, read_content, read_funnel
 from curation.fetch.rounds import fetch
 from curation.nodes import require_nodes
 from curation.packing.pack import WORK as PACK_WORK
 from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, checked_name, load, parse
+from curation.run_directory.candidates import SELECTED_COUNTS, selected_counts
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import read_snapshot, require_counts
 from curation.scoring.score import score
@@ -44,7 +45,7 @@ class Curation:
         before = run.manifest()
         if before:
             require_current(before, run.root)
-        if not run.exists("selected/counts.json"):
+        if not run.exists(SELECTED_COUNTS):
             check_sources(recipe)
         web = recipe.fetch.local_web
         if web and not (Path(web.folder) / "behaviour.json").exists():
@@ -73,7 +74,7 @@ class Curation:
             say(when, f"removed the half-written {path} of a {whose} that was killed")
 
     def _check_same_start(self, before: dict[str, Any]) -> None:
-        if not before or not self.run.exists("selected/counts.json"):
+        if not before or not self.run.exists(SELECTED_COUNTS):
             return
         for field in ("sources", "select", "seed", "images"):
             mine = self.recipe.model_dump(mode="json")[field]
@@ -87,7 +88,7 @@ class Curation:
         detector = self.filters["faces"].detector
         recipe = self.recipe.model_dump(mode="json")
         if before and self.run.exists(
-            "selected/counts.json"
+            SELECTED_COUNTS
         ):  # the run's recipe is the one that it was started with; how it is run may change
             recipe = {**before["recipe"], **{section: recipe[section] for section in ("fetch", "score")}}
         self.run.update_manifest(
@@ -154,7 +155,7 @@ class Curation:
         """Of the content recipe; binds the cut's name to it."""
         info = require_counts(self.run)
         fingerprints = {name: item.fingerprint for name, item in self.filters.items()}
-        candidates = self.run.read_json("selected/counts.json")["digest"]
+        candidates = selected_counts(self.run)["digest"]
         content = self.recipe.content(fingerprints, info["hash"], candidates, fingerprint_of(self.encoder))
         return claim_name(self.run, self.name, content, self.recipe.model_dump(mode="json"))
 
@@ -164,7 +165,7 @@ class Curation:
         Raises:
             RecipeError: the name is taken by a cut of the snapshot that there is.
         """
-        if self.run.exists(f"cuts/{self.name}/content.json"):
+        if self.run.exists(content_file(self.name)):
             raise RecipeError(
                 f"the cut {self.name!r} belongs to what is fetched now; with more images it is another cut. Give it a "
                 "name: make curate AGAIN=1 NAME=healed"
@@ -172,7 +173,7 @@ class Curation:
 
     def is_done(self, step: str) -> bool:
         """Whether a step would only say so: no Ray is started for that."""
-        done = {"select": "selected/counts.json", "fetch": "fetched/snapshot.json"}
+        done = {"select": SELECTED_COUNTS, "fetch": "fetched/snapshot.json"}
         return step in done and self.run.exists(done[step])
 
     def do(self, step: str, again: bool = False) -> None:
@@ -196,6 +197,7 @@ class Curation:
             self.content_hash()
             cut(self.run, self.recipe, self.name, self.snapshot(), self.filters, self.epoch)
         elif step == "annotate":
+            self._require_cut()
             annotate(self.run, self.recipe, self.name, self.snapshot(), self.filters, self.shipped)
         elif step == "pack":
             self._refuse_undecided()
@@ -204,11 +206,14 @@ class Curation:
                 pack(self.run, self.recipe, self.name, self.snapshot(), self.filters, digest)
             self.run.update_manifest(content_hash=digest)
 
-    def _refuse_undecided(self) -> None:
+    def _require_cut(self) -> dict[str, Any]:
         funnel = read_funnel(self.run, self.name)
         if funnel is None:
             raise RecipeError(f"{self.run.root} has no cut {self.name!r} yet: `python -m curation cut` comes first")
-        if undecided := funnel["undecided"]:
+        return funnel
+
+    def _refuse_undecided(self) -> None:
+        if undecided := self._require_cut()["undecided"]:
             raise RecipeError(f"{undecided:,} images are undecided: `python -m curation score` comes first")
 
     def curate(self) -> None:
@@ -255,6 +260,6 @@ def recipe_of(run: Run, recipe: str | None = None, name: str | None = None, chan
         raise RecipeError(f"{run.root} is no run directory yet (it has no manifest.json): give --recipe")
     require_current(manifest, run.root)
     tree = manifest["recipe"]
-    if name and run.exists(f"cuts/{name}/content.json"):
-        tree = run.read_json(f"cuts/{name}/content.json")["recipe"]
+    if name and run.exists(content_file(name)):
+        tree = read_content(run, name)["recipe"]
     return parse(tree, f"{run.root}/manifest.json", changes)

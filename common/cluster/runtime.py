@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,8 +61,24 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     # a local Ray hands its environment down to its workers; on a cluster they get it through the runtime_env
     for name, value in {**QUIET_SETTINGS, **SINGLE_THREAD_SETTINGS}.items():
         os.environ.setdefault(name, value)
-    with _joined() if joining else local_ray(cpus):
+    with _joined() if joining else local_ray(cpus), _stopped_as_by_ctrl_c():
         yield
+
+
+@contextlib.contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM and a terminal that is closed tidy up, too: Ray's own handler, set when it starts, prints its stack and ends
+    the process on the spot. What was started with nohup stays deaf to SIGHUP."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -147,7 +165,8 @@ def _configure_ray_data() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.enable_operator_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # what it logs as an error it raises, too; the log would show the stack of what is one message for a person
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # a block is one part: splitting it would split the files that are written from it
     context.target_max_block_size = None
     context.max_errored_blocks = 0

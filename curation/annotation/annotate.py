@@ -52,7 +52,11 @@ def fingerprint_of(encoder: IdentityEncoder | None) -> str:
 
 def read_annotations(run: Run, files: list[str]) -> dict[Key, dict[str, Any]]:
     """What is known of a unit: by id and chosen box, since another cut may choose another face."""
-    return {key_of(row["id"], row["box"]): row for table in run.read_each(files) for row in table.to_pylist()}
+    return {
+        key_of(row["id"], row["box"]): row
+        for table in run.read_each(files, ANNOTATION.names)
+        for row in table.to_pylist()
+    }
 
 
 def key_of(candidate_id: str, box: list[float]) -> Key:

@@ -30,6 +30,16 @@ from curation.run_directory.units import Unit, UnitScores, units_of
 GROUP = 100_000  # verdicts in a file
 
 
+def content_file(name: str) -> str:
+    """Path of the content recipe to which a cut's name is bound."""
+    return f"cuts/{name}/content.json"
+
+
+def read_content(run: Run, name: str) -> dict[str, Any]:
+    """What `claim_name` wrote: `content`, `hash` and `recipe`."""
+    return run.read_json(content_file(name), ("content", "hash", "recipe"))
+
+
 def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, Any]) -> str:
     """Bind a cut's name to its content recipe, once; `recipe`: the whole one, so that the cut can be gone on with.
 
@@ -40,12 +50,12 @@ def claim_name(run: Run, name: str, content: dict[str, Any], recipe: dict[str, A
         RecipeError: the name belongs to another content recipe; says what differs and what to do.
     """
     content_hash = sha256_of_bytes(canonical_json(content).encode())[:16]
-    path = f"cuts/{name}/content.json"
+    path = content_file(name)
     claimed = {"content": content, "hash": content_hash, "recipe": recipe}
     if not run.exists(path) and run.write_new(path, json_bytes(claimed)):
         run.write_bytes(f"cuts/{name}/thresholds.yaml", yaml.safe_dump(recipe["thresholds"], sort_keys=True).encode())
         return content_hash
-    before = run.read_json(path)
+    before = read_content(run, name)
     if before["hash"] != content_hash:
         old, new = flattened(before["content"]), flattened(content)
         changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
@@ -116,19 +126,28 @@ def current_pass(run: Run, name: str) -> str | None:
 def read_funnel(run: Run, name: str) -> dict[str, Any] | None:
     """The counts of a cut's newest verdicts; None before there are any."""
     folder = current_pass(run, name)
-    return run.read_json(f"{folder}/funnel.json") if folder else None
+    keys = ("taken", "kept", "rejected", "undecodable", "undecided", "scores")
+    return run.read_json(f"{folder}/funnel.json", keys) if folder else None
 
 
 def kept_images(run: Run, name: str) -> pa.Table:
-    """`id`, `unit`, `face` and `caption_face` of the images that a cut keeps, in id order."""
+    """`id`, `unit`, `face` and `caption_face` of the images that a cut keeps, in id order.
+
+    Raises:
+        DamagedFile: there are more or fewer than the funnel counts.
+    """
     columns = ["id", "unit", "face", "caption_face"]
-    files = run.glob(f"{current_pass(run, name)}/*.parquet")
+    folder, funnel = current_pass(run, name), read_funnel(run, name)
+    files = run.glob(f"{folder}/*.parquet")
     tables = [
         table.filter(pc.equal(table["verdict"], "kept")).select(columns)
         for table in run.read_each(files, [*columns, "verdict"])
     ]
     nothing = pa.schema([verdict_schema(()).field(name) for name in columns]).empty_table()
-    return pa.concat_tables([nothing, *tables]).unify_dictionaries().sort_by("id")
+    kept = pa.concat_tables([nothing, *tables]).unify_dictionaries().sort_by("id")
+    if funnel and kept.num_rows != funnel["kept"]:
+        raise run.damaged(f"{folder}/", f"has {kept.num_rows:,} kept images, and its funnel.json {funnel['kept']:,}")
+    return kept
 
 
 def _counts(table: pa.Table, checks: Sequence[str]) -> Counter[tuple[str, ...]]:

@@ -91,7 +91,7 @@ def fetch_part(
     """
     name = part_name(round_number, part)
     if run.exists(f"{name}.parquet"):  # a task that Ray tries again though it was through
-        return PartSummary.of(run.read_table(f"{name}.parquet"))
+        return PartSummary.of(run.read_table(f"{name}.parquet", ATTEMPT.names))
     with run.scratch(WORK, f"{unit_name(round_number, part)}-") as folder:
         sendable, rows = _sendable(items)
         book = AddressBook(settings.resolve, settings.allow_networks)
@@ -126,7 +126,7 @@ def _images(run: Run, attempts: pa.Table) -> pa.Table:
 def _commit(run: Run, name: str, table: pa.Table) -> PartSummary:
     """Of the part's rows: these, or those of another task that was faster."""
     if not run.write_new(f"{name}.parquet", parquet_bytes(table)):
-        table = run.read_table(f"{name}.parquet")
+        table = run.read_table(f"{name}.parquet", ATTEMPT.names)
     return PartSummary.of(table)
 
 

@@ -32,6 +32,7 @@ from curation.fetch.reasons import changed_failures, deciding_settings, require_
 from curation.fetch.shared_hosts import SharedHosts
 from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
+from curation.run_directory.candidates import read_selected, selected_counts
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import ROUND, SnapshotCounts
 from curation.run_directory.snapshot import latest_counts, write_snapshot
@@ -49,6 +50,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
 
     Raises:
         RecipeError: nothing selected yet, or a resolve map that cannot work. Before any request.
+        DamagedFile: what was selected is not whole. Before any request.
         FetchStopped: too many failures with a local cause; the same command goes on from there.
         NothingFetched: every attempt failed; the same command tries again what another setting decides.
     """
@@ -56,9 +58,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
     if done and not again:
         say("fetch", f"done before: {done['taken']:,} images; 0 requests")
         return done
-    selected = run.read_tables("selected/*.parquet", ["id", "url"])
-    if selected is None:
-        raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation select` first")
+    selected = read_selected(run, ["id", "url"])
     if not selected["id"].equals(selected.sort_by("id")["id"]):
         raise RecipeError(f"{run.root}: selected/ is not in id order")
     requests = 0
@@ -147,7 +147,7 @@ def _parts_of_round(run: Run, number: int, selected: pa.Table, settings: Fetch) 
         columns = {"id": ids, "part": np.arange(len(ids), dtype=np.int32) // settings.part_size}
         run.write_json(f"fetched/settings-{number:02d}.json", deciding_settings(settings))
         run.write_new(path, parquet_bytes(pa.table(columns, schema=ROUND)))  # of two drivers one decides
-    return run.read_table(path)
+    return run.read_table(path, ROUND.names)
 
 
 def _stopped(run: Run) -> set[int]:
@@ -242,7 +242,7 @@ def _say_result(recipe: Recipe, counts: SnapshotCounts, new: bool, requests: int
     failed = f"; failed: {', '.join(f'{name} {count:,}' for name, count in worst_first)}" if worst_first else ""
     lost = f", {counts['lost']:,} lost by the downloader" if counts["lost"] else ""
     say("fetch", f"{requests:,} requests: {counts['fetched']:,} of {counts['selected']:,} fetched{lost}{failed}")
-    wanted = run.read_json("selected/counts.json")["wanted"]
+    wanted = selected_counts(run)["wanted"]
     short = counts["taken"] < wanted and recipe.select.rank_over == "available"
     remedy = f" of {wanted:,} wanted: raise select.overprovision" if short else ""
     say("fetch", f"snapshot {counts['hash']}: {counts['taken']:,} taken{remedy}, {counts['surplus']:,} surplus")

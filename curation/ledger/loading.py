@@ -129,7 +129,9 @@ def _load_annotations(ledger: Ledger, encoder: str) -> None:
     listed = f"cuts/{ledger.cut}/no_identity.json"
     if run.exists(listed):  # written when all are annotated: knows which face this cut chose
         written = run.read_json(listed)
-        tables.insert_ids("listed", written["ids"] if isinstance(written, dict) else written, listed)
+        if not isinstance(written, list):  # a list before format 5
+            written = run.read_json(listed, ("ids",))["ids"]
+        tables.insert_ids("listed", written, listed)
         without = "listed"
     tables.execute(f"""
         INSERT INTO no_identity SELECT id FROM kept SEMI JOIN {without} AS without USING (id);
@@ -141,8 +143,8 @@ def _load_shards(ledger: Ledger) -> None:
     for path in ledger.run.glob(f"shards/{ledger.cut}/*.json"):
         if not re.fullmatch(r"\d+\.json", path.rsplit("/", 1)[1]):
             continue  # sizes.json and such are beside them
-        sidecar = ledger.run.read_json(path)
-        index = [row["id"] for row in sidecar.get("index", [])]
+        sidecar = ledger.run.read_json(path, ("shard", "samples", "index"))
+        index = [row["id"] for row in sidecar["index"]]
         ledger.tables.insert_ids("packed", index, path)
         ledger.shards.append(
             Shard(sidecar["shard"], sidecar["samples"], sidecar.get("bytes", 0), sidecar.get("revision", 0), len(index))

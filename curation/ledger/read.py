@@ -27,7 +27,7 @@ def read_ledger(run: Run, cut: str | None = None) -> Ledger:
     ledger = Ledger(run, manifest, choose_cut(run, manifest, cut))
     claimed = _json(run, f"cuts/{ledger.cut}/content.json")
     content = claimed.get("content") or {}
-    ledger.thresholds = _thresholds(run, ledger)
+    ledger.thresholds = _thresholds(run, ledger, claimed)
     ledger.fingerprints = content.get("fingerprints") or manifest.get("fingerprints") or {}
     ledger.detector = _detector(ledger)
     ledger.content_hash = claimed.get("hash") or manifest.get("content_hash") or ""
@@ -58,9 +58,13 @@ def _json(run: Run, path: str) -> dict[str, Any]:
     return run.read_json(path) if run.exists(path) else {}
 
 
-def _thresholds(run: Run, ledger: Ledger) -> Thresholds:
+def _thresholds(run: Run, ledger: Ledger, claimed: dict[str, Any]) -> Thresholds:
+    """Of the cut; thresholds.yaml, beside them, is for people, and all that earlier formats have."""
     path = f"cuts/{ledger.cut}/thresholds.yaml"
-    tree = yaml.safe_load(run.read_bytes(path)) if run.exists(path) else ledger.recipe.get("thresholds")
+    if "recipe" in claimed:
+        tree = claimed["recipe"]["thresholds"]
+    else:
+        tree = yaml.safe_load(run.read_bytes(path)) if run.exists(path) else ledger.recipe.get("thresholds")
     return Thresholds.model_validate(tree or {})
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.cluster.work import map_with_tasks
+from common.failures.damage import DamagedFile
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
 from common.shard_format import ids_hash, publish_shard, write_tar
@@ -47,8 +48,9 @@ def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
     """
     path = f"cuts/{name}/plan.parquet"
     if run.exists(path):
-        return run.read_table(path)
-    annotated = run.read_json(no_identity_file(name)) if run.exists(no_identity_file(name)) else {}
+        return run.read_table(path, PLAN.names)
+    listed = no_identity_file(name)
+    annotated = run.read_json(listed, ("verdicts", "ids")) if run.exists(listed) else {}
     if annotated.get("verdicts") != current_pass(run, name):
         raise RecipeError(
             f"{run.root}: the cut {name!r} was made anew since: `python -m curation annotate` comes first"
@@ -60,7 +62,7 @@ def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
     columns = {**{column: kept[column] for column in kept.column_names}, "shard": place // size, "slot": place % size}
     plan = pa.table([columns[column] for column in PLAN.names], schema=PLAN)
     run.write_new(path, parquet_bytes(plan))  # of two drivers one decides
-    return run.read_table(path)
+    return run.read_table(path, PLAN.names)
 
 
 # -- a shard ---------------------------------------------------------------------------------------------------
@@ -132,6 +134,9 @@ def pack(
 def _stands(run: Run, stem: str, plan: str, content_hash: str) -> bool:
     if not run.exists(f"{stem}.json") or not run.exists(f"{stem}.tar"):
         return False
-    sidecar = run.read_json(f"{stem}.json")
+    try:
+        sidecar = run.read_json(f"{stem}.json", ("bytes", "plan", "content_hash"))
+    except DamagedFile:
+        return False
     whole = run.size(f"{stem}.tar") == sidecar["bytes"]
     return whole and sidecar["plan"] == plan and sidecar["content_hash"] == content_hash

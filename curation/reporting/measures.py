@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing
@@ -53,8 +54,11 @@ def filters_of(ledger: Ledger) -> dict[str, Filter]:
         check = check_class(name)
         if check is not None and issubclass(check, Filter):
             path = description_file(f"{name}-{ledger.fingerprints.get(name)}")
-            described = ledger.run.read_json(path) if ledger.run.exists(path) else {}
-            filters[name] = check.of_description(described)
+            described = ledger.run.read_json(path, ("settings",)) if ledger.run.exists(path) else {}
+            try:
+                filters[name] = check.of_description(described)
+            except ValidationError as error:
+                raise ledger.run.damaged(path, "describes another filter") from error
     return filters
 
 

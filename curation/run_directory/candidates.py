@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.settings import RecipeError
 from curation.run_directory.run import Run
-from curation.run_directory.schemas import CANDIDATE
+from curation.run_directory.schemas import CANDIDATE, SelectedCounts
+
+SELECTED_COUNTS = "selected/counts.json"
 
 
 def id_numbers(ids: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
@@ -32,21 +35,44 @@ def buckets_of(ids: Sequence[str], buckets: int) -> np.ndarray:
     return (id_numbers(ids) >> np.uint64(48)) * np.uint64(buckets) >> np.uint64(16)
 
 
+def selected_counts(run: Run) -> SelectedCounts:
+    """What the select step counted; it is done where this file is."""
+    return run.read_json(SELECTED_COUNTS, SelectedCounts.__required_keys__)
+
+
+def read_selected(run: Run, columns: list[str]) -> pa.Table:
+    """Columns of the rows of `selected/`, in id order.
+
+    Raises:
+        RecipeError: nothing is selected yet.
+        DamagedFile: these are not the rows that were selected.
+    """
+    if not run.exists(SELECTED_COUNTS):
+        raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation select` first")
+    rows = run.read_tables("selected/*.parquet", columns)
+    selected = selected_counts(run)["selected"]
+    if rows is None or rows.num_rows != selected:
+        found = 0 if rows is None else rows.num_rows
+        raise run.damaged("selected/", f"has {found:,} rows, and {selected:,} images were selected")
+    return rows
+
+
 def read_candidates(run: Run, ids: list[str]) -> pa.Table:
     """The candidates with these ids, which ascend, in their order. Holds one bucket at a time: the ids of a late round
     are few in each of many.
 
     Raises:
-        KeyError: an id that is no candidate of this run.
+        DamagedFile: an id is not among them.
     """
     if not ids:
         return CANDIDATE.empty_table()
-    buckets = run.read_json("candidates/counts.json")["buckets"]
+    buckets = run.read_json("candidates/counts.json", ("buckets",))["buckets"]
     wanted = pa.array(ids, pa.string())
     paths = [f"candidates/{bucket:05d}.parquet" for bucket in np.unique(buckets_of(ids, buckets))]
-    tables = [bucket.filter(pc.is_in(bucket["id"], value_set=wanted)) for bucket in map(run.read_table, paths)]
+    whole = (run.read_table(path, CANDIDATE.names) for path in paths)
+    tables = [bucket.filter(pc.is_in(bucket["id"], value_set=wanted)) for bucket in whole]
     rows = pa.concat_tables([CANDIDATE.empty_table(), *tables]).combine_chunks()
     if not rows["id"].combine_chunks().equals(wanted):
         missing = sorted(set(ids) - set(rows["id"].to_pylist()))
-        raise KeyError(f"{run.url('candidates')} does not hold {missing[:3]}")
+        raise run.damaged("candidates/", f"lacks {len(missing):,} images, {missing[0]} among them")
     return rows

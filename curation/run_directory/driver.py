@@ -120,7 +120,7 @@ def _wait_until_it_is_gone(run: Run, number: int) -> None:
     Raises:
         RunInUse: it is alive.
     """
-    other = run.read_json(_name(number, "json"))
+    other = run.read_json(_name(number, "json"), ("host", "boot", "pid", "started"))
     mine = _myself()
     if (other["host"], other["boot"]) == (mine["host"], mine["boot"]) and _started(other["pid"]) != other["started"]:
         return  # it was a process of this machine, and is none any more
@@ -135,6 +135,11 @@ def _wait_until_it_is_gone(run: Run, number: int) -> None:
                 f"{run.root} has a driver already: {_who(run, number)}. Wait until it is done, end it, or take another run "
                 "directory with RUN=... (a report can be made meanwhile)"
             )
+    say(
+        "start",
+        f"{_who(run, number)} has stood still for {STILL:.0f} s: going on without it. On the same Ray cluster end it, too: "
+        "while it stands there Ray keeps its CPUs for it",
+    )
 
 
 def _last_beat(run: Run, number: int) -> bytes:
@@ -142,7 +147,7 @@ def _last_beat(run: Run, number: int) -> bytes:
 
 
 def _who(run: Run, number: int) -> str:
-    told = run.read_json(_name(number, "json"))
+    told = run.read_json(_name(number, "json"), ("host", "pid", "user", "since"))
     return f"process {told['pid']} of {told['user']} on {told['host']}, since {told['since']}"
 
 

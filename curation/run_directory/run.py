@@ -19,6 +19,7 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,14 +29,32 @@ from typing import Any
 from common.storage import Storage
 from common.version import VERSION
 
+# where a file is gone or damaged, what to delete so that the same command makes it again, the same. What is not here came
+# from the web, or says who is in what
+MADE_AGAIN = {
+    r"(candidates|selected)/.*": "selected/counts.json",
+    r"(fetched/snapshot(-\d{4})?)(-\w+)?\.\w+": r"\1.json",
+    r"(cuts/.*/verdicts/.*/).*": r"\1funnel.json",
+    r"(cuts|scores|annotations|shards|drivers)/.*": r"\g<0>",
+}
+
 
 class Run(Storage):
     """A run directory. `Run("runs/a")`, `Run("s3://bucket/runs/a")`; cheap to make, safe to pickle."""
 
+    def remedy(self, relative: str) -> str:
+        if relative == "manifest.json":
+            return "delete it, and the same command with the run's --recipe makes it again"
+        for pattern, deleted in MADE_AGAIN.items():
+            if match := re.fullmatch(pattern, relative):
+                what = match.expand(deleted)
+                return f"delete {'it' if what == relative else self.url(what)}, and the same command makes it again"
+        return "restore it from a copy, or begin again in a new run directory"
+
     # -- manifest -----------------------------------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any]:
-        return self.read_json("manifest.json") if self.exists("manifest.json") else {}
+        return self.read_json("manifest.json", ("recipe",)) if self.exists("manifest.json") else {}
 
     def update_manifest(self, **entries: Any) -> dict[str, Any]:
         """Add entries; those that are there already are replaced."""

@@ -75,8 +75,7 @@ def scores_table(
 
 def read_scores(run: Run, files: Iterable[str], filters: Iterable[Filter]) -> pa.Table:
     """The rows of these files, with the columns of these filters where they are there."""
-    columns = ["id", "image", *(item.column for item in filters)]
-    tables = list(run.read_each(list(files), columns))
+    tables = list(run.read_each(list(files), NO_SCORES.column_names, [item.column for item in filters]))
     return pa.concat_tables([NO_SCORES, *tables], promote_options="permissive")
 
 

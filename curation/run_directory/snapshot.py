@@ -17,6 +17,7 @@ from common.settings import RecipeError
 from common.storage import json_bytes
 from curation.recipe.recipe import Recipe
 from curation.run_directory.attempts import LOST, latest_attempts, unit_of
+from curation.run_directory.candidates import read_selected, selected_counts
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SNAPSHOT, SnapshotCounts
 
@@ -41,7 +42,10 @@ def require_counts(run: Run) -> SnapshotCounts:
 
 def read_snapshot(run: Run, counts: SnapshotCounts, columns: list[str] | None = None) -> pa.Table:
     """The rows of a snapshot, in id order."""
-    return run.read_table(snapshot_file(counts), columns)
+    rows = run.read_table(snapshot_file(counts), columns or SNAPSHOT.names)
+    if rows.num_rows != counts["taken"]:
+        raise run.damaged(snapshot_file(counts), f"has {rows.num_rows:,} rows, and {counts['taken']:,} were taken")
+    return rows
 
 
 def require_snapshot(run: Run) -> pa.Table:
@@ -58,7 +62,7 @@ def snapshots(run: Run) -> dict[str, SnapshotCounts]:
     """{path without its ending: counts} of all that are whole, the oldest first."""
     # "snapshot.json" sorts after "snapshot-0001.json"
     paths = sorted(run.glob("fetched/snapshot*.json"), key=lambda path: (len(path), path))
-    return {path.removesuffix(".json"): run.read_json(path) for path in paths}
+    return {path.removesuffix(".json"): run.read_json(path, SnapshotCounts.__required_keys__) for path in paths}
 
 
 def snapshot_hash(rows: pa.Table) -> str:
@@ -90,8 +94,8 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
     )
     tried = attempts.num_rows
     del attempts  # ten million rows are not to be held twice
-    selected = run.read_tables("selected/*.parquet", ["id", "rank"])
-    wanted = run.read_json("selected/counts.json")["wanted"] if recipe.select.rank_over == "available" else None
+    selected = read_selected(run, ["id", "rank"])
+    wanted = selected_counts(run)["wanted"] if recipe.select.rank_over == "available" else None
     rows = best_ranked(fetched, selected, wanted)
     lost = errors.pop(LOST, 0) + selected.num_rows - tried
     before = latest_counts(run)

@@ -14,13 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.decode import upright_box
-from common.storage import DamagedFile
 from curation.filters.base import Filter
 from curation.filters.evidence import Evidence
 from curation.run_directory.attempts import images_file
 from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
-from curation.run_directory.schemas import CANDIDATE, IMAGES
+from curation.run_directory.schemas import CANDIDATE, FETCHED, IMAGES
 from curation.run_directory.scores import evidence_of, image_facts, read_scores, score_files
 
 
@@ -78,10 +77,10 @@ def fetched_images(run: Run, unit: Unit) -> pa.Table:
         DamagedFile: some are not there.
     """
     path = images_file(unit.tar)
-    table = run.read_table(path)
+    table = run.read_table(path, FETCHED.names)
     rows = pc.index_in(pa.array(unit.ids, pa.string()), value_set=table["id"].combine_chunks())
     if rows.null_count:
-        raise DamagedFile(f"{run.url(path)} lacks {rows.null_count:,} of its images: restore this file from a copy")
+        raise run.damaged(path, f"lacks {rows.null_count:,} of its images")
     return table.take(rows).combine_chunks()
 
 

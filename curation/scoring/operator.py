@@ -138,7 +138,7 @@ class ScoringOperator:
         mine = {"order": order, "estimates": self.costs.as_dict(), "token": uuid.uuid4().hex}  # two must never be equal
         if self.run.write_new(path, json_bytes(mine)):
             return order, False
-        return self.run.read_json(path)["order"], True
+        return self.run.read_json(path, ("order",))["order"], True
 
 
 class _UnitInWork:

@@ -17,13 +17,11 @@ from common.hashing import canonical_json, sha256_of_bytes
 from common.progress import say
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
-from curation.run_directory.candidates import id_numbers
+from curation.run_directory.candidates import SELECTED_COUNTS, id_numbers, selected_counts
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SELECTED, SelectedCounts
 from curation.sources.join import build_candidates
 from curation.sources.row_groups import WORK
-
-DONE = "selected/counts.json"
 
 
 def sort_key(candidates: pa.Table, key: str) -> np.ndarray:
@@ -75,8 +73,8 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
 
     Needs a running Ray. Done before: nothing is read again.
     """
-    if run.exists(DONE):
-        counts = run.read_json(DONE)
+    if run.exists(SELECTED_COUNTS):
+        counts = selected_counts(run)
         say("select", f"done before: {counts['selected']:,} of {counts['candidates']:,} candidates; not done again")
         return counts
     for folder in (WORK, "candidates", "selected"):  # of a selection that was killed: perhaps of other files
@@ -137,7 +135,7 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
         "rank_over": recipe.select.rank_over,
         "cutoff": cutoff,
     }
-    run.write_json(DONE, counts)
+    run.write_json(SELECTED_COUNTS, counts)
     run.remove_folder(WORK)
     say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}")
     return counts

@@ -134,7 +134,8 @@ def _make_pngs(root: Path, count: int) -> None:
     run.write_table(images_file(tar), pa.Table.from_pylist(rows, schema=FETCHED))
     taken = [{**row, "tar": tar, "unit": "00-00000"} for row in rows]
     run.write_table("fetched/snapshot-5.parquet", pa.Table.from_pylist(taken, schema=SNAPSHOT))
-    run.write_json("fetched/snapshot.json", {"number": 0, "hash": "5"})
+    counts = {"selected": count, "fetched": count, "taken": count, "surplus": 0, "failed": {}, "lost": 0}
+    run.write_json("fetched/snapshot.json", {"number": 0, "hash": "5", **counts})
 
 
 def _peak(function: Callable[[], None]) -> float:

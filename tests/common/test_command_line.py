@@ -11,9 +11,9 @@ import ray.exceptions
 
 from common.command_line import exit_code_of, message_of
 from common.errors import UserError
+from common.failures.damage import DamagedFile
 from common.paths import PathError
 from common.settings import RecipeError
-from common.storage import DamagedFile
 
 
 def os_error(number: int, place: str | None = "/data/run/a.parquet") -> OSError:
@@ -67,6 +67,11 @@ def fails(error: BaseException):
         raise error
 
     return work
+
+
+def test_ctrl_c_is_one_line_and_the_exit_code_of_a_shell(capsys):
+    assert exit_code_of(fails(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err.startswith("stopped: interrupted; ") and "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", MENDABLE)

@@ -26,8 +26,9 @@ from s3fs import S3FileSystem
 
 import common.progress
 from common.failures import transient
+from common.failures.damage import DamagedFile, MissingFile
 from common.paths import PathError, absolute, open_place
-from common.storage import DamagedFile, Storage
+from common.storage import Storage
 from tests.bucket import s3_bucket
 from tests.chaos.faulty_store import Faults, faulty_bucket
 
@@ -160,11 +161,13 @@ def test_a_file_that_was_damaged_is_named(tmp_path, data):
             read(name)
 
 
-def test_a_folder_that_is_gone_is_said_and_a_file_that_is_not_there_is_not(tmp_path):
+def test_a_folder_that_is_gone_is_said_and_so_is_a_file(tmp_path):
     storage = Storage(tmp_path / "run")
     storage.write_json("a.json", 1)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="b.json is not there: restore this file from a copy"):
         storage.read_json("b.json")
+    with pytest.raises(MissingFile, match="c.tar is not there: restore this file from a copy"):
+        storage.get_file("c.tar", tmp_path / "c.tar")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(PathError, match="run: this folder is gone: mount its disk again, or restore it"):
         storage.read_json("a.json")

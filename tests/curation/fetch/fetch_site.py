@@ -66,8 +66,8 @@ def select(run: Run, urls: list[str], wanted: int | None = None, ranks: list[int
     half = len(urls) // 2
     run.write_table("selected/00.parquet", table.slice(0, half))
     run.write_table("selected/01.parquet", table.slice(half))
-    counts = {"wanted": wanted or len(urls), "selected": len(urls), "key": "box_min_side", "cutoff": 1.0}
-    run.write_json("selected/counts.json", counts)
+    counts = {"candidates": len(urls), "wanted": wanted or len(urls), "selected": len(urls), "digest": ""}
+    run.write_json("selected/counts.json", {**counts, "key": "box_min_side", "rank_over": "available", "cutoff": 1.0})
     faces = [
         [{"box": [0, 0, 9, 9], "caption": f"face of {text}", "source_id": text}] for text in table["id"].to_pylist()
     ]

@@ -11,6 +11,7 @@ from curation import __main__ as command
 from curation.fetch.part import fetch_part, lost_part
 from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import SnapshotCounts
 from curation.versions import RUN_FORMAT
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, select
 
@@ -43,7 +44,8 @@ def test_a_fetch_that_is_done_starts_no_ray(run, monkeypatch, capfd):
     select(run, photos(2))
     recipe = recipe_for(None).model_dump(mode="json") | {"filters": {"faces": {"stand_in": "centerface"}}}
     run.update_manifest(recipe=recipe, format=RUN_FORMAT)
-    run.write_json("fetched/snapshot.json", {"number": 0, "taken": 2})
+    counts = SnapshotCounts(number=0, selected=2, fetched=2, taken=2, surplus=0, failed={}, lost=0, hash="5")
+    run.write_json("fetched/snapshot.json", counts)
     monkeypatch.setattr(command, "connected", None)
     assert command.main(["fetch", run.root]) == 0
     assert "done before: 2 images; 0 requests" in capfd.readouterr().err

@@ -77,7 +77,8 @@ def planned(run: Run, recipe: Recipe, kept: list[str], epoch: int) -> list[str]:
         table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.int32()))
     unit = table["unit"].dictionary_encode()
     run.write_table(f"{folder}/00000.parquet", table.set_column(1, "unit", unit))
-    run.write_json(f"{folder}/funnel.json", {})
+    funnel = {"taken": len(kept), "kept": len(kept), "rejected": 0, "undecodable": 0, "undecided": 0, "scores": ""}
+    run.write_json(f"{folder}/funnel.json", funnel)
     run.write_json("cuts/c/no_identity.json", {"verdicts": folder, "ids": []})
     return make_plan(run, recipe, "c")["id"].to_pylist()
 

@@ -47,7 +47,8 @@ def in_one_unit(finished: Path, run: Run, images: int) -> None:
     run.write_table(images_file(TAR), pa.Table.from_pylist(rows, schema=FETCHED))
     taken = pa.Table.from_pylist([{**row, "tar": TAR, "unit": "00-00000"} for row in rows], schema=SNAPSHOT)
     run.write_table("fetched/snapshot-5.parquet", taken)
-    run.write_json("fetched/snapshot.json", {"number": 0, "hash": "5"})
+    counts = {"selected": len(rows), "fetched": len(rows), "taken": len(rows), "surplus": 0, "failed": {}, "lost": 0}
+    run.write_json("fetched/snapshot.json", {"number": 0, "hash": "5", **counts})
     run.write_json("manifest.json", json.loads((finished / "manifest.json").read_text()))
 
 
