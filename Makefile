@@ -20,7 +20,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
 	@echo "make curate RECIPE=my.yaml RUN=s3://b/run      your recipe, here"
-	@echo "make curate RECIPE=... RUN=... CLUSTER=http://head:8265   as a Ray job; or CLUSTER=docker/cluster.yaml, compose (docs/cluster.md)"
+	@echo "make curate RECIPE=... RUN=... CLUSTER=http://head:8265   as a Ray job; or CLUSTER=docker/cluster.yaml, compose, kuberay (docs/cluster.md)"
 	@echo "make curate AGAIN=1 NAME=healed RUN=...        first try again what failed to fetch and may have healed"
 	@echo "make recut NAME=strict SET=\"text.max_area=0.03\" [RUN=...]  another cut of a run: only missing scores are made"
 	@echo "make report [RUN=...] [NAME=...]              terminal summary and RUN/report.html, also while it runs"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.cluster.environment import inside_job, submitted_recipe
-from common.cluster.jobs import Job, run_on_cluster
+from common.cluster.job import Job
+from common.cluster.jobs import run_on_cluster
 from common.cluster.runtime import connected
 from common.progress import say
 from common.settings import RecipeError

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--dtype", choices=("fp16", "fp32"), help="of the stored values; default: fp16 with GPUs, else fp32"
     )
     parser.add_argument("--workers", type=int, help="encoders at work; default: one a GPU, or one a CPU")
-    parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
+    parser.add_argument("--cluster", metavar="PLACE", help="submit to this cluster: docs/cluster.md")
     return parser
 
 
@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cache(asked: argparse.Namespace) -> int:
-    from common.cluster.jobs import Job, run_on_cluster
+    from common.cluster.job import Job
+    from common.cluster.jobs import run_on_cluster
     from common.progress import say
     from jobs.tiny_base import sample_photos
     from training.encoder_cache.on_ray import kinds_of, require_shared_shards, write_encoder_cache

@@ -24,7 +24,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. score.workers=4")
     parser.add_argument("--recut", action="store_true", help="only a new cut of a finished run; needs --name")
     parser.add_argument("--again", action="store_true", help="first try again what failed to fetch and may heal")
-    parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
+    parser.add_argument("--cluster", metavar="PLACE", help="submit to this cluster: docs/cluster.md")
     parser.add_argument("--cpus", type=int, help="CPUs of a local Ray; default: all")
     return parser.parse_args(arguments)
 

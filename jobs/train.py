@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--export", action="store_true", help="only write OUT/export of the newest checkpoint, as at the end of a run"
     )
-    parser.add_argument("--cluster", metavar="URL", help="submit to this Ray cluster's dashboard address")
+    parser.add_argument("--cluster", metavar="PLACE", help="submit to this cluster: docs/cluster.md")
     return parser
 
 

@@ -43,9 +43,7 @@ def labelled(run):
     return [
         (label, row)
         for label, row in pairs
-        if int(label["sha256"][-1], 16) % 2
-        and not label["note"].startswith(VARIANT)
-        and row["verdict"] != "undecodable"
+        if label["half"] == "report" and not label["note"].startswith(VARIANT) and row["verdict"] != "undecodable"
     ]
 
 
@@ -69,7 +67,7 @@ def test_each_filter_on_the_half_not_chosen_on(labelled, name):
     said = np.array([row[name] == "0" for _, row in labelled])
     quality = Quality.of(said, np.array([bool(value) for value in truth]), counts)
     recall, loss = FLOORS[name]
-    assert quality.loss.of > 35 and quality.loss.value <= loss, quality
+    assert quality.loss.of > 25 and quality.loss.value <= loss, quality
     assert not quality.recall.of or quality.recall.value >= recall, quality
 
 

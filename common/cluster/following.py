@@ -47,7 +47,7 @@ def follow(
                 return status
             time.sleep(STATUS_EVERY)
         except KeyboardInterrupt:
-            answer = _asked_what_to_do()
+            answer = asked_what_to_do()
             if answer == "leave":
                 log.leave()
                 say("submit", f"job {job} goes on. The same command shows it again; this ends it:")
@@ -64,7 +64,7 @@ def follow(
             time.sleep(5 * STATUS_EVERY)
 
 
-def _asked_what_to_do() -> str:
+def asked_what_to_do() -> str:
     """ "leave", "stop" or "watch"; where nobody can be asked, or Ctrl-C is the answer, the job is left at work."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return "leave"

@@ -5,20 +5,19 @@ A job that is at work on the same thing already is taken up again, not doubled.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import logging
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.cluster.environment import RECIPE_VARIABLE, SECRETS, forwarded_environment
+from common.cluster.environment import SECRETS
 from common.cluster.following import LEFT, follow
+from common.cluster.job import COMMAND, WORKS_ON, Job
+from common.cluster.kuberay import run_on_kuberay
 from common.cluster.places import reached, run_in_compose
 from common.errors import UserError
 from common.failures.mendable import first_line
@@ -29,39 +28,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXCLUDED = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
-WORKS_ON, COMMAND = "works_on", "command"  # in a job's metadata
 
 
 class ClusterError(UserError, RuntimeError):
     """The cluster cannot take the job; the message says what to check."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command for a cluster.
-
-    `command` starts with "python" and runs in a copy of this project. `works_on`: what only one job may work on at a
-    time, such as "curate s3://bucket/run". `recipe`: a recipe's text, which the job reads with `submitted_recipe`: the
-    cluster may not have the file. `environment`: variables of the job, besides those of `forwarded_environment`. `stop`:
-    asks it to end when it has saved its work; without it the job is ended as it is.
-    """
-
-    command: list[str]
-    works_on: str
-    recipe: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    stop: Callable[[], None] | None = None
-
-    def variables(self) -> dict[str, str]:
-        """What it is sent."""
-        sent = {**forwarded_environment(), **self.environment}
-        if self.recipe:
-            sent[RECIPE_VARIABLE] = base64.b64encode(self.recipe.encode()).decode()
-        return sent
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        return {WORKS_ON: self.works_on, COMMAND: shlex.join(self.command)}
 
 
 def run_on_cluster(cluster: str, job: Job) -> int:
@@ -74,7 +44,9 @@ def run_on_cluster(cluster: str, job: Job) -> int:
         ClusterError: nothing answers there, or another command is at work on the same thing.
     """
     if cluster == "compose":
-        return run_in_compose(job.command, job.recipe, job.environment)
+        return run_in_compose(job)
+    if cluster == "kuberay" or cluster.startswith("kuberay:"):
+        return run_on_kuberay(cluster, job)
     from ray.job_submission import JobStatus
 
     with reached(cluster) as address:

@@ -18,9 +18,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+from common.cluster.job import Job
 from common.errors import UserError
 from common.progress import say
 
@@ -49,7 +50,7 @@ def reached(cluster: str) -> Iterator[str]:
     else:
         raise PlaceError(
             f"CLUSTER={cluster}: give http://HEAD:8265 (the head's dashboard), a file for `ray up` such as "
-            "docker/cluster.yaml, or compose. For Kubernetes: docker/README.md"
+            "docker/cluster.yaml, compose, or kuberay[:MACHINES] (docs/cluster.md)"
         )
 
 
@@ -80,8 +81,8 @@ def run_program(command: list[str], complaint: str) -> None:
         raise PlaceError(f"{complaint}: `{' '.join(command)}` ended with {code}; what it says stands above")
 
 
-def run_in_compose(command: list[str], recipe: str | None, variables: Mapping[str, str]) -> int:
-    """Submit a command from a container beside the cluster's, which are started where they are not; its exit code.
+def run_in_compose(job: Job) -> int:
+    """Submit a job from a container beside the cluster's, which are started where they are not; its exit code.
 
     The recipe is a file of that container. Only there is the cluster's token known.
 
@@ -94,13 +95,12 @@ def run_in_compose(command: list[str], recipe: str | None, variables: Mapping[st
     run_program([os.fspath(COMPOSE_FILE.parent / "secrets.sh")], "the cluster's token and keys cannot be made")
     compose = [docker, "compose", "--file", os.fspath(COMPOSE_FILE)]
     with tempfile.TemporaryDirectory() as folder:
-        options = [f"--env={name}={value}" for name, value in variables.items()]
-        if recipe is not None:
-            (Path(folder) / "recipe.yaml").write_text(recipe)
+        options = [f"--env={name}={value}" for name, value in job.environment.items()]
+        if job.recipe is not None:
+            (Path(folder) / "recipe.yaml").write_text(job.recipe)
             options.append(f"--volume={folder}/recipe.yaml:{RECIPE_THERE}:ro")
-            at = command.index("--recipe")
-            command = [*command[: at + 1], RECIPE_THERE, *command[at + 2 :]]
-        run = [*compose, "run", "--build", "--rm", *options, "submit", *command, f"--cluster={HEAD_THERE}"]
+        command = [*job.with_recipe_at(RECIPE_THERE), f"--cluster={HEAD_THERE}"]
+        run = [*compose, "run", "--build", "--rm", *options, "submit", *command]
         code = subprocess.run(run).returncode
     if wants_down():
         run_program([*compose, "down"], "the containers do not end")

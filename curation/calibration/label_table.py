@@ -1,8 +1,9 @@
 """A table of labels, what a person says of each photo: read, and checked before anything is scored.
 
 One row a photo, as in tests/labels/sample-photos.csv. `file` names it (or `id`, or `sha256`); each filter says which other
-columns it reads and which words they may hold (`labels` in its class); `keep` says whether the photo belongs in the set.
-An empty field is no answer. CSV, JSON lines or parquet.
+columns it reads and which words they may hold (`labels` in its class); `keep` says whether the photo belongs in the set,
+`doubtful` that another person might say otherwise. Photos of one `motif` are never in both halves; `half` names it. An empty
+field is no answer. CSV, JSON lines or parquet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from common.paths import open_place
 from curation.filters.registry import filter_classes
 
 NAMES = ("file", "id", "sha256")  # a photo of a folder, an image of a run, a photo of the sample
-ALONGSIDE = ("package", "note")  # for people
+ALONGSIDE = ("package", "note", "motif")  # for people, and to split by
+SPLIT = {"half": ("choose", "report"), "doubtful": ("1", "0")}  # words of columns that alone are no label
 KINDS = ".csv, .jsonl or .parquet"
 
 
@@ -51,7 +53,7 @@ def read_labels(path: str | os.PathLike[str], name: str) -> list[dict[str, str]]
     """
     known = label_columns()
     labels = [
-        {**dict.fromkeys((*NAMES, *ALONGSIDE, *known), ""), **row, "where": where}
+        {**dict.fromkeys((*NAMES, *ALONGSIDE, *known, *SPLIT), ""), **row, "where": where}
         for where, row in _rows(str(path))
         if any(row.values())
     ]
@@ -59,7 +61,7 @@ def read_labels(path: str | os.PathLike[str], name: str) -> list[dict[str, str]]
         raise LabelError(f"{path}: holds no label. Give it a row a photo, with the columns {', '.join((name, *known))}")
     lines: dict[str, str] = {}
     for label in labels:
-        _check(label, name, known)
+        _check(label, name, known | SPLIT)
         if before := lines.get(label[name]):
             raise LabelError(f"{label['where']}: {name}: {label[name]!r} has a row before ({before}): keep one of them")
         lines[label[name]] = label["where"].rsplit(": ", 1)[-1]
@@ -89,7 +91,7 @@ def _check(label: dict[str, str], name: str, known: dict[str, Sequence[str] | No
 
 
 def _check_columns(path: str, columns: Sequence[str]) -> None:
-    known = [*NAMES, *ALONGSIDE, *label_columns()]
+    known = [*NAMES, *ALONGSIDE, *SPLIT, *label_columns()]
     for column in columns:
         if column not in known:
             raise LabelError(

@@ -46,11 +46,23 @@ class Labelled:
     @property
     def choosing(self) -> np.ndarray:
         """bool (rows,): the half that thresholds are chosen on."""
-        return np.array([int(label["sha256"][-1], 16) % 2 == 0 for label in self.labels])
+        return np.array([half_of(label) == "choose" for label in self.labels])
 
     def where(self, column: str, value: str) -> np.ndarray:
         """bool (rows,): where that is the label."""
         return np.array([label[column] == value for label in self.labels])
+
+
+def motif_of(label: Mapping[str, str]) -> str:
+    """What the photo shows; a photo without a word about it is a motif of its own."""
+    return label.get("motif") or label["sha256"]
+
+
+def half_of(label: Mapping[str, str]) -> str:
+    """Which half a photo is in: as its label says, else by its motif's hash."""
+    motif = label.get("motif")
+    digest = sha256_of_bytes(motif.encode()) if motif else label["sha256"]
+    return label.get("half") or ("report" if int(digest[-1], 16) % 2 else "choose")
 
 
 # -- where the photos are --------------------------------------------------------------------------------------------

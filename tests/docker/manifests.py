@@ -110,6 +110,8 @@ def _operator_faults(job: dict[str, Any]) -> Iterator[str]:
         yield "backoffLimit and ttlSecondsAfterFinished are not negative"
     if not spec.get("shutdownAfterJobFinishes"):
         yield "shutdownAfterJobFinishes: a cluster that nobody uses would stay and cost"
+    elif spec.get("ttlSecondsAfterFinished"):
+        yield "ttlSecondsAfterFinished: so long the cluster of an ended job would stay and cost"
     if cluster.get("authOptions", {}).get("mode") != "token":
         yield "authOptions.mode: whoever reaches the head could run code on it"
     elif tuple(map(int, cluster.get("rayVersion", "0").split("."))) < (2, 52):

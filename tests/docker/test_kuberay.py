@@ -71,7 +71,8 @@ def test_the_entrypoints_are_commands_that_the_jobs_take(overlays):
     from jobs import curate, train
 
     for folder, documents in overlays.items():
-        python, script, *words = shlex.split(job_of(documents)["spec"]["entrypoint"])
+        entry = job_of(documents)["spec"]["entrypoint"].partition("python -m common.cluster.attempt ")
+        python, script, *words = shlex.split(entry[2])
         assert python == "python" and (ROOT / script).exists()
         asked = train.parser().parse_args(words) if folder.startswith("train") else curate.parse(words)
         assert asked.recipe == "/etc/facemakeup/recipe.yaml"
@@ -84,6 +85,7 @@ BOX = f"{POD}.containers.0"
 PLANTED = [
     ("spec.backoffLimits", 3, "'backoffLimits' was unexpected"),
     ("spec.ttlSecondsAfterFinished", "1d", "is not of type 'integer'"),
+    ("spec.ttlSecondsAfterFinished", 86400, "would stay and cost"),
     ("spec.submissionMode", "K8SJobMode", "submissionMode: 'K8SJobMode' is none of"),
     ("spec.backoffLimit", -1, "not negative"),
     ("spec.shutdownAfterJobFinishes", None, "would stay and cost"),

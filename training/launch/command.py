@@ -74,7 +74,8 @@ def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], Trai
 
 
 def _submit(options: TrainOptions, recipe: TrainRecipe) -> int:
-    from common.cluster.jobs import Job, run_on_cluster
+    from common.cluster.job import Job
+    from common.cluster.jobs import run_on_cluster
 
     out = resolved_out(options.out, on_cluster=True)
     job = Job(options.command(), f"train {out}", recipe.model_dump_json(), stop=lambda: request_stop(out))

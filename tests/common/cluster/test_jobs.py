@@ -22,7 +22,8 @@ from common.cluster.environment import (
     submitted_recipe,
 )
 from common.cluster.following import LEFT
-from common.cluster.jobs import ClusterError, Job, run_on_cluster
+from common.cluster.job import Job
+from common.cluster.jobs import ClusterError, run_on_cluster
 
 SCRIPT = """
 import os, sys, time
@@ -89,6 +90,15 @@ def test_a_job_at_work_is_taken_up_again_and_not_doubled(cluster, capfd, tmp_pat
     assert len(mine) == 1
 
 
+@pytest.mark.parametrize(("code", "ended"), [(2, "STOPPED"), (1, "FAILED")])
+def test_a_job_that_a_person_must_change_is_not_one_that_failed(cluster, capfd, code, ended):
+    """KubeRay begins what FAILED again, and not what was STOPPED (attempt.py)."""
+    command = ["python", "-m", "common.cluster.attempt", "python", "-c", f"raise SystemExit({code})"]
+    assert run_on_cluster(cluster, Job(command, f"attempt {code}")) == 1
+    said = capfd.readouterr().err
+    assert f"ended as {ended}" in said and ("something has to be changed first" in said) == (code == 2)
+
+
 @pytest.mark.parametrize(
     ("shown", "told", "new"),
     [(b"", b"a\nb\n", b"a\nb\n"), (b"a\nb\n", b"a\nb\n", b""), (b"a\nb\n", b"a\nb\nc\n", b"c\n"),
@@ -122,7 +132,7 @@ def test_a_cluster_that_cannot_be_reached(cluster, words, monkeypatch):
 def test_another_token_is_told_as_that(ray_cluster):
     """In a process of its own: this one's token is the cluster's."""
     program = (
-        "from common.cluster.jobs import *\n"
+        "from common.cluster.job import Job\nfrom common.cluster.jobs import *\n"
         "try: run_on_cluster({!r}, Job(['python', '-c', ''], 'nothing'))\n"
         "except ClusterError as error: print(error)"
     ).format(ray_cluster["dashboard"])
