@@ -15,7 +15,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate train demo test lint bench weights tiny-base drill chaos plan-train cache
+.PHONY: help setup sample curate recut report calibrate label train demo test lint bench weights tiny-base drill chaos plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -25,6 +25,7 @@ help:  ## this list
 	@echo "make recut NAME=strict SET=\"text.max_area=0.03\" [RUN=...]  another cut of a run: only missing scores are made"
 	@echo "make report [RUN=...] [NAME=...]              terminal summary and RUN/report.html, also while it runs"
 	@echo "make calibrate [PHOTOS=folder/ LABELS=my.csv]  thresholds from labelled photos, with their precision and recall"
+	@echo "make label PHOTOS=folder/ [LABELS=anna.csv] [BESIDE=ben.csv] [ASK=keep]   a page to label photos with, in the browser"
 	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
 	@echo "make weights                                  which model files are used, where they were found, licences"
 	@echo "make train [RECIPE=default] [OUT=s3://b/out] [RANKS=8] [SET=\"engine.zero=3\"] [CLUSTER=...]   train on shards; alone: tiny, the sample's"
@@ -60,6 +61,10 @@ calibrate: $(READY)
 	@$(BIN)/python -m curation calibrate $(if $(REFERENCE)$(call given,RUN),'$(RUN)') $(if $(REFERENCE),--reference) \
 	  $(if $(PHOTOS),--photos '$(PHOTOS)') $(if $(LABELS),--labels '$(LABELS)') \
 	  $(if $(call given,RECIPE),--recipe '$(RECIPE)') $(OPTIONS)
+
+label: $(READY)
+	@$(BIN)/python -m curation label $(if $(call given,RUN),'$(RUN)') $(foreach name,PHOTOS LABELS BESIDE ASK COUNT PORT,\
+	  $(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) $(if $(call given,RECIPE),--recipe '$(RECIPE)') $(OPTIONS)
 
 tiny-base: sample  ## what tiny.yaml stands on, into the cache
 	@$(BIN)/python jobs/tiny_base.py $(if $(SEED),--seed $(SEED))

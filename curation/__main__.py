@@ -3,6 +3,7 @@
     python -m curation select RUN --recipe my.yaml
     python -m curation score RUN                       goes on with the recipe that the run was started with
     python -m curation cut RUN --name strict --set thresholds.text.max_area=0.01
+    python -m curation label --photos photos/ --labels my.csv
     python -m curation calibrate --photos photos/ --labels my.csv
 
 `make curate` and `python jobs/curate.py` do all steps, one after the other. A step that is done says so and does nothing.
@@ -49,6 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate = subcommand_parser(parsers, "calibrate", ABOUT)
     add_run_arguments(calibrate, optional=True)
     add_arguments(calibrate)
+    from curation.labelling.label import ABOUT as LABEL
+    from curation.labelling.label import add_arguments as add_label_arguments
+
+    label = subcommand_parser(parsers, "label", LABEL)
+    add_run_arguments(label, optional=True)
+    add_label_arguments(label)
     return parser
 
 
@@ -76,6 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
         from curation.calibration.calibrate import calibrate_command
 
         return exit_code_of(lambda: calibrate_command(options))
+    if options.step == "label":
+        from curation.labelling.label import label_command
+
+        return exit_code_of(lambda: label_command(options))
     return exit_code_of(lambda: run_step(options))
 
 

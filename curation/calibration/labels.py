@@ -183,10 +183,15 @@ def _undecodable(error: str) -> bool:
 def _score(data: bytes, filters: dict[str, Filter], recipe: Recipe) -> dict[str, dict[str, Any]]:
     """One row a filter."""
     try:
-        picture: Picture | None = decode(data, recipe.images)
+        picture = decode(data, recipe.images)
     except Undecodable as error:
         nothing = {item.name: dict.fromkeys(field.name for field in item.columns) for item in filters.values()}
         return {name: {**row, "error": f"{UNDECODABLE}: {error.reason}"} for name, row in nothing.items()}
+    return score_picture(picture, filters)
+
+
+def score_picture(picture: Picture, filters: dict[str, Filter]) -> dict[str, dict[str, Any]]:
+    """One row a filter: its evidence, and `error`, null where there is none."""
     tables: dict[str, pa.Table] = {}
     rows = {}
     for name, item in filters.items():
