@@ -69,20 +69,24 @@ class OwnRay:
     nodes: list[Node] = field(default_factory=list)
 
     def add(self, cpus: int, python: str = sys.executable, **environment: str) -> Node:
-        """One more node, which has a resource of its own: node1, node2, ..."""
+        """One more node, which has a resource of its own: node1, node2, ... Tried three times: Ray gives up its start after
+        30 s on a busy machine."""
         name = f"node{len(self.nodes)}"
         options = [
             f"--address={self.gcs}", f"--num-cpus={cpus}", f"--resources={json.dumps({name: 100})}",
             # with the head's folder its agent would unpack a job's files over those that the driver reads
             f"--temp-dir={self.folder / f'ray{len(self.nodes)}'}",
         ]  # fmt: skip
-        node = self._start(name, options, python, environment)
-        _wait_for(node, "Ray runtime started")
-        return node
+        for last_try in (False, False, True):
+            node = self._start(name, options, python, environment)
+            if _wait_for(node, "Ray runtime started", may_end=not last_try):
+                return node
+            self.nodes.remove(node)
+        raise AssertionError("unreachable")
 
     def _start(self, name: str, options: list[str], python: str, environment: dict[str, str]) -> Node:
         home = self.folder / name
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         command = [
             f"{Path(python).parent}/ray", "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1",
             "--min-worker-port=0", "--max-worker-port=0", f"--node-name={name}", "--object-store-memory=150000000",

@@ -169,6 +169,7 @@ def test_compose_is_asked_for_the_same_command_with_the_recipe_as_a_file(tmp_pat
     monkeypatch.setattr(places, "COMPOSE_FILE", tmp_path / "compose.yaml")
     (tmp_path / "secrets.sh").write_text("#!/bin/sh\n")
     (tmp_path / "secrets.sh").chmod(0o755)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
     job = Job(
         ["python", "jobs/curate.py", "--recipe", "my.yaml", "--run", "s3://b/r"],
         "curate s3://b/r",
@@ -177,5 +178,5 @@ def test_compose_is_asked_for_the_same_command_with_the_recipe_as_a_file(tmp_pat
     )
     assert run_on_cluster("compose", job) == 7
     asked = capfd.readouterr().out
-    assert "run --build --rm --env=A=1" in asked and "name: my" in asked
+    assert "run --build --rm --env=A=1" in asked and "name: my" in asked and "planted" not in asked
     assert "submit python jobs/curate.py --recipe /tmp/recipe.yaml --run s3://b/r --cluster=http://head:8265" in asked

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from common.cluster import kuberay
+from common.cluster.environment import SECRETS
 from common.cluster.job import Job
 from common.cluster.jobs import run_on_cluster
 from common.cluster.kuberay import name_of
@@ -97,9 +98,12 @@ def kubectl(tmp_path, monkeypatch) -> StandIn:
 
 
 @pytest.mark.parametrize("machines", ["cpu", "gpu", "spot"])
-def test_what_is_applied_is_valid_and_runs_this_command(kubectl, machines):
+def test_what_is_applied_is_valid_and_runs_this_command(kubectl, machines, monkeypatch):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "planted")
     assert kubectl.run(cluster=f"kuberay:{machines}", get_rayjob=["", state("Complete", "SUCCEEDED")]) == 0
     ((_, applied),) = kubectl.asked("apply")
+    assert "planted" not in applied
     documents = list(yaml.safe_load_all(applied))
     assert [fault for document in documents for fault in faults(document)] == []
     config, ray_job = (next(each for each in documents if each["kind"] == kind) for kind in ("ConfigMap", "RayJob"))
