@@ -21,6 +21,7 @@ ORDER = (
     "faces",
     "caption_box",
     "anime",
+    "quality",
 )
 
 

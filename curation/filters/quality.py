@@ -1,0 +1,167 @@
+"""How good a portrait is to train on: size, sharpness, pose and light of the face, and JPEG's blocks.
+
+Scores, shown as histograms; an image is rejected only where the recipe sets a limit. All but the blocks are of the largest
+confident face. What cannot be measured (no face, a scaled decode) breaks no limit: that there must be a face is for `faces`
+to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from common.decode import Picture
+from common.settings import Section, Share
+from curation.filters.base import Filter, Measure
+from curation.filters.evidence import missing, passed
+
+FACE_SCORE = 0.3  # fainter detections are no faces to measure
+SIDE = 128  # pixels of the longer side that a face is brought down to before its sharpness is measured
+NOSE = 0.5  # how far the tip of the nose stands before the eyes, in distances between the eyes
+DARK, BRIGHT = 8, 247  # luma at and beyond which nothing can be told apart any more
+BLOCK = 8  # pixels of JPEG's blocks
+
+
+class QualityThresholds(Section):
+    min_face_side: float | None = Field(None, ge=0, description="pixels of the face box's shorter side")
+    min_sharpness: float | None = Field(None, ge=0, description="variance of the Laplacian of the face at 128 pixels")
+    max_yaw: float | None = Field(None, ge=0, le=90, description="degrees to either side, estimated from five points")
+    max_roll: float | None = Field(None, ge=0, le=180, description="degrees between the line of the eyes and level")
+    max_clipped: Share | None = Field(None, description="share of the face that is all black or all white")
+    max_blockiness: float | None = Field(None, ge=0, description="steps at the edges of 8 x 8 blocks over those within")
+
+
+# of each number: its threshold, title, unit, scale of the histogram
+NUMBERS = {
+    "face_side": ("min_face_side", "Face: shorter side", "pixels", "log"),
+    "sharpness": ("min_sharpness", "Face: sharpness", "variance of the Laplacian at 128 pixels", "log"),
+    "yaw": ("max_yaw", "Face: turned aside", "degrees, estimated", "linear"),
+    "roll": ("max_roll", "Face: tilted", "degrees", "linear"),
+    "clipped": ("max_clipped", "Face: black or white", "share of the face", "linear"),
+    "blockiness": ("max_blockiness", "JPEG blocks", "steps at their edges over those within", "linear"),
+}
+
+
+class Quality(Filter):
+    """Measures the largest face and JPEG's blocks; rejects what breaks a limit of the recipe's, of which none is set."""
+
+    name, label, rejection = "quality", "quality", "below the quality that the recipe asks for"
+    version, needs, drawn = 1, ("faces",), "faces"
+    optional = True
+    columns = (
+        pa.field("measured", pa.bool_()),
+        *(pa.field(number, pa.float32()) for number in NUMBERS),
+        pa.field("brightness", pa.float32()),
+    )
+    Thresholds = QualityThresholds
+
+    def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
+        rows = []
+        for picture, faces in zip(pictures, needed["faces"]["boxes"].to_pylist(), strict=True):
+            row = dict.fromkeys((field.name for field in self.columns), None)
+            if faces is not None:
+                face = largest_face(faces)
+                row |= {"measured": True, "blockiness": blockiness(picture)} | (
+                    measures_of(picture, face) if face else {}
+                )
+            rows.append(row)
+        return pa.Table.from_pylist(rows, schema=pa.schema(self.columns))
+
+    def verdict(self, evidence: pa.Table, thresholds: QualityThresholds) -> np.ndarray:
+        ok = np.ones(len(evidence), bool)
+        for number, (threshold, *_) in NUMBERS.items():
+            limit = getattr(thresholds, threshold)
+            if limit is not None:
+                values, limit = self._values(evidence, number), np.float32(limit)
+                within = values >= limit if threshold.startswith("min_") else np.abs(values) <= limit
+                ok &= within | np.isnan(values)
+        return passed(ok, missing(evidence, "measured"))
+
+    def measures(self, thresholds: QualityThresholds) -> list[Measure]:
+        def measure(number: str) -> Measure:
+            threshold, title, unit, scale = NUMBERS[number]
+            limit, above = getattr(thresholds, threshold), threshold.startswith("min_")
+            note = "" if limit is not None else "no limit is set"
+            return Measure(
+                number, title, unit, scale, lambda rows: np.abs(self._values(rows, number).astype(np.float64)), limit,
+                above=above, decides=limit is not None, note=note,
+            )  # fmt: skip
+
+        return [measure(number) for number in NUMBERS]
+
+    def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        numbers = {number: evidence[number] for number in (*NUMBERS, "brightness")}
+        return {f"quality_{number}": round(value, 4) for number, value in numbers.items() if value is not None}
+
+    @staticmethod
+    def _values(evidence: pa.Table, number: str) -> np.ndarray:
+        """float32 (rows,), NaN where it was not measured."""
+        return evidence[number].to_numpy(zero_copy_only=False).astype(np.float32)
+
+
+def largest_face(faces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of one image's detections, as the faces filter keeps them."""
+    confident = [face for face in faces if face["score"] >= FACE_SCORE]
+    return max(confident, key=lambda face: _area(face["box"]), default=None)
+
+
+def _area(box: Sequence[float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def measures_of(picture: Picture, face: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a face; of its pixels only where it covers any."""
+    x1, y1, x2, y2 = face["box"]
+    yaw, roll = yaw_and_roll(np.array(face["landmarks"], np.float64).reshape(5, 2))
+    numbers = {"face_side": min(x2 - x1, y2 - y1), "yaw": yaw, "roll": roll}
+    corners = np.array([[x1, y1], [x2, y2]]) * picture.scale
+    height, width = picture.rgb.shape[:2]
+    left, top = np.clip(np.floor(corners[0]), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(corners[1]), 0, (width, height)).astype(int)
+    if min(right - left, bottom - top) < 3:
+        return numbers
+    luma = cv2.cvtColor(picture.rgb[top:bottom, left:right], cv2.COLOR_RGB2GRAY)
+    numbers["clipped"] = float(((luma <= DARK) | (luma >= BRIGHT)).mean())
+    numbers["brightness"] = float(luma.mean())
+    ratio = SIDE / max(luma.shape)
+    if ratio < 1:
+        size = max(3, round(luma.shape[1] * ratio)), max(3, round(luma.shape[0] * ratio))
+        luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    return numbers | {"sharpness": float(cv2.Laplacian(luma, cv2.CV_64F).var())}
+
+
+def yaw_and_roll(points: np.ndarray) -> tuple[float, float]:
+    """Degrees; positive yaw: the nose is right of the eyes' middle in the picture; positive roll: turned clockwise.
+
+    `points`: float64 (5, 2), eyes, nose, corners of the mouth, left of the picture first. In the frame of the eyes the
+    nose is NOSE * d * sin(yaw) aside, and the eyes are d * cos(yaw) apart; their ratio is known, d is not.
+    """
+    across = points[1] - points[0]
+    apart = max(float(np.hypot(*across)), 1e-6)
+    aside = float((points[2] - (points[0] + points[1]) / 2) @ across) / apart
+    return math.degrees(math.atan2(aside / apart, NOSE)), math.degrees(math.atan2(across[1], across[0]))
+
+
+def blockiness(picture: Picture) -> float | None:
+    """How much larger the steps between pixels are at the edges of an 8 x 8 grid than within; 1: no grid is seen.
+
+    The grid's place is the one that shows it best: a crop moves it. None where the picture was decoded smaller, which
+    averages blocks away, or has too few of them.
+    """
+    if picture.rgb.shape[:2] != (picture.height, picture.width) or min(picture.width, picture.height) < 4 * BLOCK:
+        return None
+    luma = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY).astype(np.int16)
+    return float(np.mean([_steps_at_edges(np.abs(np.diff(luma, axis=axis)).mean(axis=1 - axis)) for axis in (0, 1)]))
+
+
+def _steps_at_edges(steps: np.ndarray) -> float:
+    """`steps` (n,): the mean step from each row or column of pixels to the next."""
+    by_place = np.array([steps[place::BLOCK].mean() for place in range(BLOCK)])
+    best = by_place.argmax()
+    return float(by_place[best] / max(np.delete(by_place, best).mean(), 1e-3))

@@ -1,0 +1,133 @@
+"""Quality, as scores: each number moves with what it measures, and no image is rejected before a limit is set."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from common.decode import Picture, decode
+from curation.filters.evidence import FAIL, PASS, UNKNOWN
+from curation.filters.quality import NOSE, QualityThresholds, blockiness, largest_face, measures_of, yaw_and_roll
+
+HEAD = np.array([[-1, -0.6, 0], [1, -0.6, 0], [0, 0, -2 * NOSE], [-0.7, 0.8, 0], [0.7, 0.8, 0]], float)  # eyes 2 apart
+
+
+def seen(yaw, roll, tilt=0.0):
+    """The five points of a head that is turned by these degrees, from far away: x right, y down, z away."""
+    turn = np.eye(3)
+    for axis, degrees in enumerate((tilt, -yaw, roll)):
+        vector = np.zeros(3)
+        vector[axis] = np.radians(degrees)
+        turn = cv2.Rodrigues(vector)[0] @ turn
+    return (HEAD @ turn.T)[:, :2] * 40 + 100
+
+
+@pytest.mark.parametrize(("yaw", "roll"), [(0, 0), (20, 0), (-35, 0), (0, 15), (0, -40), (30, 10), (-60, -25)])
+def test_yaw_and_roll_are_those_of_the_head(yaw, roll):
+    assert yaw_and_roll(seen(yaw, roll)) == pytest.approx((yaw, roll), abs=0.01)
+
+
+def test_a_nod_moves_a_turn_by_few_degrees():
+    assert yaw_and_roll(seen(0, 0, tilt=25)) == pytest.approx((0, 0), abs=0.01)
+    assert yaw_and_roll(seen(25, 0, tilt=15))[0] == pytest.approx(25, abs=5)
+
+
+@pytest.fixture(scope="module")
+def face(make, photo):
+    """The astronaut's, as the faces filter keeps it."""
+    (faces,) = make("faces").score([photo("astronaut")], {})["boxes"].to_pylist()
+    return largest_face(faces)
+
+
+def edited(picture, change):
+    rgb = np.ascontiguousarray(change(picture.rgb))
+    return Picture(rgb, rgb.shape[1], rgb.shape[0], 1, "png")
+
+
+def test_each_number_of_the_face_moves_with_what_it_measures(photo, face):
+    plain = photo("astronaut")
+    told = measures_of(plain, face)
+    assert 80 < told["face_side"] < 140 and abs(told["roll"]) < 10 and abs(told["yaw"]) < 25
+    blurred = measures_of(edited(plain, lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 3)), face)
+    assert blurred["sharpness"] < 0.2 * told["sharpness"] and blurred["brightness"] == pytest.approx(
+        told["brightness"], rel=0.05
+    )
+    burnt = measures_of(edited(plain, lambda rgb: np.clip(rgb.astype(int) * 3, 0, 255).astype(np.uint8)), face)
+    assert told["clipped"] < 0.05 and burnt["clipped"] > 0.3 and burnt["brightness"] > told["brightness"]
+    mirrored = measures_of(plain, {**face, "landmarks": np.array(seen(-30, 0)).ravel().tolist()})
+    assert mirrored["yaw"] == pytest.approx(-30, abs=0.01)
+
+
+def test_a_face_outside_the_picture_has_no_pixels_to_measure(photo, face):
+    outside = measures_of(photo("astronaut"), {**face, "box": [900.0, 900.0, 950.0, 960.0]})
+    assert set(outside) == {"face_side", "yaw", "roll"} and outside["face_side"] == 50
+
+
+def jpeg(rgb, quality):
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def test_blocks_are_seen_at_low_quality_also_after_a_crop(photo):
+    rgb = photo("astronaut").rgb
+    fine, coarse = (decode(jpeg(rgb, quality)) for quality in (95, 8))
+    assert blockiness(fine) < 1.2 < 1.5 < blockiness(coarse)
+    cropped = edited(coarse, lambda pixels: pixels[3:-2, 5:-6])
+    assert blockiness(cropped) == pytest.approx(blockiness(coarse), rel=0.1)
+
+
+def test_blocks_are_not_looked_for_where_decoding_has_averaged_them_away(photo):
+    large = cv2.resize(photo("astronaut").rgb, (2400, 2400))
+    assert blockiness(decode(jpeg(large, 8))) is None
+    assert blockiness(edited(photo("astronaut"), lambda rgb: rgb[:31, :31])) is None
+
+
+def test_rows_stand_alone(photo, make, assert_rows_stand_alone):
+    pictures = [photo(name) for name in ("astronaut", "cat", "six")]
+    assert_rows_stand_alone(make("quality"), pictures, {"faces": make("faces").score(pictures, {})})
+
+
+def rows(**numbers):
+    count = len(next(iter(numbers.values())))
+    columns = {"measured": [True] * count} | numbers
+    schema = pa.schema([("measured", pa.bool_()), *((name, pa.float32()) for name in numbers)])
+    return pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns.items()})
+
+
+@pytest.mark.parametrize(
+    ("limit", "number", "values"),
+    [
+        ({"min_face_side": 64}, "face_side", [63.9, 64, 65]),
+        ({"min_sharpness": 50}, "sharpness", [49, 50, 1000]),
+        ({"max_yaw": 40}, "yaw", [-41, -40, 3]),
+        ({"max_roll": 20}, "roll", [21, 20, -20]),
+        ({"max_clipped": 0.3}, "clipped", [0.31, 0.3, 0]),
+        ({"max_blockiness": 2}, "blockiness", [2.1, 2, 1]),
+    ],
+)
+def test_a_limit_rejects_what_is_beyond_it_and_what_cannot_be_measured_breaks_none(make, limit, number, values):
+    evidence = rows(**{number: [*values, None]})
+    one = make("quality")
+    assert one.verdict(evidence, QualityThresholds()).tolist() == [PASS] * 4
+    assert one.verdict(evidence, QualityThresholds(**limit)).tolist() == [FAIL, PASS, PASS, PASS]
+
+
+def test_without_the_faces_evidence_nothing_is_known(make, photo):
+    unknown = pa.table({"boxes": pa.nulls(1, make("faces").score([], {})["boxes"].type)})
+    one = make("quality")
+    evidence = one.score([photo("astronaut")], {"faces": unknown})
+    assert one.verdict(evidence, QualityThresholds(min_face_side=1)).tolist() == [UNKNOWN]
+
+
+def test_id_json_keeps_what_was_measured(make, photo):
+    pictures = [photo("astronaut"), photo("rocket")]
+    one = make("quality")
+    first, second = one.score(pictures, {"faces": make("faces").score(pictures, {})}).to_pylist()
+    assert {"quality_yaw", "quality_sharpness", "quality_brightness"} < set(one.in_sample(first))
+    assert set(one.in_sample(second)) == {"quality_blockiness"}, "no face, no numbers of one"
