@@ -19,8 +19,14 @@ PART = 1000
 CAPTION = "A woman with long brown hair, arched eyebrows and a slight smile looks to the left of the camera; " * 3
 
 
-def make_run(root: Path, rows: int, recipe: Recipe) -> Run:
-    """candidates/, selected/, one round of fetched/ and scores/ of `rows` images, every one of them fetched and passing."""
+FACE = {"box": [100.0, 100.0, 400.0, 400.0], "score": 0.9, "landmarks": [200.0] * 10}
+# evidence that every filter passes
+PASSING = {"grayscale": {"std": 30.0}, "text": {"boxes": []}, "faces": {"boxes": [FACE]}, "anime": {"hits": []}}
+
+
+def make_run(root: Path, rows: int, recipe: Recipe, part: int = PART, with_scores: bool = True) -> Run:
+    """candidates/, selected/, one round of fetched/ and scores/ of `rows` images, every one of them fetched and passing, in
+    units of `part`."""
     run, draw = Run(root), np.random.default_rng(0)
     numbers = np.unique(draw.integers(0, 1 << 63, rows + rows // 100, dtype=np.uint64))[:rows] * np.uint64(2)
     ids = [f"{number:016x}" for number in numbers.tolist()]
@@ -31,23 +37,25 @@ def make_run(root: Path, rows: int, recipe: Recipe) -> Run:
         run.write_table(f"candidates/{bucket:05d}.parquet", candidates(mine))
         run.write_table(f"selected/{bucket:05d}.parquet", candidates(mine).select(["id", "url", "rank"]))
     run.write_json("candidates/counts.json", {"rows": rows, "merged": rows, "candidates": rows, "buckets": buckets})
-    run.write_json("selected/counts.json", {"selected": rows, "wanted": rows, "key": "box_min_side", "cutoff": 1})
+    chosen = {"selected": rows, "wanted": rows, "key": "box_min_side", "rank_over": "metadata", "cutoff": 1}
+    run.write_json("selected/counts.json", {**chosen, "candidates": rows, "digest": "made"})
     filters = recipe.open_filters()
-    for part, start in enumerate(range(0, rows, PART)):
-        mine = ids[start : start + PART]
-        tar = f"{part_name(0, part)}-{part:016x}.tar"
+    for number, start in enumerate(range(0, rows, part)):
+        mine = ids[start : start + part]
+        tar = f"{part_name(0, number)}-{number:016x}.tar"
         facts = [
-            {"id": text, "url": f"http://photos.test/{text}.jpg", "round": 0, "part": part, "status": "success", "tar": tar,
+            {"id": text, "url": f"http://photos.test/{text}.jpg", "round": 0, "part": number, "status": "success", "tar": tar,
              "offset": 100_000 * place, "size": 90_000, "sha256": text * 4, "key": f"{place:09d}"}
             for place, text in enumerate(mine)
         ]  # fmt: skip
         attempts = pa.Table.from_pylist(facts, schema=ATTEMPT)
-        run.write_table(f"{part_name(0, part)}.parquet", attempts)
+        run.write_table(f"{part_name(0, number)}.parquet", attempts)
         fetched = candidates(mine)
         for name in ("offset", "size", "sha256"):
             fetched = fetched.append_column(FETCHED.field(name), attempts[name])
         run.write_table(images_file(tar), fetched)
-        write_unit(run, "scores", unit_name(0, part), scores(mine, filters))
+        if with_scores:
+            write_unit(run, "scores", unit_name(0, number), scores(mine, filters))
     weights = {"identity": {"name": "none"}, "weights": []}
     run.write_json("manifest.json", {"recipe": recipe.model_dump(mode="json"), "format": 5, **weights})
     return run
@@ -65,11 +73,9 @@ def candidates(ids: list[str]) -> pa.Table:
 
 def scores(ids: list[str], filters) -> pa.Table:
     """Of images that every filter passes."""
-    face = {"box": [100.0, 100.0, 400.0, 400.0], "score": 0.9, "landmarks": [200.0] * 10}
-    told = {"grayscale": {"std": 30.0}, "text": {"boxes": []}, "faces": {"boxes": [face]}, "anime": {"hits": []}}
     evidence = {
         item.column: Evidence(
-            pa.Table.from_pylist([{"id": text, "error": None, **told[name]} for text in ids], schema=item.schema),
+            pa.Table.from_pylist([{"id": text, "error": None, **PASSING[name]} for text in ids], schema=item.schema),
             np.ones(len(ids), bool),
         )
         for name, item in filters.items()
