@@ -45,6 +45,9 @@ DLIB_MODELS = Package(
 OPEN_CLIP = Package(
     "open-clip-torch", "3.3.0", "c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce", "MIT"
 )
+NSFWJS = (
+    "https://raw.githubusercontent.com/infinitered/nsfwjs/d55a54c51f14380670064cc129b2ea51029c5e46/models/mobilenet_v2"
+)
 
 WEIGHTS = {
     weight.name: weight
@@ -99,6 +102,22 @@ WEIGHTS = {
             "anime: cascade for drawn faces",
             DANBOORU,
             "danbooru/lbpcascade_animeface.xml",
+        ),
+        Weight(
+            "drawing-layers",
+            "nsfwjs-mobilenet_v2-model.json",
+            "11846416217e68bf1eb7b0e651bcfd305973566453c63275bbd16766ab089979",
+            "MIT",
+            "drawing: the layers of a MobileNetV2 that tells drawings from photos",
+            url=f"{NSFWJS}/model.json",
+        ),
+        Weight(
+            "drawing-weights",
+            "nsfwjs-mobilenet_v2-group1-shard1of1",
+            "8e7dddbb16acacc1bf1601b1b8a761e730ff934b7f2d7771312b2f000e5f5f13",
+            "MIT",
+            "drawing: the weights of those layers",
+            url=f"{NSFWJS}/group1-shard1of1",
         ),
         Weight(
             "dlib-resnet",
