@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from curation.cutting.cut import current_pass
-from curation.filters.registry import CHECKS
+from curation.filters.registry import check_names, filter_classes
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import read_snapshot, require_counts
 
 FOLDER = Path(__file__).resolve().parent / "goldens"
-COLUMNS = ["id", "sha256", "verdict", "reason", *(check.name for check in CHECKS)]
+COLUMNS = [
+    "id",
+    "sha256",
+    "verdict",
+    "reason",
+    *check_names(item.name for item in filter_classes() if not item.optional),
+]
 
 
 def verdicts(run: Run, name: str = "sample") -> list[dict[str, str]]:

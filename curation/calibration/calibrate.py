@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from rich.console import Console
 from rich.table import Table
 
 from common.intervals import Quality, Rate
-from common.settings import RecipeError
+from common.settings import RecipeError, read_yaml
+from curation.calibration.edits.make import made_edits
+from curation.calibration.kept import configurations, print_kept
 from curation.calibration.label_table import LabelError, read_labels
 from curation.calibration.labels import (
-    VARIANT,
     Labelled,
     Read,
     find_photos,
+    motif_of,
     photos_of_folder,
     photos_of_run,
     photos_of_sample,
@@ -37,17 +40,20 @@ from curation.filters.base import Filter, MetadataFilter
 from curation.filters.evidence import PASS
 from curation.filters.registry import Thresholds
 from curation.pipeline import recipe_of
-from curation.recipe.recipe import Recipe, load
+from curation.recipe.recipe import Recipe, load, parse
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import require_snapshot
 from curation.run_directory.units import UnitScores, units_of
+from curation.sample.photos import photos
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_RECIPE = ROOT / "curation" / "recipe" / "sample.yaml"
+CLEAN_RECIPE = ROOT / "curation" / "recipe" / "facecaptionhq-4m-clean.yaml"
 SAMPLE_LABELS = ROOT / "tests" / "labels" / "sample-photos.csv"
+EDITS_LABELS = ROOT / "tests" / "labels" / "sample-edits.csv"
 ABOUT = """Thresholds from labelled photos, with their precision and recall.
 
-    python -m curation calibrate                                   on the sample's labelled photos
+    python -m curation calibrate                                   on the sample's photos, and on edits of them
     python -m curation calibrate --photos FOLDER --labels my.csv   on your photos; `file`: a path in the folder
     python -m curation calibrate RUN --labels my.csv               on images of a run; `id`: as in the run's tables
     python -m curation calibrate RUN --reference                   fits a run to the published FaceCaptionHQ-4M
@@ -99,13 +105,28 @@ def middle_of_best(results: list[tuple[dict[str, Any], Thresholds, Quality]]) ->
     return nearest[0], nearest[1]
 
 
+def choose_all(
+    labelled: Labelled, filters: dict[str, Filter], thresholds: Thresholds, choosing: np.ndarray
+) -> Thresholds:
+    """Each filter's thresholds chosen on those rows; a filter of which they tell nothing keeps its own."""
+    for name, item in filters.items():
+        truth, counts = labelled.truth(item)
+        counts = counts & choosing & labelled.counts & ~labelled.where("doubtful", "1")
+        if item.grid and (truth & counts).any() and (~truth & counts).any():
+            results = choose(item, labelled.evidence[name], truth, counts, thresholds)
+            thresholds = middle_of_best(results)[1]
+    return thresholds
+
+
 def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds, console: Console) -> Thresholds:
     """Choose each filter's thresholds on one half; print them, and their quality on the other."""
-    single = np.array([not label.get("note", "").startswith(VARIANT) for label in labelled.labels])
-    choosing, thresholds = labelled.choosing & single, start
-    reporting = ~labelled.choosing & single
-    console.print(f"{len(labelled.labels)} photos, {int(single.sum())} of them no edit of another; chosen on "
-                  f"{int(choosing.sum())}, reported on {int(reporting.sum())}")  # fmt: skip
+    single = labelled.counts
+    doubtful = labelled.where("doubtful", "1")
+    choosing, thresholds = labelled.choosing & single & ~doubtful, start
+    reporting = ~labelled.choosing & single & ~doubtful
+    motifs = len({motif_of(label) for label in labelled.labels})
+    console.print(f"{len(labelled.labels)} photos of {motifs} motifs, {int(doubtful.sum())} doubtful, {int((~single).sum())} "
+                  f"edits in the sample itself; chosen on {int(choosing.sum())}, reported on {int(reporting.sum())}")  # fmt: skip
     for name, item in filters.items():
         evidence = labelled.evidence[name]
         truth, counts = labelled.truth(item)
@@ -122,14 +143,7 @@ def calibrate(labelled: Labelled, filters: dict[str, Filter], start: Thresholds,
         setting, chosen = middle_of_best(results)
         console.print(_sweep(name, item, evidence, truth, counts & reporting, chosen, setting, thresholds, start))
         thresholds = chosen
-    cartoons = labelled.where("drawing", "cartoon")
-    if "anime" in filters and cartoons.any():
-        rejected = rejects(filters["anime"], labelled.evidence["anime"], thresholds) & cartoons
-        console.print(f"western cartoons that the anime filter finds: {Rate(int(rejected.sum()), int(cartoons.sum()))}")
-    answered, photo = reporting & ~labelled.where("keep", ""), labelled.where("drawing", "photo")
-    for what, which in (("with the recipe's thresholds", start), ("with those chosen", thresholds)):
-        _print_kept(what, labelled, filters, which, answered, console)
-        _print_kept(f"{what}, drawings aside", labelled, filters, which, answered & photo, console)
+    print_kept(labelled, configurations(filters, start), choose_all, console)
     return thresholds
 
 
@@ -156,20 +170,6 @@ def _sweep(
 
 def _rates(quality: Quality) -> Iterable[Rate]:
     return quality.precision, quality.recall, quality.loss
-
-
-def _print_kept(
-    what: str,
-    labelled: Labelled,
-    filters: dict[str, Filter],
-    thresholds: Thresholds,
-    counts: np.ndarray,
-    console: Console,
-) -> None:
-    kept = ~np.any([rejects(filters[n], labelled.evidence[n], thresholds) for n in filters], axis=0)
-    quality = Quality.of(kept, labelled.where("keep", "1"), counts)
-    if counts.any():
-        console.print(f"kept set, {what}: precision {quality.precision}, recall {quality.recall}")
 
 
 # -- against the published set --------------------------------------------------------------------------------------
@@ -234,13 +234,26 @@ def labelled_photos(options: argparse.Namespace) -> tuple[list[dict[str, str]], 
     if options.run:
         run = Run(options.run)
         recipe, there, place = recipe_of(run, options.recipe, options.name, options.set), photos_of_run(run), run.root
-    else:
-        recipe = load(options.recipe or SAMPLE_RECIPE, options.set)
-        if options.photos:
-            there, place = photos_of_folder(options.photos, options.labels), options.photos
-        else:
-            there, place = photos_of_sample(), "the sample (photos of your own: --photos FOLDER)"
-    return labels, find_photos(labels, name, there, place), name, recipe
+        return labels, find_photos(labels, name, there, place), name, recipe
+    recipe = load(options.recipe, options.set) if options.recipe else sample_recipe(options.set)
+    if options.photos:
+        there, place = photos_of_folder(options.photos, options.labels), options.photos
+        return labels, find_photos(labels, name, there, place), name, recipe
+    place = "the sample (photos of your own: --photos FOLDER)"
+    reads = find_photos(labels, name, photos_of_sample(), place)
+    if not options.labels:
+        edits = read_labels(EDITS_LABELS, "file")
+        made = made_edits(photos(), labels, [label["file"] for label in edits])
+        labels, reads, name = [*labels, *edits], [*reads, *(made[label["file"]] for label in edits)], "file"
+    return labels, reads, name, recipe
+
+
+def sample_recipe(changes: Iterable[str]) -> Recipe:
+    """The sample's recipe with the filters and thresholds of the clean one, which have all that there is to choose."""
+    clean = read_yaml(CLEAN_RECIPE)
+    sample = read_yaml(SAMPLE_RECIPE)
+    filters = {**sample["filters"], **clean["filters"]}
+    return parse({**sample, "filters": filters, "thresholds": clean["thresholds"]}, str(SAMPLE_RECIPE), changes)
 
 
 def calibrate_command(options: argparse.Namespace) -> None:
@@ -250,7 +263,7 @@ def calibrate_command(options: argparse.Namespace) -> None:
         RecipeError: --reference without a run that was made with sources.hq4m.
         LabelError: the labels cannot be used, or do not belong to the photos.
     """
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=160)  # a file has room for whole tables
     if options.reference:
         if not options.run:
             raise RecipeError("--reference needs a RUN, made with sources.hq4m")

@@ -48,9 +48,14 @@ class Labelled:
         """bool (rows,): the half that thresholds are chosen on."""
         return np.array([half_of(label) == "choose" for label in self.labels])
 
+    @property
+    def counts(self) -> np.ndarray:
+        """bool (rows,): which are no edit, in the sample itself, of another of its photos."""
+        return np.array([not label.get("note", "").startswith(VARIANT) for label in self.labels])
+
     def where(self, column: str, value: str) -> np.ndarray:
         """bool (rows,): where that is the label."""
-        return np.array([label[column] == value for label in self.labels])
+        return np.array([label.get(column, "") == value for label in self.labels])
 
 
 def motif_of(label: Mapping[str, str]) -> str:

@@ -14,13 +14,15 @@ from pydantic import create_model
 from common.settings import RecipeError, Section
 from curation.filters.base import Check, DerivedCheck, Filter, Machine
 
-# the files, which are called as the filters are; in the paper's order
+# the files, which are called as the filters are; in the paper's order, and then our own
 ORDER = (
     "grayscale",
     "text",
     "faces",
     "caption_box",
     "anime",
+    "drawing",
+    "toned",
     "quality",
 )
 

@@ -46,6 +46,9 @@ def test_the_halves_are_disjoint_and_edits_of_a_photo_do_not_vote():
     }
     printed = io.StringIO()
     chosen = calibrate(Labelled(labels, evidence), filters, recipe.thresholds, Console(file=printed, width=160))
-    assert "40 photos, 30 of them no edit of another; chosen on 15, reported on 15" in printed.getvalue()
-    assert "precision 1.000 [0.80-1.00] 15/15, recall 1.000 [0.80-1.00] 15/15" in printed.getvalue()
+    assert (
+        "40 photos of 40 motifs, 0 doubtful, 10 edits in the sample itself; chosen on 15, reported on 15"
+        in printed.getvalue()
+    )
+    assert ">= 0.796 (motifs 0.80); 15/15" in printed.getvalue()
     assert isinstance(chosen, Thresholds)

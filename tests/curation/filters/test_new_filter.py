@@ -139,7 +139,7 @@ from jobs.curate import main as curate
 recipe, root, labels = sys.argv[1:4]
 codes = [curation(["select", root, "--recipe", recipe, "--set", "thresholds.dark.min_meen=1"])]
 codes.append(curate(["--recipe", recipe, "--run", root, *sys.argv[4:]]))
-codes.append(curation(["calibrate", "--labels", labels]))
+codes.append(curation(["calibrate", "--labels", labels, "--recipe", "curation/recipe/sample.yaml"]))
 print("exit codes", codes)
 """
 

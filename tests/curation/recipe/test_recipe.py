@@ -13,7 +13,7 @@ from curation.recipe import recipe as recipes
 FOLDER = Path(recipes.__file__).parent
 
 
-@pytest.mark.parametrize("name", ["sample", "facecaptionhq-4m"])
+@pytest.mark.parametrize("name", ["sample", "facecaptionhq-4m", "facecaptionhq-4m-clean"])
 def test_a_recipe_states_only_what_differs_from_the_defaults(name: str, monkeypatch: pytest.MonkeyPatch):
     """So that changing a default in a filter's class changes what is run."""
     monkeypatch.setenv("FACECAPTION_PARQUET", "faces.parquet")
