@@ -45,11 +45,11 @@ class CircuitBreaker:
     after a million good ones is seen as soon as one at the start.
 
     Args:
-        failed_before: ids that had a local cause in an earlier round that was not stopped; they do not count, or a retry
+        failed_before: numbers of ids that had a local cause in an earlier round that was not stopped; they do not count, or a retry
             of dead hosts would look like an outage.
     """
 
-    def __init__(self, settings: Fetch, failed_before: frozenset[str] = frozenset()):
+    def __init__(self, settings: Fetch, failed_before: frozenset[int] = frozenset()):
         self.settings, self.failed_before = settings, failed_before
         self.counts: Counter[str] = Counter()
         self.window: deque[tuple[int, Counter[str]]] = deque()
@@ -60,12 +60,12 @@ class CircuitBreaker:
         """Count one part."""
         self.counts.update(part.counts)
         self.bytes += part.bytes
-        not_counted = sum(identifier in self.failed_before for identifier in part.failures)
+        not_counted = sum(int(identifier, 16) in self.failed_before for identifier in part.failures)
         local: Counter[str] = Counter()
         # a part that is lost as a whole never reached the network
         whole = part.counts.keys() == {LOST}
         for identifier, error in part.failures.items():
-            if identifier not in self.failed_before and (error in LOCAL_CAUSES or whole):
+            if int(identifier, 16) not in self.failed_before and (error in LOCAL_CAUSES or whole):
                 local[error] += 1
         self.window.append((sum(part.counts.values()) - not_counted, local))
         while self.attempts - self.window[0][0] >= self.settings.local_failures_after:

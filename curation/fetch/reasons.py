@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from common.errors import UserError
 from curation.fetch.breaker import CAUSES
 from curation.recipe.recipe import Fetch
@@ -76,16 +73,22 @@ def require_something(run: Run) -> None:
     Raises:
         NothingFetched: no attempt has brought an image.
     """
-    attempts = latest_attempts(run, ["url", "error", "detail"])
-    if attempts is None or attempts["error"].null_count:
+    reasons: Counter[str] = Counter()
+    examples: dict[str, dict[str, Any]] = {}
+    for attempts in latest_attempts(run, ["url", "error", "detail"]):
+        if attempts["error"].null_count:
+            return
+        for row in attempts.to_pylist():
+            reasons[row["error"]] += 1
+            examples.setdefault(row["error"], row)
+    if not reasons:
         return
-    reasons = Counter(attempts["error"].to_pylist())
     worst = min(reasons, key=lambda name: (-reasons[name], name))
-    example = attempts.filter(pc.equal(attempts["error"], pa.scalar(worst))).slice(0, 1).to_pylist()[0]
+    example = examples[worst]
     counts = ", ".join(f"{name} {count:,}" for name, count in reasons.most_common())
     why = f" ({example['detail']})" if example["detail"] else ""
     raise NothingFetched(
-        f"{run.root}: none of {attempts.num_rows:,} images was fetched: {counts}\n"
+        f"{run.root}: none of {reasons.total():,} images was fetched: {counts}\n"
         f"  for example {example['url']}: {worst}{why}\n"
         f"  remedy: {REMEDIES.get(worst, 'ask for one of them with `curl -I URL`, and see what the server says')}. Then run "
         "the same command again: what another setting decides is tried again"

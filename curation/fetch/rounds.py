@@ -11,7 +11,10 @@ A run that was killed goes on where it was: a part that is committed is not fetc
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +35,7 @@ from curation.fetch.reasons import changed_failures, deciding_settings, require_
 from curation.fetch.shared_hosts import SharedHosts
 from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
-from curation.run_directory.candidates import read_selected, selected_counts
+from curation.run_directory.candidates import id_numbers, id_texts, read_selected, selected_counts, selected_ids
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import ROUND, SnapshotCounts
 from curation.run_directory.snapshot import latest_counts, write_snapshot
@@ -58,9 +61,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
     if done and not again:
         say("fetch", f"done before: {done['taken']:,} images; 0 requests")
         return done
-    selected = read_selected(run, ["id", "url"])
-    if not selected["id"].equals(selected.sort_by("id")["id"]):
-        raise RecipeError(f"{run.root}: selected/ is not in id order")
+    selected = selected_ids(run)
     requests = 0
     with ExitStack() as stack:
         settings = _settings(run, recipe, stack)
@@ -71,7 +72,7 @@ def fetch(run: Run, recipe: Recipe, again: bool = False) -> SnapshotCounts:
             parts = _parts_of_round(run, number, selected, recipe.fetch)
             if parts is None:
                 break
-            requests += _fetch_round(run, number, parts.append_column("url", _urls(parts, selected)), settings, hosts)
+            requests += _fetch_round(run, number, *parts, settings, hosts)
     require_something(run)
     counts, new = write_snapshot(run, recipe)
     _say_result(recipe, counts, new, requests, run)
@@ -136,18 +137,25 @@ def _settings_of_round(run: Run, number: int) -> dict[str, Any] | None:
     return run.read_json(path) if run.exists(path) else None
 
 
-def _parts_of_round(run: Run, number: int, selected: pa.Table, settings: Fetch) -> pa.Table | None:
-    """(id, part) of a round in id order, fixed when the round starts; None where nothing is left to try."""
+def _parts_of_round(
+    run: Run, number: int, selected: np.ndarray, settings: Fetch
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The ids of a round, as numbers that ascend, and the part of each, fixed when the round starts; None where nothing is
+    left to try."""
     path = f"fetched/plan-{number:02d}.parquet"
     if not run.exists(path):
         changed = changed_failures(_settings_of_round(run, number - 1), settings)
-        ids = selected["id"] if number == 0 else _retryable_ids(run, changed)
+        ids = selected if number == 0 else _retryable_ids(run, changed)
         if len(ids) == 0:
             return None
-        columns = {"id": ids, "part": np.arange(len(ids), dtype=np.int32) // settings.part_size}
+        columns = {"id": id_texts(ids), "part": np.arange(len(ids), dtype=np.int32) // settings.part_size}
         run.write_json(f"fetched/settings-{number:02d}.json", deciding_settings(settings))
         run.write_new(path, parquet_bytes(pa.table(columns, schema=ROUND)))  # of two drivers one decides
-    return run.read_table(path, ROUND.names)
+    rows = run.read_table(path, ROUND.names)
+    ids = id_numbers(rows["id"])
+    if not (selected[np.searchsorted(selected, ids).clip(max=len(selected) - 1)] == ids).all():
+        raise run.damaged(path, "has images that are not selected")
+    return ids, rows["part"].to_numpy()
 
 
 def _stopped(run: Run) -> set[int]:
@@ -155,70 +163,81 @@ def _stopped(run: Run) -> set[int]:
     return {int(Path(path).stem[-2:]) for path in run.glob("fetched/stopped-*.json")}
 
 
-def _retryable_ids(run: Run, changed: list[str]) -> pa.ChunkedArray:
+def _retryable_ids(run: Run, changed: list[str]) -> np.ndarray:
     """Ids to try again. TLS errors are the server's own, but not in a round that stopped for local causes. `changed`: the
     failures that the settings of now may turn into successes."""
-    attempts = latest_attempts(run, ["error", "round"])
-    retryable = pc.is_in(attempts["error"], value_set=pa.array(sorted(RETRYABLE.union(changed))))
-    stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
-    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL_CAUSES)))
-    return attempts.filter(pc.or_(retryable, pc.and_(stopped, local)))["id"]
+    names, stopped = RETRYABLE.union(changed), _stopped(run)
+    return _ids_where(run, lambda error, number: error in names or (error in LOCAL_CAUSES and number in stopped))
 
 
-def _failed_with_local_cause(run: Run) -> frozenset[str]:
-    """Ids whose latest failure was a local cause in a round that was not stopped: their hosts are gone, and the next
+def _failed_with_local_cause(run: Run) -> frozenset[int]:
+    """Numbers of the ids whose latest failure was a local cause in a round that was not stopped: their hosts are gone, and the next
     failure says nothing about this side's network."""
-    attempts = latest_attempts(run, ["error", "round"])
-    if attempts is None:
-        return frozenset()
-    stopped = pc.is_in(attempts["round"], value_set=pa.array(sorted(_stopped(run)), pa.int32()))
-    local = pc.is_in(attempts["error"], value_set=pa.array(sorted(LOCAL_CAUSES)))
-    return frozenset(attempts.filter(pc.and_(local, pc.invert(stopped)))["id"].to_pylist())
+    stopped = _stopped(run)
+    return frozenset(_ids_where(run, lambda error, number: error in LOCAL_CAUSES and number not in stopped).tolist())
 
 
-def _urls(parts: pa.Table, selected: pa.Table) -> pa.ChunkedArray:
-    return selected["url"].take(pc.index_in(parts["id"], value_set=selected["id"]))
+def _ids_where(run: Run, wanted: Callable[[str | None, int], bool]) -> np.ndarray:
+    """Numbers, ascending, of the ids whose latest attempt has such an error and round."""
+    found = [np.zeros(0, np.uint64)]
+    for rows in latest_attempts(run, ["error", "round"]):
+        pairs = zip(rows["error"].to_pylist(), rows["round"].to_pylist(), strict=True)
+        found.append(id_numbers(rows["id"])[[wanted(*pair) for pair in pairs]])
+    return np.concatenate(found)
 
 
-def _fetch_round(run: Run, number: int, parts: pa.Table, settings: Fetch, hosts: SharedHosts) -> int:
+def _with_urls(run: Run, ids: np.ndarray, part_of: np.ndarray) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """(part, its ids with their URLs) of each part. Ten million URLs are more than a gigabyte: one file of selected/ is
+    held at a time."""
+
+    def rows() -> Iterator[tuple[int, str, str]]:
+        for selected in read_selected(run, ["id", "url"]):
+            known = id_numbers(selected["id"])
+            if not len(known):
+                continue
+            mine = slice(np.searchsorted(ids, known[0]), np.searchsorted(ids, known[-1], side="right"))
+            found = selected.take(pa.array(np.searchsorted(known, ids[mine])))
+            yield from zip(part_of[mine].tolist(), found["id"].to_pylist(), found["url"].to_pylist(), strict=True)
+
+    for part, group in groupby(rows(), itemgetter(0)):
+        yield part, [(text, url) for _, text, url in group]
+
+
+def _fetch_round(
+    run: Run, number: int, ids: np.ndarray, part_of: np.ndarray, settings: Fetch, hosts: SharedHosts
+) -> int:
     """Fetch the parts of a round that are not committed. Returns the number of attempts made."""
-    part_of = parts["part"].to_numpy()
     committed = _committed(run, number)
-    todo = [int(part) for part in np.unique(part_of) if int(part) not in committed]
-    if not todo:
+    todo = ~np.isin(part_of, list(committed))
+    total = int(todo.sum())
+    if not total:
         return 0
     hosts.start_round()
-    starts, ends = np.searchsorted(part_of, todo, "left"), np.searchsorted(part_of, todo, "right")
-    total = int((ends - starts).sum())
     skipped = f"; {len(committed):,} parts were done before" if committed else ""
-    say("fetch", f"round {number}: {total:,} images in {len(todo):,} parts{skipped}")
-
-    def items(index: int) -> list[tuple[str, str]]:
-        rows = parts.slice(starts[index], ends[index] - starts[index])
-        return list(zip(rows["id"].to_pylist(), rows["url"].to_pylist(), strict=True))
-
+    say("fetch", f"round {number}: {total:,} images in {len(np.unique(part_of[todo])):,} parts{skipped}")
     breaker = CircuitBreaker(settings, _failed_with_local_cause(run) if number else frozenset())
     cpus = 0.5 if total >= MANY else 1.0
     task = ray.remote(fetch_part).options(
         num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
     )
-    waiting, running = list(range(len(todo)))[::-1], {}
+    waiting, running = _with_urls(run, ids[todo], part_of[todo]), {}
     try:
         with ProgressBar("fetch", total) as progress:
-            while waiting or running:
+            while True:
                 room = int(ray.cluster_resources().get("CPU", 1) / cpus) + 2
-                while waiting and len(running) < room:
-                    index = waiting.pop()
-                    running[task.remote(run, number, todo[index], items(index), settings, hosts)] = index
+                for part, items in islice(waiting, max(0, room - len(running))):
+                    running[task.remote(run, number, part, items, settings, hosts)] = part, items
+                if not running:
+                    break
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=5.0)
                 for reference in ready:
-                    index = running.pop(reference)
+                    part, items = running.pop(reference)
                     try:
                         result = ray.get(reference)
                     except ray.exceptions.RayError as error:
-                        result = lost_part(run, number, todo[index], items(index), _last_line(error))
+                        result = lost_part(run, number, part, items, _last_line(error))
                     breaker.add(result)
-                    progress.advance(int(ends[index] - starts[index]), breaker.progress_note())
+                    progress.advance(len(items), breaker.progress_note())
                     breaker.check()
     except FetchStopped as stop:
         run.write_json(f"fetched/stopped-{number:02d}.json", stop.counts)

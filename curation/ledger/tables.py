@@ -43,6 +43,9 @@ SCHEMA = r"""
 """
 
 
+MEMORY = "1GB"  # of the database; what does not fit is on the disk meanwhile
+
+
 class LedgerError(ValueError):
     """A table does not follow docs/run-directory.md; the message names the file."""
 
@@ -52,7 +55,11 @@ class Tables:
 
     def __init__(self) -> None:
         # no network: a run in a bucket is read through its own file system, never by an extension of DuckDB
-        config = {"autoinstall_known_extensions": False, "temp_directory": tempfile.gettempdir()}
+        config = {
+            "autoinstall_known_extensions": False,
+            "temp_directory": tempfile.gettempdir(),
+            "memory_limit": MEMORY,
+        }
         self._connection = duckdb.connect(config=config)
         self._connection.execute(SCHEMA)
         self.present: set[str] = set()

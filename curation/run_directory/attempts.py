@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
 from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
+from curation.run_directory.schemas import ATTEMPT
 
 LOST = "lost_by_downloader"  # the `error` of an attempt of which the downloader reported nothing that can be used
 
@@ -33,24 +36,28 @@ def unit_of(tar: str) -> str:
     return f"{round_number}-{name.partition('-')[0]}"
 
 
-def latest_attempts(run: Run, columns: list[str]) -> pa.Table | None:
-    """The last attempt at each id, in id order: `id` and `columns` of it; None before the first one.
+def latest_attempts(run: Run, columns: list[str]) -> Iterator[pa.Table]:
+    """The last attempt at each id, in id order, a part of the first round at a time: `id` and `columns` of it.
 
-    Text that is the same in many rows (`error`, `tar`) comes as a dictionary, or ten million rows would not fit.
+    The first round tries every id, in parts that are in id order: so only what later rounds tried again is held.
     """
-    paths = run.glob("fetched/[0-9]*/[0-9]*.parquet")
-    if not paths:
-        return None
-    parts = []
-    for part in run.read_each(paths, ["id", *columns]):
-        for name in {"error", "tar"}.intersection(columns):
-            at = part.column_names.index(name)
-            part = part.set_column(at, name, part[name].dictionary_encode())
-        parts.append(part)
-    table = pa.concat_tables(parts).unify_dictionaries()
-    del parts
-    numbers = id_numbers(table["id"])
+    columns = ["id", *columns]
+    first = run.glob(f"{part_name(0, 0).rpartition('/')[0]}/[0-9]*.parquet")
+    later = [path for path in run.glob("fetched/[0-9]*/[0-9]*.parquet") if path not in set(first)]
+    empty = pa.schema([ATTEMPT.field(name) for name in columns]).empty_table()
+    again = _last_of_each(pa.concat_tables([empty, *run.read_each(later, columns)]))
+    ids, start = id_numbers(again["id"]), 0
+    for part in run.read_each(first, columns):
+        stop = int(np.searchsorted(ids, id_numbers(part["id"]).max(initial=np.uint64(0)), side="right"))
+        yield _last_of_each(pa.concat_tables([part, again.slice(start, stop - start)]))
+        start = stop
+    if start < again.num_rows:
+        yield again.slice(start)
+
+
+def _last_of_each(rows: pa.Table) -> pa.Table:
+    """Of each id the last of its rows, which are in the order of their rounds; in id order."""
+    numbers = id_numbers(rows["id"])
     order = np.argsort(numbers, kind="stable")
-    # tables come in the order of round and part: of an id's rows the last is the latest
     ascending = numbers[order]
-    return table.take(order[np.append(ascending[1:] != ascending[:-1], True)])
+    return rows.take(order[np.append(ascending[1:] != ascending[:-1], True)] if len(order) else order)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from common.settings import RecipeError
 from curation.run_directory.run import Run
-from curation.run_directory.schemas import CANDIDATE, SelectedCounts
+from curation.run_directory.schemas import CANDIDATE, SELECTED, SelectedCounts
 
 SELECTED_COUNTS = "selected/counts.json"
 
@@ -30,6 +30,16 @@ def _numbers_of(ids: pa.Array) -> np.ndarray:
     return np.frombuffer(binascii.unhexlify(data), ">u8").astype(np.uint64)
 
 
+def id_texts(numbers: np.ndarray) -> pa.Array:
+    """The ids that these numbers are, as tables hold them."""
+    digits = binascii.hexlify(numbers.astype(">u8").tobytes())
+    return (
+        pa.Array.from_buffers(pa.binary(16), len(numbers), [None, pa.py_buffer(digits)])
+        .cast(pa.binary())
+        .cast(pa.string())
+    )
+
+
 def buckets_of(ids: Sequence[str], buckets: int) -> np.ndarray:
     """Which of `buckets` files each id belongs to: by its leading 16 bits, so that the files are in id order."""
     return (id_numbers(ids) >> np.uint64(48)) * np.uint64(buckets) >> np.uint64(16)
@@ -40,8 +50,8 @@ def selected_counts(run: Run) -> SelectedCounts:
     return run.read_json(SELECTED_COUNTS, SelectedCounts.__required_keys__)
 
 
-def read_selected(run: Run, columns: list[str]) -> pa.Table:
-    """Columns of the rows of `selected/`, in id order.
+def selected_ids(run: Run) -> np.ndarray:
+    """uint64 (images,), ascending: the ids of the rows of `selected/`, as numbers: of ten million the texts are a gigabyte.
 
     Raises:
         RecipeError: nothing is selected yet.
@@ -49,12 +59,19 @@ def read_selected(run: Run, columns: list[str]) -> pa.Table:
     """
     if not run.exists(SELECTED_COUNTS):
         raise RecipeError(f"{run.root}: nothing is selected; run `python -m curation select` first")
-    rows = run.read_tables("selected/*.parquet", columns)
-    selected = selected_counts(run)["selected"]
-    if rows is None or rows.num_rows != selected:
-        found = 0 if rows is None else rows.num_rows
-        raise run.damaged("selected/", f"has {found:,} rows, and {selected:,} images were selected")
-    return rows
+    parts = [id_numbers(part["id"]) for part in read_selected(run, SELECTED.names)]
+    ids, selected = np.concatenate([np.zeros(0, np.uint64), *parts]), selected_counts(run)["selected"]
+    if len(ids) != selected:
+        raise run.damaged("selected/", f"has {len(ids):,} rows, and {selected:,} images were selected")
+    if not (ids[1:] > ids[:-1]).all():
+        raise run.damaged("selected/", "is not in id order")
+    return ids
+
+
+def read_selected(run: Run, columns: list[str]) -> Iterator[pa.Table]:
+    """Columns of the rows of `selected/`, in id order, a file at a time."""
+    # not `read_each`, which has many of these large files on their way
+    return (run.read_table(path, columns) for path in run.glob("selected/*.parquet"))
 
 
 def read_candidates(run: Run, ids: list[str]) -> pa.Table:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from common.settings import RecipeError
 from common.storage import json_bytes
 from curation.recipe.recipe import Recipe
 from curation.run_directory.attempts import LOST, latest_attempts, unit_of
-from curation.run_directory.candidates import read_selected, selected_counts
+from curation.run_directory.candidates import id_numbers, read_selected, selected_counts, selected_ids
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SNAPSHOT, SnapshotCounts
+
+WORK = "work/snapshot"  # of a local run: the rows while they are written
+COLUMNS = ["error", "tar", "offset", "size", "sha256"]
+GROUP = 100_000  # rows in a row group
 
 
 def snapshot_name(number: int) -> str:
@@ -65,59 +72,76 @@ def snapshots(run: Run) -> dict[str, SnapshotCounts]:
     return {path.removesuffix(".json"): run.read_json(path, SnapshotCounts.__required_keys__) for path in paths}
 
 
-def snapshot_hash(rows: pa.Table) -> str:
-    """Which bytes these are: 16 hex digits of the sha256 over "id sha256" lines in id order."""
-    whole = hashlib.sha256()
-    for batch in rows.select(["id", "sha256"]).to_batches(max_chunksize=10_000):
-        for identifier, digest in zip(batch["id"].to_pylist(), batch["sha256"].to_pylist(), strict=True):
-            whole.update(f"{identifier} {digest}\n".encode())
-    return whole.hexdigest()[:16]
-
-
-def best_ranked(fetched: pa.Table, selected: pa.Table, wanted: int | None) -> pa.Table:
-    """The `wanted` best of `fetched` by the rank in `selected`, in id order; all of them for None."""
-    if wanted is None or fetched.num_rows <= wanted:
-        return fetched
-    rank = selected["rank"].take(pc.index_in(fetched["id"], value_set=selected["id"])).to_numpy()
-    return fetched.take(np.sort(np.argsort(rank, kind="stable")[:wanted]))
-
-
 def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
     """Freeze what the attempts so far have fetched. Returns its counts, and whether it is a new snapshot.
 
-    `failed` is by the latest attempt; `lost` is `lost_by_downloader` and what was never tried.
+    `failed` is by the latest attempt; `lost` is `lost_by_downloader` and what was never tried. Holds a few numbers of an
+    image, and the rows of one row group.
     """
-    attempts = latest_attempts(run, ["error", "tar", "offset", "size", "sha256"])
-    fetched = attempts.filter(pc.is_null(attempts["error"])).drop_columns(["error"])
-    errors = Counter(
-        {row["values"]: row["counts"] for row in pc.value_counts(attempts["error"].drop_null()).to_pylist()}
-    )
-    tried = attempts.num_rows
-    del attempts  # ten million rows are not to be held twice
-    selected = read_selected(run, ["id", "rank"])
+    selected = selected_ids(run)
     wanted = selected_counts(run)["wanted"] if recipe.select.rank_over == "available" else None
-    rows = best_ranked(fetched, selected, wanted)
-    lost = errors.pop(LOST, 0) + selected.num_rows - tried
-    before = latest_counts(run)
-    counts = SnapshotCounts(
-        number=before["number"] + 1 if before else 0,
-        selected=selected.num_rows,
-        fetched=fetched.num_rows,
-        taken=rows.num_rows,
-        surplus=fetched.num_rows - rows.num_rows,
-        failed=dict(sorted(errors.items())),
-        lost=lost,
-        hash=snapshot_hash(rows),
-    )
-    if before and (before["fetched"], before["hash"]) == (counts["fetched"], counts["hash"]):
-        return before, False
-    # a tar is a unit's: so is its place in the dictionary
-    tars = rows["tar"].combine_chunks()
-    tars = tars.chunk(0) if isinstance(tars, pa.ChunkedArray) else tars
-    units = pa.array([unit_of(tar) for tar in tars.dictionary.to_pylist()], pa.string())
-    columns = {name: rows[name] for name in ("id", "tar", "offset", "size", "sha256")}
-    columns["unit"] = pa.DictionaryArray.from_arrays(tars.indices, units)
-    run.write_table(snapshot_file(counts), pa.table([columns[name] for name in SNAPSHOT.names], schema=SNAPSHOT))
+    is_taken = None if wanted is None else _among_the_best(run, selected, wanted)
+    errors: Counter[str | None] = Counter()
+    taken, whole = 0, hashlib.sha256()
+    with run.scratch(WORK) as folder:
+        file = folder / "snapshot.parquet"
+        with pq.ParquetWriter(file, SNAPSHOT, compression="zstd") as writer:
+            for rows in _row_groups(_fetched(latest_attempts(run, COLUMNS), errors, is_taken)):
+                writer.write_table(rows)
+                taken += rows.num_rows
+                for identifier, digest in zip(rows["id"].to_pylist(), rows["sha256"].to_pylist(), strict=True):
+                    whole.update(f"{identifier} {digest}\n".encode())
+        fetched = errors.pop(None, 0)
+        del errors[LOST]  # they are counted with what was never tried
+        before = latest_counts(run)
+        counts = SnapshotCounts(
+            number=before["number"] + 1 if before else 0,
+            selected=len(selected),
+            fetched=fetched,
+            taken=taken,
+            surplus=fetched - taken,
+            failed=dict(sorted(errors.items())),
+            lost=len(selected) - fetched - errors.total(),
+            hash=whole.hexdigest()[:16],  # which bytes these are: of "id sha256" lines in id order
+        )
+        if before and (before["fetched"], before["hash"]) == (counts["fetched"], counts["hash"]):
+            return before, False
+        run.put_file(file, snapshot_file(counts))
     path = f"{snapshot_name(counts['number'])}.json"
     new = run.write_new(path, json_bytes(counts))  # of two drivers one decides
     return run.read_json(path), new
+
+
+def _fetched(
+    attempts: Iterator[pa.Table], errors: Counter[str | None], is_taken: Callable[[np.ndarray], np.ndarray] | None
+) -> Iterator[pa.Table]:
+    """The attempts that fetched an image which is taken. Counts all by their `error`, None where one fetched."""
+    for rows in attempts:
+        errors.update(rows["error"].to_pylist())
+        rows = rows.filter(pc.is_null(rows["error"])).drop_columns(["error"])
+        yield rows if is_taken is None else rows.filter(pa.array(is_taken(id_numbers(rows["id"]))))
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Tables together until they have GROUP rows, as rows of a snapshot."""
+    group: list[pa.Table] = []
+    for table in chain(tables, [None]):
+        group += [table] if table else []
+        if group and (table is None or sum(each.num_rows for each in group) >= GROUP):
+            rows = pa.concat_tables(group)
+            units = pa.array([unit_of(tar) for tar in rows["tar"].to_pylist()], pa.string())
+            columns = {**{name: rows[name] for name in rows.column_names}, "unit": units}
+            yield pa.table([columns[name] for name in SNAPSHOT.names], names=SNAPSHOT.names).cast(SNAPSHOT)
+            group = []
+
+
+def _among_the_best(run: Run, selected: np.ndarray, wanted: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Which of some fetched ids are among the `wanted` best of all that are fetched, by the rank in selected/."""
+    ranks = np.concatenate([part["rank"].to_numpy() for part in read_selected(run, ["rank"])])
+    fetched = np.zeros(len(selected), bool)
+    for rows in latest_attempts(run, ["error"]):
+        fetched[np.searchsorted(selected, id_numbers(rows["id"].filter(pc.is_null(rows["error"]))))] = True
+    if fetched.sum() <= wanted:
+        return lambda ids: np.ones(len(ids), bool)
+    limit = np.partition(ranks[fetched], wanted)[wanted]  # no two have the same rank
+    return lambda ids: ranks[np.searchsorted(selected, ids)] < limit

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from common.hashing import sha256_of_bytes
 from curation.filters.evidence import Evidence
 from curation.recipe.recipe import Recipe
 from curation.run_directory.attempts import images_file, part_name, unit_name
-from curation.run_directory.candidates import buckets_of
+from curation.run_directory.candidates import SELECTED_COUNTS, buckets_of
 from curation.run_directory.run import Run
-from curation.run_directory.schemas import ATTEMPT, CANDIDATE, FETCHED
+from curation.run_directory.schemas import ATTEMPT, CANDIDATE, FETCHED, SelectedCounts
 from curation.run_directory.scores import scores_table, write_unit
 
 PART = 1000
@@ -37,15 +38,17 @@ def make_run(root: Path, rows: int, recipe: Recipe, part: int = PART, with_score
         run.write_table(f"candidates/{bucket:05d}.parquet", candidates(mine))
         run.write_table(f"selected/{bucket:05d}.parquet", candidates(mine).select(["id", "url", "rank"]))
     run.write_json("candidates/counts.json", {"rows": rows, "merged": rows, "candidates": rows, "buckets": buckets})
-    chosen = {"selected": rows, "wanted": rows, "key": "box_min_side", "rank_over": "metadata", "cutoff": 1}
-    run.write_json("selected/counts.json", {**chosen, "candidates": rows, "digest": "made"})
+    counts = SelectedCounts(
+        digest="", candidates=rows, wanted=rows, selected=rows, key="box_min_side", rank_over="metadata", cutoff=1
+    )
+    run.write_json(SELECTED_COUNTS, counts)
     filters = recipe.open_filters()
     for number, start in enumerate(range(0, rows, part)):
         mine = ids[start : start + part]
         tar = f"{part_name(0, number)}-{number:016x}.tar"
         facts = [
-            {"id": text, "url": f"http://photos.test/{text}.jpg", "round": 0, "part": number, "status": "success", "tar": tar,
-             "offset": 100_000 * place, "size": 90_000, "sha256": text * 4, "key": f"{place:09d}"}
+            {"id": text, "url": url_of(text), "round": 0, "part": number, "status": "success", "tar": tar,
+             "offset": 100_000 * place, "size": 90_000, "sha256": sha256_of_bytes(text.encode()), "key": f"{place:09d}"}
             for place, text in enumerate(mine)
         ]  # fmt: skip
         attempts = pa.Table.from_pylist(facts, schema=ATTEMPT)
@@ -61,10 +64,17 @@ def make_run(root: Path, rows: int, recipe: Recipe, part: int = PART, with_score
     return run
 
 
+def url_of(text: str) -> str:
+    """As long as a usual one."""
+    return (
+        f"https://images-{text[:3]}.photos.test/wp-content/uploads/2019/08/{text[3:]}/portrait-of-a-woman-1024x683.jpg"
+    )
+
+
 def candidates(ids: list[str]) -> pa.Table:
     face = {"box": [100, 100, 400, 400], "caption": CAPTION}
     rows = [
-        {"id": text, "url": f"http://photos.test/{text}.jpg", "faces": [{**face, "source_id": text}], "rank": place,
+        {"id": text, "url": url_of(text), "faces": [{**face, "source_id": text}], "rank": place,
          "laion_caption": "a photo", "width": 800, "height": 800, "sample_id": place}
         for place, text in enumerate(ids)
     ]  # fmt: skip

@@ -15,7 +15,7 @@ def failed(error: str, ids: list[str]) -> PartSummary:
 
 def test_hosts_that_were_dead_before_are_no_outage():
     settings = Fetch(local_failures_after=2)
-    breaker = CircuitBreaker(settings, failed_before=frozenset("abc"))
+    breaker = CircuitBreaker(settings, failed_before=frozenset([0xA, 0xB, 0xC]))
     breaker.add(failed("dns", ["a", "b", "c"]))
     breaker.check()
     breaker.add(failed("dns", ["d", "e"]))

@@ -60,7 +60,8 @@ def test_each_id_is_a_row_and_only_what_can_heal_is_tried_again(ray_cluster, sit
         **{"/2.jpg": 2, "/4.jpg": 3, "/7.jpg": 3, "/noai": 1, sent_odd: 1},
     }  # fmt: skip
 
-    rows = {row["id"]: row for row in latest_attempts(run, ["url", "status", "http_status", "final_url"]).to_pylist()}
+    columns = ["url", "status", "http_status", "final_url"]
+    rows = {row["id"]: row for part in latest_attempts(run, columns) for row in part.to_pylist()}
     assert list(rows) == [ident(i) for i in range(14)]
     assert rows[ident(3)]["url"] == ODD and rows[ident(3)]["final_url"] == f"http://photos.test{sent_odd}"
     assert (rows[ident(1)]["status"], rows[ident(1)]["http_status"]) == ("failed", 404)

@@ -11,7 +11,7 @@ import pytest
 from common.command_line import exit_code_of
 from common.failures.damage import DamagedFile
 from curation import report
-from curation.run_directory.candidates import read_candidates, read_selected
+from curation.run_directory.candidates import id_texts, read_candidates, selected_ids
 from curation.run_directory.run import Run
 from tests.world import curate, fork, shard_hashes
 
@@ -86,10 +86,10 @@ def test_what_can_be_made_again_is_or_the_message_says_what_to_delete(finished, 
 @pytest.mark.parametrize("kind", ["candidates/0*.parquet", "candidates/counts.json", "selected/0*.parquet"])
 def test_a_fetch_needs_the_whole_selection(finished, tmp_path, kind, damage):
     root = started(finished, tmp_path / "run")
-    run, ids = Run(root), read_selected(Run(finished), ["id", "url"])["id"].to_pylist()
+    run, ids = Run(root), id_texts(selected_ids(Run(finished))).to_pylist()
     damaged(root, kind, damage)
     with pytest.raises(DamagedFile, match=f"{kind.split('/')[0]}/.*: delete {root}/selected/counts.json, and the same"):
-        read_selected(run, ["id", "url"])
+        selected_ids(run)
         read_candidates(run, ids)
 
 
