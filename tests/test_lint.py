@@ -11,7 +11,7 @@ import pytest
 
 from tests.world import ROOT
 
-ROOMS = ("common", "model", "curation", "training", "generation", "jobs")
+ROOMS = ("common", "model", "curation", "training", "generation", "evaluation", "jobs")
 
 
 @pytest.fixture

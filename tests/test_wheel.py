@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("common", "curation", "generation", "jobs", "model", "training")
+PACKAGES = ("common", "curation", "evaluation", "generation", "jobs", "model", "training")
 TO_BUILD = ("pyproject.toml", "README.md", "requirements")
 
 

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from common.errors import UserError
 from common.failures.mendable import first_line
 
-ROOMS = ("common", "model", "curation", "training", "generation", "jobs")
+ROOMS = ("common", "model", "curation", "training", "generation", "evaluation", "jobs")
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 180.0  # seconds for a node to start a process and look
 

@@ -63,7 +63,7 @@ def remedy_for(error: BaseException) -> str | None:
 
 
 def _is_ours(module: str) -> bool:
-    return module.split(".")[0] in ("common", "curation", "generation", "jobs", "model", "training")
+    return module.split(".")[0] in ("common", "curation", "evaluation", "generation", "jobs", "model", "training")
 
 
 def first_line(error: BaseException) -> str:

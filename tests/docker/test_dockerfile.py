@@ -81,7 +81,7 @@ def test_it_runs_without_rights_and_says_when_it_is_ill():
 
 def test_only_code_is_sent():
     sent = context(ROOT)
-    rooms = {"common", "curation", "generation", "jobs", "model", "training"}
+    rooms = {"common", "curation", "evaluation", "generation", "jobs", "model", "training"}
     assert {Path(name).parts[0] for name in sent} == {"requirements", *rooms}
     assert not [name for name in sent if name.endswith((".onnx", ".safetensors", ".pt", ".bin", ".env"))]
     assert sum((ROOT / name).stat().st_size for name in sent) < 8 << 20
@@ -99,7 +99,7 @@ def test_code_that_changes_rebuilds_the_last_steps_alone(tmp_path):
         return [step for step in steps(tmp_path) if step.key not in before]
 
     code = [step.value for step in again("common/hashing.py") if step.word in ("COPY", "RUN")]
-    assert code == [". .", "python -m compileall -q common curation generation jobs model training"]
+    assert code == [". .", "python -m compileall -q common curation evaluation generation jobs model training"]
     assert any("setup.mk" in step.value for step in again("requirements/lock.txt") if step.word == "RUN")
 
 

@@ -1,0 +1,101 @@
+"""`python -m evaluation score`: folders in, a table, a row a picture, and what could not be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from common.progress import say
+from common.storage import Storage
+from evaluation.metrics.base import Figure, NotMeasured, Unavailable
+from evaluation.metrics.registry import METRICS
+from evaluation.score import OF_REFERENCE, Scored, score
+from evaluation.sets import Method, Reference, SetError, open_method, open_references, set_hash
+from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """`pictures`: NAME=FOLDER of each method; `weights`: a folder of model files, looked in first."""
+
+    references: str
+    pictures: list[str]
+    out: str
+    weights: str | None = None
+    seed: int = 0
+    metrics: list[str] = field(default_factory=lambda: list(METRICS))
+
+
+def score_command(options: ScoreOptions) -> None:
+    """Score all methods, and write table.md, table.csv, scores/*.parquet to `out`.
+
+    Raises:
+        SetError: references or pictures that cannot be compared.
+    """
+    references = open_references(Path(options.references))
+    methods = [open_method(*_named(text), references) for text in options.pictures]
+    if len({method.name for method in methods}) < len(methods):
+        raise SetError("two methods have one name: give each its own, NAME=FOLDER")
+    for method in methods:
+        _tell(method)
+    out = Storage(options.out)
+    columns: list[Column] = []
+    errors = pd.DataFrame({"error": []}, dtype=str)
+    for title in options.metrics:
+        try:
+            metric = METRICS[title](options.weights)
+        except Unavailable as error:
+            why = " ".join(str(error).split())
+            say("score", f"{title}: {why}")
+            columns += [
+                not_measured(NotMeasured(title, protocol, why), methods) for protocol in ("sound", "reconstructed")
+            ]
+            continue
+        scored = score(metric, methods, out)
+        out.write_table(f"scores/{metric.name}.parquet", pa.Table.from_pandas(scored.rows, preserve_index=False))
+        columns += [_column(figure, scored, methods, options.seed) for figure in metric.figures()]
+        errors = scored.rows[scored.rows["error"] != ""][["method", "reference", "file", "error"]]
+    for row in errors.itertuples():
+        say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
+    if errors["error"].str.startswith(OF_REFERENCE).any():
+        say("score", "a reference that cannot be used is left out of every method's numbers")
+    text = markdown(columns, methods, _head(references, methods))
+    out.write_bytes("table.md", text.encode())
+    out.write_bytes("table.csv", comma_separated(columns, methods).encode())
+    print(text)
+    say("score", f"the table: {out.url('table.md')}; a row a picture: {out.url('scores')}")
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    return (name, Path(folder)) if equals else (Path(text).name, Path(text))
+
+
+def _tell(method: Method) -> None:
+    found = len(method.drawn) - method.missing
+    say("score", f"{method.name}: {found:,} pictures; {method.missing:,} references have none")
+    if method.strange:
+        say("score", f"{method.name}: {len(method.strange):,} files belong to no reference, e.g. {method.strange[0]}")
+
+
+def _column(figure: Figure | NotMeasured, scored: Scored, methods: Sequence[Method], seed: int) -> Column:
+    return column_of(figure, scored, methods, seed) if isinstance(figure, Figure) else not_measured(figure, methods)
+
+
+def _head(references: list[Reference], methods: Sequence[Method]) -> list[str]:
+    targets = sum(reference.target is not None for reference in references)
+    return [
+        f"# {len(references):,} references, {targets:,} with another photo of the same person; set {set_hash(references)}",
+        "",
+        "Means with 95 % intervals by drawing references again, all pictures of one together; N: references behind a "
+        "number. They speak of these prompts.",
+        "",
+        *(
+            f"- {item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} references without"
+            for item in methods
+        ),
+    ]

@@ -1,0 +1,89 @@
+"""What a metric is: features of a picture, once, and from the features of a pair the numbers that stand in the table.
+
+Features depend on the picture's bytes and on the metric's fingerprint alone, so they are kept by both and never made again.
+A number that cannot be had has a reason, and counts as its figure says.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from common.hashing import canonical_json, sha256_of_bytes
+
+Protocol = Literal["sound", "reconstructed"]
+Features = Mapping[str, Any]  # one picture's row of `columns`
+
+
+class Unavailable(Exception):
+    """A metric that cannot be had here: the reason stands in its cells."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column of the table: the mean of `column` over pictures.
+
+    `of_failures`: what a picture without a number counts as; None: it is left out, and how many were is said.
+    """
+
+    title: str
+    column: str
+    protocol: Protocol = "sound"
+    of_failures: float | None = None
+    higher_is_better: bool | None = True  # None: neither is
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """A column of the table without a number, and why."""
+
+    title: str
+    protocol: Protocol
+    why: str
+
+
+class Metric(abc.ABC):
+    """Making one checks its files by hash; models are loaded by the first picture.
+
+    Raises:
+        Unavailable: a file is not here.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    columns: ClassVar[tuple[pa.Field, ...]]  # of the features
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Everything that the features depend on besides the picture, as JSON types: settings, hashes of model files."""
+
+    @property
+    def fingerprint(self) -> str:
+        described = {"metric": self.name, "version": self.version, **self.describe()}
+        return sha256_of_bytes(canonical_json(described).encode())[:12]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field("sha256", pa.string()), *self.columns])
+
+    @abc.abstractmethod
+    def features(self, rgb: np.ndarray) -> Features:
+        """Of one upright picture, uint8 (h, w, 3)."""
+
+    @abc.abstractmethod
+    def scores(self, reference: Features, drawn: Features, target: Features | None) -> dict[str, float | None]:
+        """The numbers of a picture that was drawn from a reference; None where there is none."""
+
+    def unusable(self, reference: Features) -> str:
+        """Why nothing can be compared with this reference, whatever the method; "" where it can."""
+        return ""
+
+    @abc.abstractmethod
+    def figures(self) -> Sequence[Figure | NotMeasured]:
+        """The columns of the table."""

@@ -1,0 +1,126 @@
+"""The table: a row a method, a column a figure, both protocols side by side, each number with its interval and its N."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.metrics.base import Figure, NotMeasured
+from evaluation.score import OF_REFERENCE, Scored
+from evaluation.sets import Method
+from evaluation.statistics import Compared, Estimate, compare, matrix_of
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method's figure. `why`: why there is none; `first`: the probability that it is the best of the column."""
+
+    estimate: Estimate | None
+    left_out: int = 0
+    pictures: int = 0
+    first: float | None = None
+    close: bool = False  # its difference from the best is within noise
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    figure: Figure | NotMeasured
+    cells: dict[str, Cell]
+
+    @property
+    def title(self) -> str:
+        return f"{self.figure.title} ({self.figure.protocol})"
+
+
+def column_of(figure: Figure, scored: Scored, methods: Sequence[Method], seed: int = 0) -> Column:
+    """One figure of all methods, from the same draws of references."""
+    references = list(dict.fromkeys(item.reference.name for method in methods for item in method.drawn))
+    prompts = sorted({item.prompt for method in methods for item in method.drawn if item.file is not None})
+    rows = scored.rows.copy()
+    if figure.column not in rows:
+        rows[figure.column] = np.nan
+    # a reference that cannot be read is no fault of a method's: it is left out of all of them
+    rows = rows[~rows["error"].str.startswith(OF_REFERENCE)]
+    rows.loc[rows["file"] == "", "prompt"] = prompts[0]
+    numbers = rows[figure.column].astype(float)
+    rows["number"] = numbers if figure.of_failures is None else numbers.fillna(figure.of_failures)
+    by_method = {method.name: rows[rows["method"] == method.name] for method in methods}
+    matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
+    compared = compare(matrices, seed)
+    return Column(figure, _cells(figure, compared, by_method))
+
+
+def _cells(figure: Figure, compared: Compared, by_method) -> dict[str, Cell]:
+    ranks, best = {}, None
+    if figure.higher_is_better is not None and sum(mean.known for mean in compared.means) > 1:
+        ranks = compared.first(figure.higher_is_better)
+        sign = 1 if figure.higher_is_better else -1
+        known = [
+            (sign * mean.value, name) for name, mean in zip(compared.names, compared.means, strict=True) if mean.known
+        ]
+        best = max(known)[1]
+    cells = {}
+    for name, estimate in zip(compared.names, compared.means, strict=True):
+        rows = by_method[name]
+        left_out = int(rows["number"].isna().sum())
+        if not estimate.known:
+            cells[name] = Cell(None, left_out, len(rows), why="no picture has a number")
+            continue
+        close = bool(best) and best != name and compared.difference(name, best).contains(0)
+        cells[name] = Cell(estimate, left_out, len(rows) - left_out, ranks.get(name), close)
+    return cells
+
+
+def number(cell: Cell) -> str:
+    """As it stands in a table: `0.412 [0.380, 0.444] N=50`, and what a reader must know of it."""
+    if cell.estimate is None:
+        return f"n/a: {cell.why}"
+    text = f"{cell.estimate.value:.3f}"
+    if np.isfinite(cell.estimate.low):
+        text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
+    text += f" N={cell.estimate.n}"
+    if cell.left_out:
+        text += f", {cell.left_out} left out"
+    if cell.first is not None:
+        text += f", P(best)={cell.first:.2f}"
+    return text + (" ~" if cell.close else "")
+
+
+def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str]) -> str:
+    """The table with its head; figures stand below each other, since a line of them would not fit."""
+    names = [method.name for method in methods]
+    lines = [*head, "", "| figure | protocol | " + " | ".join(names) + " |", "|---|---" * 1 + "|---" * len(names) + "|"]
+    for column in columns:
+        cells = [number(column.cells[name]) for name in names]
+        lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
+    notes = [
+        f"- {column.title}: {column.figure.says}"
+        for column in columns
+        if isinstance(column.figure, Figure) and column.figure.says
+    ]
+    return "\n".join([*lines, "", "`~`: its difference from the best of the row is within noise.", "", *notes, ""])
+
+
+def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["figure", "protocol", "method", "value", "low", "high", "references", "left_out", "first", "why"])
+    for column in columns:
+        for method in methods:
+            cell = column.cells[method.name]
+            told = cell.estimate
+            values = [told.value, told.low, told.high, told.n] if told else ["", "", "", ""]
+            first = "" if cell.first is None else cell.first
+            writer.writerow(
+                [column.figure.title, column.figure.protocol, method.name, *values, cell.left_out, first, cell.why]
+            )
+    return out.getvalue()
+
+
+def not_measured(figure: NotMeasured, methods: Sequence[Method]) -> Column:
+    return Column(figure, {method.name: Cell(None, why=figure.why) for method in methods})

@@ -1,0 +1,95 @@
+"""FaceSim on real people, the published script's faults each shown, and copy-paste by its definition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.hashing import sha256_of_file
+from common.pinned_files.weights import WEIGHTS
+from evaluation.metrics.base import Figure, NotMeasured, Unavailable
+from evaluation.metrics.face_similarity import FaceSimilarity, copy_paste, cosine
+from tests.model.conditioning.test_identity import write_network
+from tests.real_photos import photo  # noqa: F401  (a fixture)
+
+
+@pytest.fixture(scope="module")
+def dlib():
+    return FaceSimilarity("dlib")
+
+
+@pytest.fixture
+def arcface(tmp_path, monkeypatch):
+    """A network of ArcFace's signature with made weights."""
+    file = write_network(tmp_path / "w600k_r50.onnx")
+    pinned = replace(WEIGHTS["arcface-w600k-r50"], sha256=sha256_of_file(file))
+    monkeypatch.setitem(WEIGHTS, "arcface-w600k-r50", pinned)
+    return FaceSimilarity("arcface", str(tmp_path))
+
+
+def vector(*degrees):
+    return [[float(np.cos(np.radians(d))), float(np.sin(np.radians(d)))] for d in degrees]
+
+
+def test_copy_paste_is_1_for_the_reference_and_minus_1_for_the_other_photo():
+    reference, target, between = vector(0, 60, 30)
+    assert copy_paste(reference, reference, target) == pytest.approx(1)
+    assert copy_paste(reference, target, target) == pytest.approx(-1)
+    assert copy_paste(reference, between, target) == pytest.approx(0)
+    assert copy_paste(reference, target, reference) is None, "a target that is the reference tells nothing"
+    assert copy_paste(reference, None, target) is None
+
+
+def test_a_cosine_does_not_depend_on_length_and_needs_both():
+    assert cosine([3, 0], [0.5, 0]) == pytest.approx(1) and cosine([1, 0], [0, 2]) == 0
+    assert cosine(None, [1.0]) is None and cosine([1.0], None) is None
+
+
+def test_the_largest_face_of_several_is_recognised_and_none_is_said(dlib, photo):  # noqa: F811
+    six, cat = dlib.features(photo("six").rgb), dlib.features(photo("cat").rgb)
+    assert six["faces"] == 6 and len(six["largest"]) == 128
+    assert cat == {"faces": 0, "largest": None, "first_swapped": None}
+    assert dlib.unusable(cat) == "no face to recognise" and dlib.unusable(six) == ""
+    told = dlib.scores(six, cat, None)
+    assert told["detected"] == 0 and told["similarity"] is None
+
+
+def test_the_published_script_swaps_channels(arcface, photo):  # noqa: F811
+    """The same picture on both sides hides it; a picture with its channels exchanged does not."""
+    rgb = photo("astronaut").rgb
+    plain, swapped = arcface.features(rgb), arcface.features(np.ascontiguousarray(rgb[..., ::-1]))
+    assert arcface.scores(plain, plain, None)["swapped"] == pytest.approx(1)
+    assert swapped["first_swapped"] == pytest.approx(plain["largest"], abs=1e-3) and swapped["faces"] == 1
+    assert arcface.scores(plain, swapped, None)["similarity"] == pytest.approx(
+        arcface.scores(swapped, plain, None)["swapped"], abs=0.02
+    )  # the detector moves its points by less than a pixel
+
+
+def test_failures_count_0_in_one_figure_and_are_left_out_of_the_others(arcface):
+    figures = {(figure.title, figure.protocol): figure for figure in arcface.figures()}
+    assert figures["FaceSim, arcface", "sound"].of_failures == 0
+    assert figures["FaceSim, arcface, faces only", "sound"].of_failures is None
+    assert figures["FaceSim, arcface", "reconstructed"].of_failures is None
+
+
+def test_no_other_recogniser_stands_for_theirs(dlib):
+    (missing,) = [figure for figure in dlib.figures() if figure.protocol == "reconstructed"]
+    assert isinstance(missing, NotMeasured) and "buffalo_l" in missing.why
+    assert all(isinstance(figure, Figure) for figure in dlib.figures() if figure.protocol == "sound")
+
+
+def test_a_recogniser_that_is_not_here_says_what_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACEMAKEUP_WEIGHTS", raising=False)
+    with pytest.raises(Unavailable, match=r"(?s)w600k_r50\.onnx.*remedy"):
+        FaceSimilarity("arcface", str(tmp_path))
+
+
+def test_what_the_features_depend_on_is_in_the_fingerprint(arcface, dlib, tmp_path, monkeypatch):
+    before = arcface.fingerprint
+    other = write_network(tmp_path / "w600k_r50.onnx", weight=np.ones((512, 3), np.float32))
+    pinned = replace(WEIGHTS["arcface-w600k-r50"], sha256=sha256_of_file(other))
+    monkeypatch.setitem(WEIGHTS, "arcface-w600k-r50", pinned)
+    again = FaceSimilarity("arcface", str(tmp_path))
+    assert len({before, again.fingerprint, dlib.fingerprint}) == 3

@@ -1,0 +1,109 @@
+"""Folders in, a table out, on real people and a real recogniser: known answers, failures, and nothing made twice."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+
+import pandas as pd
+import pytest
+
+from common.storage import Storage
+from evaluation import score as scoring
+from evaluation.__main__ import main
+from evaluation.metrics.face_similarity import FaceSimilarity
+from evaluation.sets import open_method, open_references
+
+
+@pytest.fixture(autouse=True)
+def _without_arcface(monkeypatch, tmp_path):
+    monkeypatch.delenv("FACEMAKEUP_WEIGHTS", raising=False)
+
+
+def table(out):
+    with (out / "table.csv").open() as file:
+        return {(row["figure"], row["protocol"], row["method"]): row for row in csv.DictReader(file)}
+
+
+def test_copies_other_people_and_other_photos_get_what_is_known_of_them(sets, tmp_path, capsys):
+    out = tmp_path / "out"
+    methods = [f"copies={sets.copies}", f"swapped={sets.swapped}", f"targets={sets.targets}"]
+    assert main(["score", str(sets.references), *methods, "--out", str(out)]) == 0
+    cells = table(out)
+    similarity = {name: cells["FaceSim, dlib", "sound", name] for name in ("copies", "swapped", "targets")}
+    assert float(similarity["copies"]["value"]) == pytest.approx(1) and float(similarity["copies"]["first"]) == 1
+    assert float(similarity["swapped"]["value"]) < 0.85
+    copied = cells["copy-paste, dlib", "sound", "copies"]
+    assert float(copied["value"]) == pytest.approx(1) and copied["references"] == "1", "one person has another photo"
+    assert float(cells["copy-paste, dlib", "sound", "targets"]["value"]) == pytest.approx(-1)
+    same_person = float(cells["FaceSim, dlib, faces only", "sound", "targets"]["value"])
+    assert float(similarity["targets"]["value"]) == pytest.approx(same_person / 2), "a picture that is missing counts 0"
+    assert same_person > 0.9 > float(similarity["swapped"]["value"])
+    assert "buffalo_l" in cells["FaceSim, dlib", "reconstructed", "copies"]["why"]
+    assert "w600k_r50.onnx" in cells["FaceSim, arcface", "sound", "copies"]["why"]
+    said = capsys.readouterr()
+    assert "targets: biden: not drawn" in said.err and "| FaceSim, dlib | sound |" in said.out
+    rows = pd.read_parquet(out / "scores" / "face-similarity-dlib.parquet")
+    assert len(rows) == 6 and set(rows["error"]) == {"", "not drawn"}
+
+
+def test_a_reference_without_a_face_and_a_picture_that_is_none_are_listed(sets, tmp_path, capsys):
+    references = shutil.copytree(sets.references, tmp_path / "photos")
+    mine = shutil.copytree(sets.copies, tmp_path / "mine")
+    shutil.copy(sets.copies / "obama.jpg", mine / "wall.jpg")
+    from tests.real_photos import read
+
+    (references / "wall.png").write_bytes(read("rocket"))
+    (mine / "biden.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert main(["score", str(references), f"mine={mine}", "--out", str(out)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "wall.jpg: reference: no face to recognise" in said and "biden.jpg: " in said
+    told = table(out)["FaceSim, dlib", "sound", "mine"]
+    assert float(told["value"]) == pytest.approx(0.5) and told["references"] == "2", "one of two that can be judged"
+    assert float(table(out)["face found", "sound", "mine"]["value"]) == pytest.approx(0.5)
+
+
+def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "PART", 1)
+    metric, seen = FaceSimilarity("dlib"), []
+    plain = metric.features
+
+    def dies_at_the_third(rgb):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(rgb.shape)
+        return plain(rgb)
+
+    references = open_references(sets.references)
+    methods = [open_method("copies", sets.copies, references)]
+    monkeypatch.setattr(metric, "features", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(metric, methods, Storage(tmp_path))
+    made = []
+    monkeypatch.setattr(metric, "features", lambda rgb: made.append(1) or plain(rgb))
+    first = scoring.score(metric, methods, Storage(tmp_path)).rows
+    assert len(made) == 1, "two of three photos were kept; a copy is the same bytes"
+    made.clear()
+    pd.testing.assert_frame_equal(scoring.score(metric, methods, Storage(tmp_path)).rows, first)
+    assert not made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{references}", "x={root}/none"], "no such folder of pictures"),
+        (["{root}", "x={copies}"], "holds no references"),
+        (["{references}", "a={copies}", "a={swapped}"], "two methods have one name"),
+    ],
+)
+def test_a_mistake_is_one_message(sets, tmp_path, capsys, arguments, words):
+    places = {"root": tmp_path, **sets._asdict()}
+    assert main(["score", *(text.format(**places) for text in arguments), "--out", str(tmp_path / "out")]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_twice_the_same_digits(sets, tmp_path):
+    for name in ("one", "other"):
+        assert main(["score", str(sets.references), str(sets.copies), "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / "one" / "table.md").read_bytes() == (tmp_path / "other" / "table.md").read_bytes()

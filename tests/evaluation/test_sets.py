@@ -1,0 +1,69 @@
+"""Which picture belongs to which reference, and what belongs to none."""
+
+from __future__ import annotations
+
+import pytest
+
+from evaluation.sets import SetError, open_method, open_references, set_hash
+
+
+def write(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture
+def references(tmp_path):
+    return open_references(
+        write(tmp_path / "photos", "anna.jpg", "b.c.PNG", "targets/anna.webp", ".hidden.jpg", "x.txt")
+    )
+
+
+def test_references_and_their_other_photos(references):
+    assert [(item.name, item.target is not None) for item in references] == [("anna", True), ("b.c", False)]
+
+
+def test_pictures_by_prompt_and_seed_in_a_fixed_order(references, tmp_path):
+    folder = write(tmp_path / "drawn", "anna/snow/2.png", "anna/snow/1.png", "anna/sea.png", "b.c.png")
+    method = open_method("mine", folder, references)
+    assert [(item.reference.name, item.prompt, item.seed) for item in method.drawn] == [
+        ("anna", "sea", ""), ("anna", "snow", "1"), ("anna", "snow", "2"), ("b.c", "", "")
+    ]  # fmt: skip
+    assert method.missing == 0 and method.strange == ()
+
+
+def test_what_is_missing_and_what_is_strange_is_counted(references, tmp_path):
+    folder = write(tmp_path / "drawn", "anna.png", "carl.png", "anna/a/b/too-deep.png", "notes.txt")
+    method = open_method("mine", folder, references)
+    assert method.missing == 1 and method.drawn[-1].file is None and method.drawn[-1].reference.name == "b.c"
+    assert method.strange == ("anna/a/b/too-deep.png", "carl.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "holds no references"),
+        (["a.jpg", "a.png"], "a.jpg has the same name"),
+        (["a.jpg", "targets/b.jpg"], "b is the target of no reference"),
+    ],
+)
+def test_references_that_cannot_be_used(tmp_path, names, words):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(SetError, match=words):
+        open_references(write(tmp_path / "photos", *names))
+
+
+def test_pictures_of_other_references_are_refused(references, tmp_path):
+    with pytest.raises(SetError, match="no such folder"):
+        open_method("mine", tmp_path / "none", references)
+    with pytest.raises(SetError, match="none of its 1 pictures is named as a reference: call them anna.png"):
+        open_method("mine", write(tmp_path / "drawn", "zoe.png"), references)
+
+
+def test_the_sets_hash_changes_with_a_byte_of_a_target(references, tmp_path):
+    before = set_hash(references)
+    assert before == set_hash(references)
+    (tmp_path / "photos" / "targets" / "anna.webp").write_bytes(b"another photo")
+    assert set_hash(references) != before
