@@ -26,6 +26,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--out", default="runs/evaluation", help="a folder, or s3://... (%(default)s)")
     score.add_argument("--weights", help="a folder of model files, looked in first")
+    score.add_argument(
+        "--model", action="append", default=[], metavar="ROLE=FOLDER",
+        help="clip= or dino=: a folder, or a name of the hub that is in this machine's cache",
+    )  # fmt: skip
+    score.add_argument(
+        "--prompts", metavar="FILE", help="YAML, NAME: words, of the prompts that pictures are filed under"
+    )
     score.add_argument("--seed", type=int, default=0, help="of the draws behind the intervals (%(default)s)")
     return parser
 
@@ -35,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     from evaluation.command import ScoreOptions, score_command
 
-    asked = ScoreOptions(options.references, options.pictures, options.out, options.weights, options.seed)
+    asked = ScoreOptions(
+        options.references, options.pictures, options.out, options.weights, options.model, options.prompts, options.seed
+    )
     return exit_code_of(lambda: score_command(asked))
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from common.progress import say
 from common.storage import Storage
-from evaluation.metrics.base import Figure, NotMeasured, Unavailable
-from evaluation.metrics.registry import METRICS
-from evaluation.score import OF_REFERENCE, Scored, score
-from evaluation.sets import Method, Reference, SetError, open_method, open_references, set_hash
+from evaluation.metrics.base import NotMeasured, Sources, Unavailable
+from evaluation.metrics.registry import METRICS, ROLES
+from evaluation.score import OF_REFERENCE, score
+from evaluation.sets import Method, Reference, SetError, open_method, open_references, read_prompts, set_hash
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
 
 
@@ -26,6 +26,8 @@ class ScoreOptions:
     pictures: list[str]
     out: str
     weights: str | None = None
+    models: list[str] = field(default_factory=list)  # ROLE=FOLDER or ROLE=NAME
+    prompts: str | None = None
     seed: int = 0
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
 
@@ -37,7 +39,9 @@ def score_command(options: ScoreOptions) -> None:
         SetError: references or pictures that cannot be compared.
     """
     references = open_references(Path(options.references))
-    methods = [open_method(*_named(text), references) for text in options.pictures]
+    prompts = read_prompts(Path(options.prompts)) if options.prompts else {}
+    methods = [open_method(*_named(text), references, prompts) for text in options.pictures]
+    sources = Sources(options.weights, dict(_model(text) for text in options.models))
     if len({method.name for method in methods}) < len(methods):
         raise SetError("two methods have one name: give each its own, NAME=FOLDER")
     for method in methods:
@@ -47,7 +51,7 @@ def score_command(options: ScoreOptions) -> None:
     errors = pd.DataFrame({"error": []}, dtype=str)
     for title in options.metrics:
         try:
-            metric = METRICS[title](options.weights)
+            metric = METRICS[title](sources)
         except Unavailable as error:
             why = " ".join(str(error).split())
             say("score", f"{title}: {why}")
@@ -57,7 +61,7 @@ def score_command(options: ScoreOptions) -> None:
             continue
         scored = score(metric, methods, out)
         out.write_table(f"scores/{metric.name}.parquet", pa.Table.from_pandas(scored.rows, preserve_index=False))
-        columns += [_column(figure, scored, methods, options.seed) for figure in metric.figures()]
+        columns += [column_of(figure, scored, methods, options.seed) for figure in metric.figures()]
         errors = scored.rows[scored.rows["error"] != ""][["method", "reference", "file", "error"]]
     for row in errors.itertuples():
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
@@ -75,15 +79,18 @@ def _named(text: str) -> tuple[str, Path]:
     return (name, Path(folder)) if equals else (Path(text).name, Path(text))
 
 
+def _model(text: str) -> tuple[str, str]:
+    role, equals, place = text.partition("=")
+    if not equals or role not in ROLES:
+        raise SetError(f"--model {text}: write {' or '.join(f'{name}=FOLDER' for name in ROLES)}")
+    return role, place
+
+
 def _tell(method: Method) -> None:
     found = len(method.drawn) - method.missing
-    say("score", f"{method.name}: {found:,} pictures; {method.missing:,} references have none")
+    say("score", f"{method.name}: {found:,} pictures; {method.missing:,} that others have are missing")
     if method.strange:
         say("score", f"{method.name}: {len(method.strange):,} files belong to no reference, e.g. {method.strange[0]}")
-
-
-def _column(figure: Figure | NotMeasured, scored: Scored, methods: Sequence[Method], seed: int) -> Column:
-    return column_of(figure, scored, methods, seed) if isinstance(figure, Figure) else not_measured(figure, methods)
 
 
 def _head(references: list[Reference], methods: Sequence[Method]) -> list[str]:
@@ -94,8 +101,5 @@ def _head(references: list[Reference], methods: Sequence[Method]) -> list[str]:
         "Means with 95 % intervals by drawing references again, all pictures of one together; N: references behind a "
         "number. They speak of these prompts.",
         "",
-        *(
-            f"- {item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} references without"
-            for item in methods
-        ),
+        *(f"- {item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} missing" for item in methods),
     ]

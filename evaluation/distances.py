@@ -5,8 +5,12 @@ Features come from a network that the caller names with every figure; these func
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import linalg
+
+Distance = Callable[[np.ndarray, np.ndarray], float]
 
 CMMD_SIGMA, CMMD_SCALE = 10.0, 1000.0  # of the paper (Jayasumana et al. 2024, arXiv 2401.09603)
 HEADLINE_AT = 2048  # pictures: below that the covariance of 2048 features is singular, and FID mostly bias
@@ -50,22 +54,33 @@ def cmmd(one: np.ndarray, other: np.ndarray) -> float:
     return CMMD_SCALE * (within + beside - 2 * across)
 
 
-def subsampled(one: np.ndarray, other: np.ndarray, distance, size: int, times: int = 20, seed: int = 0) -> np.ndarray:
-    """(times,) distances between random subsets of `size` without replacement.
+def half_samples(
+    one: np.ndarray,
+    other: np.ndarray,
+    owners: tuple[np.ndarray, np.ndarray],
+    distance: Distance,
+    times: int = 100,
+    seed: int = 0,
+) -> np.ndarray:
+    """(times,) distances of random halves, all pictures of a reference together; `owners`: the reference of each row.
 
-    For FID, whose bootstrap is biased upward (a picture drawn twice makes a set narrower), this says how much a set of
-    that size scatters; it is no interval of the figure of the whole.
+    A bootstrap would be biased upward: a picture drawn twice makes a set narrower. The scatter of halves drawn without
+    replacement is that of the whole figure (the variance of a half about the whole is (1 - 1/2) / (1/2) = 1 of it).
+
+    Raises:
+        ValueError: fewer than four references, or a half without two pictures a side.
     """
     first, second = _checked(one, other)
-    if size > min(len(first), len(second)):
-        raise ValueError(f"subsets of {size} cannot be drawn from {len(first)} and {len(second)}")
+    names = np.unique(np.concatenate(owners))
+    if len(names) < 4:
+        raise ValueError(f"{len(names)} references cannot be halved")
     rng = np.random.default_rng(seed)
-    return np.array(
-        [
-            distance(*(rows[rng.choice(len(rows), size, replace=False)] for rows in (first, second)))
-            for _ in range(times)
-        ]
-    )
+    found = []
+    for _ in range(times):
+        half = rng.choice(names, len(names) // 2, replace=False)
+        rows = [values[np.isin(owner, half)] for values, owner in zip((first, second), owners, strict=True)]
+        found.append(distance(*rows))
+    return np.array(found)
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

@@ -15,7 +15,7 @@ from common.decode.limits import ImageLimits
 from common.hashing import sha256_of_bytes
 from common.progress import ProgressBar
 from common.storage import Storage
-from evaluation.metrics.base import Features, Metric
+from evaluation.metrics.base import Features, Metric, Pair
 from evaluation.sets import Method
 
 LIMITS = ImageLimits(min_side=1, working_side=100_000)  # pictures are scored at their full size
@@ -25,10 +25,12 @@ PART = 50  # pictures a file of features: what a kill costs
 
 @dataclass
 class Scored:
-    """`rows`: one a picture: method, reference, prompt, seed, file, error, and the metric's numbers."""
+    """`rows`: one a picture: method, reference, prompt, seed, file, error, and the metric's numbers; `features`: of each
+    file that could be read, by its path."""
 
     metric: Metric
     rows: pd.DataFrame
+    features: dict[str, Features]
 
 
 def score(metric: Metric, methods: Sequence[Method], out: Storage) -> Scored:
@@ -46,14 +48,16 @@ def score(metric: Metric, methods: Sequence[Method], out: Storage) -> Scored:
             bad = reference["error"] or metric.unusable(reference)
             error = f"{OF_REFERENCE}{bad}" if bad else drawn["error"]
             usable = target if target is not None and not target["error"] else None
-            numbers = {} if error else metric.scores(reference, drawn, usable)
+            pair = Pair(reference, drawn, usable, item.words)
+            numbers = {} if error else metric.scores(pair)
             rows.append(
                 {
                     "method": method.name, "reference": item.reference.name, "prompt": item.prompt, "seed": item.seed,
                     "file": str(item.file or ""), "error": error or "", **numbers,
                 }
             )  # fmt: skip
-    return Scored(metric, pd.DataFrame(rows))
+    readable = {str(file): known[key] for file, key in hashes.items() if not known[key]["error"]}
+    return Scored(metric, pd.DataFrame(rows), readable)
 
 
 def _files_of(item: Any) -> Iterable[Path]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics.base import Figure, NotMeasured
+from evaluation.distances import half_samples
+from evaluation.metrics.base import AnyFigure, Figure, NotMeasured, SetFigure
 from evaluation.score import OF_REFERENCE, Scored
 from evaluation.sets import Method
 from evaluation.statistics import Compared, Estimate, compare, matrix_of
@@ -25,11 +26,12 @@ class Cell:
     first: float | None = None
     close: bool = False  # its difference from the best is within noise
     why: str = ""
+    quotable: bool = True
 
 
 @dataclass(frozen=True)
 class Column:
-    figure: Figure | NotMeasured
+    figure: AnyFigure
     cells: dict[str, Cell]
 
     @property
@@ -37,16 +39,45 @@ class Column:
         return f"{self.figure.title} ({self.figure.protocol})"
 
 
-def column_of(figure: Figure, scored: Scored, methods: Sequence[Method], seed: int = 0) -> Column:
-    """One figure of all methods, from the same draws of references."""
+def column_of(figure: AnyFigure, scored: Scored, methods: Sequence[Method], seed: int = 0) -> Column:
+    """One figure of all methods."""
+    if isinstance(figure, NotMeasured):
+        return not_measured(figure, methods)
+    if isinstance(figure, SetFigure):
+        return Column(figure, {item.name: _set_cell(figure, scored, item, seed) for item in methods})
+    return _mean_column(figure, scored, methods, seed)
+
+
+def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> Cell:
+    """The distance of a method's pictures to their references, with the scatter of halves."""
+    pairs = [item for item in method.drawn if item.file is not None and str(item.file) in scored.features]
+    pairs = [item for item in pairs if str(item.reference.file) in scored.features]
+    references = {item.reference.name: str(item.reference.file) for item in pairs}
+    owners = np.array(list(references)), np.array([item.reference.name for item in pairs])
+    left_out = len(method.drawn) - len(pairs)
+    sets = [
+        np.array([scored.features[file][figure.feature] for file in files], np.float64)
+        for files in (list(references.values()), [str(item.file) for item in pairs])
+    ]
+    try:
+        value = figure.distance(*sets)
+        halves = half_samples(*sets, owners, figure.distance, seed=seed)
+    except ValueError as error:
+        return Cell(None, left_out, len(pairs), why=str(error))
+    low, high = value + np.quantile(halves, [0.025, 0.975]) - halves.mean()
+    quotable = len(pairs) >= figure.headline_at
+    return Cell(Estimate(value, float(low), float(high), len(references)), left_out, len(pairs), quotable=quotable)
+
+
+def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed: int) -> Column:
+    """The means of all methods, from the same draws of references."""
     references = list(dict.fromkeys(item.reference.name for method in methods for item in method.drawn))
-    prompts = sorted({item.prompt for method in methods for item in method.drawn if item.file is not None})
+    prompts = sorted({item.prompt for method in methods for item in method.drawn})
     rows = scored.rows.copy()
     if figure.column not in rows:
         rows[figure.column] = np.nan
     # a reference that cannot be read is no fault of a method's: it is left out of all of them
     rows = rows[~rows["error"].str.startswith(OF_REFERENCE)]
-    rows.loc[rows["file"] == "", "prompt"] = prompts[0]
     numbers = rows[figure.column].astype(float)
     rows["number"] = numbers if figure.of_failures is None else numbers.fillna(figure.of_failures)
     by_method = {method.name: rows[rows["method"] == method.name] for method in methods}
@@ -84,6 +115,8 @@ def number(cell: Cell) -> str:
     if np.isfinite(cell.estimate.low):
         text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
     text += f" N={cell.estimate.n}"
+    if not cell.quotable:
+        text += ", too few to quote"
     if cell.left_out:
         text += f", {cell.left_out} left out"
     if cell.first is not None:
@@ -101,7 +134,7 @@ def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequenc
     notes = [
         f"- {column.title}: {column.figure.says}"
         for column in columns
-        if isinstance(column.figure, Figure) and column.figure.says
+        if not isinstance(column.figure, NotMeasured) and column.figure.says
     ]
     return "\n".join([*lines, "", "`~`: its difference from the best of the row is within noise.", "", *notes, ""])
 

@@ -7,8 +7,8 @@ A number that cannot be had has a reason, and counts as its figure says.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -40,12 +40,49 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class SetFigure:
+    """A column of the table that is a distance between a method's pictures and the references, by a feature's vectors.
+
+    `headline_at`: with fewer pictures the number is marked as not to be quoted.
+    """
+
+    title: str
+    feature: str
+    distance: Callable[[np.ndarray, np.ndarray], float]
+    protocol: Protocol = "sound"
+    higher_is_better: bool | None = False
+    headline_at: int = 0
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a picture is compared with: its reference, another photo of the person, and the words that were asked for."""
+
+    reference: Features
+    drawn: Features
+    target: Features | None = None
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where models are looked for. `weights`: a folder of pinned files; `models`: a folder or a name of each model."""
+
+    weights: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class NotMeasured:
     """A column of the table without a number, and why."""
 
     title: str
     protocol: Protocol
     why: str
+
+
+AnyFigure = Figure | SetFigure | NotMeasured
 
 
 class Metric(abc.ABC):
@@ -77,7 +114,7 @@ class Metric(abc.ABC):
         """Of one upright picture, uint8 (h, w, 3)."""
 
     @abc.abstractmethod
-    def scores(self, reference: Features, drawn: Features, target: Features | None) -> dict[str, float | None]:
+    def scores(self, pair: Pair) -> dict[str, float | None]:
         """The numbers of a picture that was drawn from a reference; None where there is none."""
 
     def unusable(self, reference: Features) -> str:
@@ -85,5 +122,5 @@ class Metric(abc.ABC):
         return ""
 
     @abc.abstractmethod
-    def figures(self) -> Sequence[Figure | NotMeasured]:
+    def figures(self) -> Sequence[AnyFigure]:
         """The columns of the table."""

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from common.pinned_files.weights import WeightError
-from evaluation.metrics.base import Features, Figure, Metric, NotMeasured, Unavailable
+from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, NotMeasured, Pair, Sources, Unavailable
+from evaluation.metrics.vectors import cosine
 from model.conditioning.face_finder import FaceFinder
 from model.conditioning.faces import Face, NoFaceError
 from model.conditioning.identity import EncoderName
@@ -36,12 +37,12 @@ class FaceSimilarity(Metric):
         pa.field("first_swapped", VECTOR),  # of the face that the detector is surest of, with red and blue exchanged
     )
 
-    def __init__(self, recogniser: EncoderName, weights: str | None = None):
+    def __init__(self, recogniser: EncoderName, sources: Sources):
         self.name = f"face-similarity-{recogniser}"  # type: ignore[misc]
         self.recogniser: EncoderName = recogniser
         try:
-            self._finder = FaceFinder(identity=recogniser, weights=weights)
-            swapped = FaceFinder(identity=recogniser, weights=weights, channel_order="rgb")
+            self._finder = FaceFinder(identity=recogniser, weights=sources.weights)
+            swapped = FaceFinder(identity=recogniser, weights=sources.weights, channel_order="rgb")
             self._swapped = swapped if recogniser == "arcface" else None
         except WeightError as error:
             raise Unavailable(str(error)) from error
@@ -58,7 +59,8 @@ class FaceSimilarity(Metric):
                 row["first_swapped"] = _embedded(self._swapped, rgb, faces[0])
         return row
 
-    def scores(self, reference: Features, drawn: Features, target: Features | None) -> dict[str, float | None]:
+    def scores(self, pair: Pair) -> dict[str, float | None]:
+        reference, drawn, target = pair.reference, pair.drawn, pair.target
         numbers: dict[str, float | None] = {
             "detected": float(drawn["largest"] is not None),
             "similarity": cosine(reference["largest"], drawn["largest"]),
@@ -72,7 +74,7 @@ class FaceSimilarity(Metric):
     def unusable(self, reference: Features) -> str:
         return "" if reference["largest"] else "no face to recognise"
 
-    def figures(self) -> Sequence[Figure | NotMeasured]:
+    def figures(self) -> Sequence[AnyFigure]:
         title = f"FaceSim, {self.recogniser}"
         sound = [
             Figure(title, "similarity", of_failures=0.0, says="the largest face; a picture without a face counts 0"),
@@ -95,14 +97,6 @@ def _embedded(finder: FaceFinder, rgb: np.ndarray, face: Face) -> list[float] | 
     except NoFaceError:
         return None
     return None if identity is None else identity.astype(np.float32).tolist()
-
-
-def cosine(one: Sequence[float] | None, other: Sequence[float] | None) -> float | None:
-    """Of two vectors, in float64; None where one of them is not there."""
-    if one is None or other is None:
-        return None
-    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def copy_paste(

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from evaluation.metrics.base import Metric
+from evaluation.metrics.base import Metric, Sources
+from evaluation.metrics.clip_similarity import ClipSimilarity
+from evaluation.metrics.dino_similarity import DinoSimilarity
 from evaluation.metrics.face_similarity import FaceSimilarity
 
+ROLES = ("clip", "dino")  # of models that can be named
 # by the name that a cell without its model is called
-METRICS: dict[str, Callable[[str | None], Metric]] = {
+METRICS: dict[str, Callable[[Sources], Metric]] = {
+    "CLIP": ClipSimilarity,
+    "DINO": DinoSimilarity,
     "FaceSim, dlib": partial(FaceSimilarity, "dlib"),
     "FaceSim, arcface": partial(FaceSimilarity, "arcface"),
 }

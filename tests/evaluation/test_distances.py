@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from evaluation.distances import cmmd, frechet_distance, kernel_distance, subsampled
+from evaluation.distances import cmmd, frechet_distance, half_samples, kernel_distance
 
 
 @pytest.fixture
@@ -81,12 +81,30 @@ def test_cmmd_is_the_authors_formula(features):
     assert cmmd(*features) == pytest.approx(expected, rel=1e-6)
 
 
-def test_subsets_say_how_a_figure_scatters_and_never_draw_a_picture_twice(features):
-    found = subsampled(*features, kernel_distance, size=100, times=5)
-    assert len(found) == 5 and found.std() > 0
-    assert subsampled(features[0], features[0], frechet_distance, size=300, times=2) == pytest.approx(0, abs=1e-9)
-    with pytest.raises(ValueError, match="subsets of 201 cannot be drawn from 300 and 200"):
-        subsampled(*features, kernel_distance, size=201)
+def test_halves_scatter_as_the_whole_figure_does():
+    """KID of 200 pictures in 300 worlds scatters as much as the halves of one world say, within a third."""
+    rng = np.random.default_rng(5)
+
+    def world():
+        return rng.normal(size=(200, 8)), rng.normal(size=(200, 8)) + 0.5
+
+    true = np.std([kernel_distance(*world()) for _ in range(300)])
+    owners = np.arange(200), np.arange(200)
+    told = np.mean([half_samples(*world(), owners, kernel_distance).std() for _ in range(5)])
+    assert 0.67 < told / true < 1.5
+
+
+def test_pictures_of_a_reference_stay_together_and_few_are_refused():
+    rows = np.arange(24.0).reshape(12, 2)
+    owners = np.repeat(np.arange(6), 2), np.repeat(np.arange(6), 2)
+
+    def seen(one, other):
+        assert len(one) == 6 and (one == other).all() and (one[:, 0] % 4 == 0).sum() == 3
+        return 0.0
+
+    assert half_samples(rows, rows, owners, seen, times=9).shape == (9,)
+    with pytest.raises(ValueError, match="3 references cannot be halved"):
+        half_samples(rows[:6], rows[:6], (owners[0][:6], owners[1][:6]), seen)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from common.storage import Storage
 from evaluation import score as scoring
 from evaluation.__main__ import main
+from evaluation.metrics.base import Sources
 from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.sets import open_method, open_references
 
@@ -66,7 +67,7 @@ def test_a_reference_without_a_face_and_a_picture_that_is_none_are_listed(sets, 
 
 def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "PART", 1)
-    metric, seen = FaceSimilarity("dlib"), []
+    metric, seen = FaceSimilarity("dlib", Sources()), []
     plain = metric.features
 
     def dies_at_the_third(rgb):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.sets import SetError, open_method, open_references, set_hash
+from evaluation.sets import SetError, open_method, open_references, read_prompts, set_hash
 
 
 def write(folder, *names):
@@ -26,12 +26,14 @@ def test_references_and_their_other_photos(references):
 
 
 def test_pictures_by_prompt_and_seed_in_a_fixed_order(references, tmp_path):
-    folder = write(tmp_path / "drawn", "anna/snow/2.png", "anna/snow/1.png", "anna/sea.png", "b.c.png")
+    folder = write(tmp_path / "drawn", "anna/snow/2.png", "anna/snow/1.png", "anna/sea/1.png", "b.c/snow/2.png")
     method = open_method("mine", folder, references)
+    asked = [("sea", "1"), ("snow", "1"), ("snow", "2")]
     assert [(item.reference.name, item.prompt, item.seed) for item in method.drawn] == [
-        ("anna", "sea", ""), ("anna", "snow", "1"), ("anna", "snow", "2"), ("b.c", "", "")
-    ]  # fmt: skip
-    assert method.missing == 0 and method.strange == ()
+        (name, *pair) for name in ("anna", "b.c") for pair in asked
+    ]
+    assert [item.file is None for item in method.drawn] == [False] * 3 + [True, True, False]
+    assert method.missing == 2 and method.strange == (), "what anna has is expected of b.c, too"
 
 
 def test_what_is_missing_and_what_is_strange_is_counted(references, tmp_path):
@@ -67,3 +69,25 @@ def test_the_sets_hash_changes_with_a_byte_of_a_target(references, tmp_path):
     assert before == set_hash(references)
     (tmp_path / "photos" / "targets" / "anna.webp").write_bytes(b"another photo")
     assert set_hash(references) != before
+
+
+def test_words_come_from_the_prompts_file_or_the_references_caption(tmp_path):
+    folder = write(tmp_path / "photos", "anna.jpg")
+    (folder / "anna.txt").write_text("a woman\n with glasses")
+    references = open_references(folder)
+    (tmp_path / "prompts.yaml").write_text("snow: a person in the snow\n")
+    method = open_method(
+        "mine", write(tmp_path / "drawn", "anna.png", "anna/snow.png", "anna/other.png"), references,
+        read_prompts(tmp_path / "prompts.yaml"),
+    )  # fmt: skip
+    assert {item.prompt: item.words for item in method.drawn} == {
+        "": "a woman with glasses", "snow": "a person in the snow", "other": ""
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["- a list", "snow:", "snow: 3", "{", None])
+def test_a_file_without_prompts_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / "prompts.yaml").write_text(text)
+    with pytest.raises(SetError, match="--prompts .*prompts.yaml: "):
+        read_prompts(tmp_path / "prompts.yaml")

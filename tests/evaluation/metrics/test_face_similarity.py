@@ -9,15 +9,16 @@ import pytest
 
 from common.hashing import sha256_of_file
 from common.pinned_files.weights import WEIGHTS
-from evaluation.metrics.base import Figure, NotMeasured, Unavailable
-from evaluation.metrics.face_similarity import FaceSimilarity, copy_paste, cosine
+from evaluation.metrics.base import Figure, NotMeasured, Pair, Sources, Unavailable
+from evaluation.metrics.face_similarity import FaceSimilarity, copy_paste
+from evaluation.metrics.vectors import cosine
 from tests.model.conditioning.test_identity import write_network
 from tests.real_photos import photo  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="module")
 def dlib():
-    return FaceSimilarity("dlib")
+    return FaceSimilarity("dlib", Sources())
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def arcface(tmp_path, monkeypatch):
     file = write_network(tmp_path / "w600k_r50.onnx")
     pinned = replace(WEIGHTS["arcface-w600k-r50"], sha256=sha256_of_file(file))
     monkeypatch.setitem(WEIGHTS, "arcface-w600k-r50", pinned)
-    return FaceSimilarity("arcface", str(tmp_path))
+    return FaceSimilarity("arcface", Sources(str(tmp_path)))
 
 
 def vector(*degrees):
@@ -52,7 +53,7 @@ def test_the_largest_face_of_several_is_recognised_and_none_is_said(dlib, photo)
     assert six["faces"] == 6 and len(six["largest"]) == 128
     assert cat == {"faces": 0, "largest": None, "first_swapped": None}
     assert dlib.unusable(cat) == "no face to recognise" and dlib.unusable(six) == ""
-    told = dlib.scores(six, cat, None)
+    told = dlib.scores(Pair(six, cat))
     assert told["detected"] == 0 and told["similarity"] is None
 
 
@@ -60,10 +61,10 @@ def test_the_published_script_swaps_channels(arcface, photo):  # noqa: F811
     """The same picture on both sides hides it; a picture with its channels exchanged does not."""
     rgb = photo("astronaut").rgb
     plain, swapped = arcface.features(rgb), arcface.features(np.ascontiguousarray(rgb[..., ::-1]))
-    assert arcface.scores(plain, plain, None)["swapped"] == pytest.approx(1)
+    assert arcface.scores(Pair(plain, plain))["swapped"] == pytest.approx(1)
     assert swapped["first_swapped"] == pytest.approx(plain["largest"], abs=1e-3) and swapped["faces"] == 1
-    assert arcface.scores(plain, swapped, None)["similarity"] == pytest.approx(
-        arcface.scores(swapped, plain, None)["swapped"], abs=0.02
+    assert arcface.scores(Pair(plain, swapped))["similarity"] == pytest.approx(
+        arcface.scores(Pair(swapped, plain))["swapped"], abs=0.02
     )  # the detector moves its points by less than a pixel
 
 
@@ -83,7 +84,7 @@ def test_no_other_recogniser_stands_for_theirs(dlib):
 def test_a_recogniser_that_is_not_here_says_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEMAKEUP_WEIGHTS", raising=False)
     with pytest.raises(Unavailable, match=r"(?s)w600k_r50\.onnx.*remedy"):
-        FaceSimilarity("arcface", str(tmp_path))
+        FaceSimilarity("arcface", Sources(str(tmp_path)))
 
 
 def test_what_the_features_depend_on_is_in_the_fingerprint(arcface, dlib, tmp_path, monkeypatch):
@@ -91,5 +92,5 @@ def test_what_the_features_depend_on_is_in_the_fingerprint(arcface, dlib, tmp_pa
     other = write_network(tmp_path / "w600k_r50.onnx", weight=np.ones((512, 3), np.float32))
     pinned = replace(WEIGHTS["arcface-w600k-r50"], sha256=sha256_of_file(other))
     monkeypatch.setitem(WEIGHTS, "arcface-w600k-r50", pinned)
-    again = FaceSimilarity("arcface", str(tmp_path))
+    again = FaceSimilarity("arcface", Sources(str(tmp_path)))
     assert len({before, again.fingerprint, dlib.fingerprint}) == 3

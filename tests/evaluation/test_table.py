@@ -1,0 +1,78 @@
+"""The table's cells: means, distances between sets, what is too few to quote, what is left out, what is not measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.distances import frechet_distance, kernel_distance
+from evaluation.metrics.base import Figure, NotMeasured, SetFigure
+from evaluation.score import Scored
+from evaluation.sets import Drawn, Method, Reference
+from evaluation.table import column_of, comma_separated, markdown, number
+
+REFERENCES = [Reference(f"r{n}", Path(f"r{n}.jpg")) for n in range(8)]
+
+
+@pytest.fixture
+def world():
+    """Two methods, two prompts each; the first misses all pictures of r7."""
+    rng = np.random.default_rng(0)
+    methods, rows, features = [], [], {str(item.file): {"vector": rng.normal(size=4)} for item in REFERENCES}
+    for name, level in (("good", 0.8), ("bad", 0.2)):
+        drawn = []
+        for reference in REFERENCES:
+            for prompt in ("sea", "snow"):
+                gone = name == "good" and reference.name == "r7"
+                item = Drawn(reference, prompt, "", None if gone else Path(f"{name}/{reference.name}/{prompt}.png"))
+                score = np.nan if gone else level + 0.01 * rng.normal()
+                error = "not drawn" if gone else ""
+                row = (name, reference.name, prompt, "", str(item.file or ""), error, score)
+                rows.append(row)
+                drawn.append(item)
+                if not gone:
+                    features[str(item.file)] = {"vector": rng.normal(size=4) + level}
+        methods.append(Method(name, tuple(drawn), ()))
+    columns = ["method", "reference", "prompt", "seed", "file", "error", "score"]
+    return Scored(None, pd.DataFrame(rows, columns=columns), features), methods
+
+
+def test_a_failure_counts_as_the_figure_says(world):
+    kept = column_of(Figure("x", "score", of_failures=0.0), *world).cells["good"]
+    left = column_of(Figure("x", "score"), *world).cells["good"]
+    assert kept.estimate.value == pytest.approx(0.7, abs=0.01) and kept.estimate.n == 8 and kept.left_out == 0
+    assert left.estimate.value == pytest.approx(0.8, abs=0.01) and left.estimate.n == 7 and left.left_out == 2
+    assert kept.first == 1.0 and not kept.close
+
+
+def test_what_has_no_direction_has_no_rank(world):
+    cell = column_of(Figure("x", "score", higher_is_better=None), *world).cells["good"]
+    assert cell.first is None and "P(best)" not in number(cell)
+
+
+def test_a_distance_is_that_of_the_sets_and_few_pictures_are_not_to_be_quoted(world):
+    scored, methods = world
+    kid = column_of(SetFigure("KID", "vector", kernel_distance), scored, methods).cells["bad"]
+    drawn = [scored.features[str(item.file)]["vector"] for item in methods[1].drawn]
+    expected = kernel_distance([scored.features[str(item.file)]["vector"] for item in REFERENCES], drawn)
+    assert kid.estimate.value == pytest.approx(expected) and kid.estimate.low < expected < kid.estimate.high
+    fid = column_of(SetFigure("FID", "vector", frechet_distance, headline_at=2048), scored, methods).cells["bad"]
+    assert not fid.quotable and "too few to quote" in number(fid)
+
+
+def test_both_files_say_the_same_and_why_a_number_is_missing(world):
+    scored, methods = world
+    figures = [
+        Figure("FaceSim", "score", says="what it is"),
+        NotMeasured("CLIP-T", "reconstructed", "no code was published"),
+    ]
+    columns = [column_of(figure, scored, methods) for figure in figures]
+    text = markdown(columns, methods, ["# head"])
+    assert "| CLIP-T | reconstructed | n/a: no code was published | n/a: no code was published |" in text
+    assert "- FaceSim (sound): what it is" in text and "| figure | protocol | good | bad |\n|---|---|---|---|" in text
+    rows = comma_separated(columns, methods).splitlines()
+    assert len(rows) == 5 and rows[1].startswith("FaceSim,sound,good,0.8")
+    assert rows[3].endswith("no code was published")

@@ -1,0 +1,35 @@
+"""CLIP and DINO of the published architectures, tiny and with random weights, in folders as the hub has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from common.pinned_files.weights import resolve
+from model.tokenizer import clip_tokenizer
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+SIDE = {"image_size": 32, "patch_size": 8}
+
+
+def clip_twin(folder: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer(resolve("clip-vocabulary").path)
+    text = SMALL | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=SMALL | SIDE, projection_dim=16))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def dino_twin(folder: Path, seed: int = 0) -> Path:
+    """Without a pooler, as the published checkpoint is."""
+    torch.manual_seed(seed)
+    ViTModel(ViTConfig(**SMALL, **SIDE), add_pooling_layer=False).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
