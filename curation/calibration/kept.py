@@ -135,6 +135,7 @@ def print_kept(labelled: Labelled, every: Iterable[Configuration], choose: Choos
         where = [("half not chosen on", fixed, reporting), ("both, cross-fitted", crossed, np.ones_like(reporting))]
         if edits.any():
             where.insert(1, ("  of it, as found", fixed, reporting & ~edits))
+            where.append(("  of both, as found", crossed, ~edits))
         for what, kept, rows in where:
             for doubt, counts, truth in (
                 ("left out", rows & answered & ~doubtful, good),

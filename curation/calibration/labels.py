@@ -156,9 +156,9 @@ def score_photos(
         for label, read in zip(labels, reads, strict=True):
             data = read()
             label["sha256"] = key = sha256_of_bytes(data)[:16]
-            if any(key not in rows for rows in scored.values()):
+            if lacking := [item for item in filters if key not in scored[item]]:
                 fresh = True
-                for item, row in _score(data, filters, recipe).items():
+                for item, row in _score(data, _with_needs(lacking, filters), recipe).items():
                     scored[item][key] = {"id": key, **row}
             progress.advance(1)
     tables = {}
@@ -183,6 +183,12 @@ def score_photos(
 
 def _undecodable(error: str) -> bool:
     return error.startswith(UNDECODABLE)
+
+
+def _with_needs(names: list[str], filters: dict[str, Filter]) -> dict[str, Filter]:
+    """Those filters, and what they need, in the order of all."""
+    wanted = {need for name in names for need in filters[name].needs} | set(names)
+    return {name: item for name, item in filters.items() if name in wanted}
 
 
 def _score(data: bytes, filters: dict[str, Filter], recipe: Recipe) -> dict[str, dict[str, Any]]:
