@@ -57,13 +57,17 @@ def bench_grayscale(bench: Bench, pictures: list[Picture]) -> None:
 
 def bench_models(bench: Bench, pictures: list[Picture]) -> None:
     """How much of a model filter's time is its network: the limit of everything around it."""
-    filters = sample_recipe().open_filters()
+    filters = sample_recipe("filters.drawing={}").open_filters()
     few = pictures[:24]
-    for name in ("faces", "text"):
+    sessions = {
+        "faces": lambda item: item.model.session,
+        "text": lambda item: item.engine.session,
+        "drawing": lambda item: item.network,
+    }
+    for name, session_of in sessions.items():
         item = filters[name]
         item.score(few[:1], {})
-        holder = item.model if name == "faces" else item.engine
-        session, spent = holder.session, [0.0]
+        session, spent = session_of(item), [0.0]
         real = session.run
 
         def timed(*arguments, real=real, spent=spent):
@@ -166,8 +170,8 @@ def bench_fetch(bench: Bench, count: int = 400) -> None:
         server.shutdown()
 
 
-def sample_recipe() -> recipes.Recipe:
-    return recipes.load(ROOT / "curation" / "recipe" / "sample.yaml")
+def sample_recipe(*changes: str) -> recipes.Recipe:
+    return recipes.load(ROOT / "curation" / "recipe" / "sample.yaml", changes)
 
 
 def bench() -> Bench:
