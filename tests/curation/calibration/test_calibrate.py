@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 
 import numpy as np
@@ -9,10 +10,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from curation.calibration.calibrate import calibrate, choose, middle_of_best
+from curation.calibration.calibrate import calibrate, choose, labelled_photos, middle_of_best, sample_recipe
 from curation.calibration.labels import Labelled
 from curation.filters.registry import Thresholds
 from curation.recipe import recipe as recipes
+
+SAMPLE, CLEAN = (f"curation/recipe/{name}.yaml" for name in ("sample", "facecaptionhq-4m-clean"))
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,16 @@ def test_the_halves_are_disjoint_and_edits_of_a_photo_do_not_vote():
     )
     assert ">= 0.796 (motifs 0.80); 15/15" in printed.getvalue()
     assert isinstance(chosen, Thresholds)
+
+
+def test_by_default_the_sample_and_its_edits_are_labelled_for_the_clean_recipes_filters():
+    options = argparse.Namespace(run=None, photos=None, labels=None, recipe=None, set=[])
+    labels, reads, name, recipe = labelled_photos(options)
+    assert len(labels) == len(reads) > 1100 and name == "file"
+    assert len({label[name] for label in labels}) == len(labels), "no two go by one name"
+    assert reads[0]()[:4] == b"\x89PNG", "nothing is read or made before it is asked for"
+    clean = recipes.load(CLEAN, ["sources.facecaption=[x]"])
+    assert recipe.filters.drawing == clean.filters.drawing is not None
+    assert recipe.thresholds == clean.thresholds and recipe.filters.faces.stand_in == "centerface"
+    assert sample_recipe(["thresholds.toned.min_residual=3"]).thresholds.toned.min_residual == 3
+    assert labelled_photos(argparse.Namespace(**{**vars(options), "recipe": SAMPLE}))[3].filters.drawing is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from types import SimpleNamespace
 
 import pytest
 
@@ -113,3 +114,10 @@ def test_images_of_a_run_are_named_by_their_id(tmp_path):
     number = 5
     read = find_photos([{"id": fake_run.name(number), "where": "line 2"}], "id", there, run.root)[0]
     assert read() == picture(number)
+
+
+def test_only_filters_that_lack_evidence_run_with_what_they_need():
+    needs = {"grayscale": (), "faces": (), "anime": (), "toned": ("faces",)}
+    filters = {name: SimpleNamespace(needs=others) for name, others in needs.items()}
+    assert list(module._with_needs(["toned"], filters)) == ["faces", "toned"]
+    assert list(module._with_needs(["anime", "grayscale"], filters)) == ["grayscale", "anime"]

@@ -77,17 +77,16 @@ def test_it_runs_only_where_a_recipe_names_it(make_recipe):
     assert make_recipe({"drawing": {}}).filters.drawing is not None
 
 
-@pytest.mark.parametrize("name", ["drawing-layers", "drawing-weights"])
-def test_a_file_that_is_missing_or_another_is_told(make_recipe, monkeypatch, tmp_path, name):
+def test_a_file_that_is_missing_or_another_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("FACEMAKEUP_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("FACEMAKEUP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("common.pinned_files.weights._fetched_copies", lambda weight, tried: iter(()))
-    settings = Drawing.Settings()
-    with pytest.raises(WeightError, match=f"{WEIGHTS['drawing-layers'].file} .* is not here"):
-        Drawing.open(settings, Drawing.of_description({}).machine)
-    (tmp_path / WEIGHTS[name].file).write_bytes(b"another")
-    with pytest.raises(WeightError):
-        Drawing.open(settings, Drawing.of_description({}).machine)
+    file, machine = WEIGHTS["drawing-layers"].file, Drawing.of_description({}).machine
+    with pytest.raises(WeightError, match=f"{file} .* is not here"):
+        Drawing.open(Drawing.Settings(), machine)
+    (tmp_path / file).write_bytes(b"another")
+    with pytest.raises(RefusedError, match=f"{file} is refused"):
+        Drawing.open(Drawing.Settings(), machine)
 
 
 def test_what_is_to_go_and_what_is_a_loss():
