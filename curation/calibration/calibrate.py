@@ -242,7 +242,7 @@ def labelled_photos(options: argparse.Namespace) -> tuple[list[dict[str, str]], 
     place = "the sample (photos of your own: --photos FOLDER)"
     reads = find_photos(labels, name, photos_of_sample(), place)
     if not options.labels:
-        edits = read_labels(EDITS_LABELS, "file")
+        edits = [{**label, "made": "1"} for label in read_labels(EDITS_LABELS, "file")]  # made of the photos
         made = made_edits(photos(), labels, [label["file"] for label in edits])
         labels, reads, name = [*labels, *edits], [*reads, *(made[label["file"]] for label in edits)], "file"
     return labels, reads, name, recipe

@@ -123,7 +123,7 @@ def print_kept(labelled: Labelled, every: Iterable[Configuration], choose: Choos
     doubtful = labelled.where("doubtful", "1")
     motifs = np.array([motif_of(label) for label in labelled.labels])
     reporting = ~labelled.choosing
-    edits = np.array(["/" in label.get("file", "") and not label["package"] for label in labelled.labels])
+    edits = labelled.where("made", "1")
     shares = Table(title="the kept set: lower bounds of 95 % intervals", title_justify="left")
     for heading in ("", "pictures", "doubtful ones", "precision", "recall"):
         shares.add_column(heading, no_wrap=True)

@@ -97,3 +97,17 @@ def test_doubtful_ones_are_counted_both_ways_and_kinds_are_told(world):
     lines = [line for line in out.getvalue().splitlines() if "half not chosen on" in line]
     assert [line.split("│")[4].split(";")[1].strip() for line in lines[:3]] == ["9/19", "10/20", "9/20"]
     assert "10/10" in lines[3], "drawings kept, of those there are"
+
+
+def test_pictures_that_were_made_are_told_apart_from_photos_in_folders(world):
+    labelled, filters = world
+    for label in labelled.labels:
+        label["file"] = f"{label['motif']}/a.jpg"
+    printed = {}
+    for made in (False, True):
+        for label in labelled.labels[20:]:
+            label |= {"made": "1"} if made else {}
+        out = io.StringIO()
+        print_kept(labelled, configurations(filters, Thresholds())[:1], choose_all, Console(file=out, width=160))
+        printed[made] = out.getvalue()
+    assert "as found" not in printed[False] and "of both, as found" in printed[True]
