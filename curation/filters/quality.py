@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from common.decode import Picture
+from common.hashing import canonical_json
 from common.settings import Section, Share
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing, passed
@@ -96,8 +97,10 @@ class Quality(Filter):
         return [measure(number) for number in NUMBERS]
 
     def in_sample(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        # in one string, since which numbers there are differs from image to image: null was not measured
         numbers = {number: evidence[number] for number in (*NUMBERS, "brightness")}
-        return {f"quality_{number}": round(value, 4) for number, value in numbers.items() if value is not None}
+        rounded = {number: None if value is None else round(value, 4) for number, value in numbers.items()}
+        return {"quality": canonical_json(rounded)}
 
     @staticmethod
     def _values(evidence: pa.Table, number: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import cv2
 import numpy as np
@@ -125,9 +126,15 @@ def test_without_the_faces_evidence_nothing_is_known(make, photo):
     assert one.verdict(evidence, QualityThresholds(min_face_side=1)).tolist() == [UNKNOWN]
 
 
-def test_id_json_keeps_what_was_measured(make, photo):
+def test_id_json_has_one_string_whatever_was_measured(make, photo):
     pictures = [photo("astronaut"), photo("rocket")]
     one = make("quality")
-    first, second = one.score(pictures, {"faces": make("faces").score(pictures, {})}).to_pylist()
-    assert {"quality_yaw", "quality_sharpness", "quality_brightness"} < set(one.in_sample(first))
-    assert set(one.in_sample(second)) == {"quality_blockiness"}, "no face, no numbers of one"
+    rows = one.score(pictures, {"faces": make("faces").score(pictures, {})}).to_pylist()
+    records = [one.in_sample(row) for row in rows]
+    assert [list(record) for record in records] == [["quality"]] * 2
+    face, none = (json.loads(record["quality"]) for record in records)
+    assert face.keys() == none.keys() and None not in face.values()
+    assert face["sharpness"] == round(rows[0]["sharpness"], 4)
+    assert {number for number, value in none.items() if value is not None} == {"blockiness"}, (
+        "no face, no numbers of one"
+    )
