@@ -15,7 +15,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate label train demo test lint bench weights tiny-base drill chaos plan-train cache
+.PHONY: help setup sample curate recut report calibrate label train evaluate demo test lint bench weights tiny-base drill chaos plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -31,6 +31,7 @@ help:  ## this list
 	@echo "make train [RECIPE=default] [OUT=s3://b/out] [RANKS=8] [SET=\"engine.zero=3\"] [CLUSTER=...]   train on shards; alone: tiny, the sample's"
 	@echo "make cache [RECIPE=default] [WHAT=vae,clip] [DTYPE=fp32] [CLUSTER=...]   what the frozen encoders compute, once, beside the shards"
 	@echo "make plan-train [RECIPE=default] [GPU=a100] [GPUS=8] [PRICE=2] [MEASURED=runs/train/my]   what to expect, what to cache; arithmetic"
+	@echo "make evaluate [MODEL=exported/] [SHARDS=shards/] [COUNT=16] [OUT=...] [CLIP=folder] [DINO=folder]   draw, and score beside copies"
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
 	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
@@ -89,6 +90,11 @@ plan-train: $(READY)
 	  $(foreach name,GPU GPUS MFU PEAK_TFLOPS PRICE STORAGE_GBS STORAGE_PRICE MONTHS SAMPLES SAMPLE_BYTES DECODE_RATE \
 	  CORES NETWORK_GBITS CACHE_DTYPE MEASURED CACHED,$(if $($(name)),\
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) $(if $(JSON),--json)
+
+evaluate: $(READY)
+	@$(BIN)/python jobs/evaluate.py $(if $(call given,OUT),--out '$(OUT)') \
+	  $(foreach name,SHARDS MODEL COUNT IMAGES STEPS PROMPTS,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) \
+	  $(if $(CLIP),--model-of 'clip=$(CLIP)') $(if $(DINO),--model-of 'dino=$(DINO)')
 
 demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \

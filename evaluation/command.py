@@ -41,7 +41,16 @@ def score_command(options: ScoreOptions) -> None:
     references = open_references(Path(options.references))
     prompts = read_prompts(Path(options.prompts)) if options.prompts else {}
     methods = [open_method(*_named(text), references, prompts) for text in options.pictures]
-    sources = Sources(options.weights, dict(_model(text) for text in options.models))
+    score_methods(references, methods, options)
+
+
+def score_methods(references: list[Reference], methods: list[Method], options: ScoreOptions) -> None:
+    """The same, of methods that are open already.
+
+    Raises:
+        SetError: two methods have one name, or a model is not named as one.
+    """
+    sources = Sources(options.weights, named_models(options.models))
     if len({method.name for method in methods}) < len(methods):
         raise SetError("two methods have one name: give each its own, NAME=FOLDER")
     for method in methods:
@@ -79,11 +88,19 @@ def _named(text: str) -> tuple[str, Path]:
     return (name, Path(folder)) if equals else (Path(text).name, Path(text))
 
 
-def _model(text: str) -> tuple[str, str]:
-    role, equals, place = text.partition("=")
-    if not equals or role not in ROLES:
-        raise SetError(f"--model {text}: write {' or '.join(f'{name}=FOLDER' for name in ROLES)}")
-    return role, place
+def named_models(texts: Sequence[str]) -> dict[str, str]:
+    """ROLE=FOLDER of each text, by role.
+
+    Raises:
+        SetError: none of the roles.
+    """
+    named = {}
+    for text in texts:
+        role, equals, place = text.partition("=")
+        if not equals or role not in ROLES:
+            raise SetError(f"{text}: names no model: write {' or '.join(f'{name}=FOLDER' for name in ROLES)}")
+        named[role] = place
+    return named
 
 
 def _tell(method: Method) -> None:

@@ -44,7 +44,7 @@ def score(metric: Metric, methods: Sequence[Method], out: Storage) -> Scored:
             reference, target = known[hashes[item.reference.file]], None
             if item.reference.target is not None:
                 target = known[hashes[item.reference.target]]
-            drawn = known[hashes[item.file]] if item.file is not None else {"error": "not drawn"}
+            drawn = known[hashes[item.file]] if item.file is not None else {"error": item.failure or "not drawn"}
             bad = reference["error"] or metric.unusable(reference)
             error = f"{OF_REFERENCE}{bad}" if bad else drawn["error"]
             usable = target if target is not None and not target["error"] else None

@@ -6,10 +6,13 @@ REFERENCES/targets/anna.jpg      another photo of the same person, if there is o
 PICTURES/anna.png                drawn from it; or, with several of each,
 PICTURES/anna/in-the-snow.png    ... for a prompt, by its name
 PICTURES/anna/in-the-snow/42.png ... for a prompt, with a seed
+
+A folder that jobs/generate.py drew is read by its drawn.jsonl, which knows every prompt and why a picture is missing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +50,7 @@ class Drawn:
     seed: str = ONE
     file: Path | None = None
     words: str = ""  # the prompt itself; "" where it is not known
+    failure: str = ""  # why there is no picture
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,10 @@ def open_method(
     known = {reference.name: reference for reference in references}
     found: dict[str, list[Drawn]] = {name: [] for name in known}
     strange = []
-    for file in _files(folder):
+    logs = sorted(folder.glob("drawn*.jsonl"))
+    for log in logs:
+        strange += _read_log(log, known, found)
+    for file in () if logs else _files(folder):
         first, *rest = file.relative_to(folder).with_suffix("").parts
         if first in known and len(rest) <= 2:
             prompt, seed = (*rest, ONE, ONE)[:2]
@@ -119,19 +126,36 @@ def open_method(
             found[first].append(Drawn(known[first], prompt, seed, file, words))
         else:
             strange.append(str(file.relative_to(folder)))
-    if not any(found.values()):
+    if not any(item.file for items in found.values() for item in items):
         raise SetError(
             f"{name}={folder}: none of its {len(strange):,} pictures is named as a reference: call them "
             f"{references[0].name}.png, or {references[0].name}/PROMPT.png, or {references[0].name}/PROMPT/SEED.png"
         )
-    expected = sorted({_order(item) for items in found.values() for item in items})
+    failed = {name: item.failure for name, items in found.items() for item in items if item.failure}
+    expected = sorted({_order(item) for items in found.values() for item in items if item.file})
     drawn = []
     for reference in references:
-        there = {_order(item): item for item in found[reference.name]}
+        there = {_order(item): item for item in found[reference.name] if item.file}
         for prompt, seed in expected:
             words = (prompts or {}).get(prompt, "") if prompt else reference.words
-            drawn.append(there.get((prompt, seed), Drawn(reference, prompt, seed, None, words)))
+            gone = Drawn(reference, prompt, seed, None, words or prompt, failed.get(reference.name, "not drawn"))
+            drawn.append(there.get((prompt, seed), gone))
     return Method(name, tuple(drawn), tuple(strange))
+
+
+def copies(references: list[Reference]) -> Method:
+    """The references themselves: what a method reaches that only copies."""
+    return Method("the references", tuple(Drawn(item, file=item.file, words=item.words) for item in references), ())
+
+
+def others(references: list[Reference]) -> Method:
+    """For each reference the next one's photo: what somebody else reaches. With one reference it has no pictures."""
+    shifted = [*references[1:], *references[:1]] if len(references) > 1 else [None]
+    drawn = [
+        Drawn(item, file=other and other.file, words=item.words)
+        for item, other in zip(references, shifted, strict=True)
+    ]
+    return Method("other people", tuple(drawn), ())
 
 
 def set_hash(references: list[Reference]) -> str:
@@ -151,6 +175,25 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
             yield path
+
+
+def _read_log(log: Path, known: Mapping[str, Reference], found: dict[str, list[Drawn]]) -> list[str]:
+    """Adds the pictures of a drawn.jsonl; returns those of no reference."""
+    strange = []
+    try:
+        rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+        for row in rows:
+            name, file = row["name"], log.parent / row["file"] if "file" in row else None
+            if name not in known:
+                strange.append(str(row.get("file", name)))
+            elif row["status"] == "failed" or file is None:
+                found[name].append(Drawn(known[name], row.get("prompt", ONE), failure=row["reason"]))
+            else:
+                seed = file.stem.rpartition("_")[2]
+                found[name].append(Drawn(known[name], row["prompt"], seed, file, row["prompt"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SetError(f"{log}: is no log of jobs/generate.py ({error!r}): take it away, or draw again") from error
+    return strange
 
 
 def _caption(file: Path) -> str:

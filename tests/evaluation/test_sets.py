@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from evaluation.sets import SetError, open_method, open_references, read_prompts, set_hash
+from evaluation.sets import SetError, copies, open_method, open_references, others, read_prompts, set_hash
 
 
 def write(folder, *names):
@@ -91,3 +93,34 @@ def test_a_file_without_prompts_is_refused(tmp_path, text):
         (tmp_path / "prompts.yaml").write_text(text)
     with pytest.raises(SetError, match="--prompts .*prompts.yaml: "):
         read_prompts(tmp_path / "prompts.yaml")
+
+
+def line(**row):
+    return json.dumps(row) + "\n"
+
+
+def test_a_drawn_folder_is_read_by_its_log_with_the_reasons_of_what_is_missing(references, tmp_path):
+    folder = write(tmp_path / "drawn", "anna_000_00.png", "anna_000_01.png", "contact.png")
+    (folder / "drawn.jsonl").write_text(
+        line(name="anna", prompt="in the snow", file="anna_000_00.png", status="drawn", seed=42)
+        + line(name="anna", prompt="in the snow", file="anna_000_01.png", status="there")
+        + line(name="b.c", status="failed", reason="no face was found")
+        + line(name="zoe", prompt="in the snow", file="zoe_000_00.png", status="drawn", seed=42)
+    )
+    method = open_method("mine", folder, references)
+    assert [(item.reference.name, item.prompt, item.seed, item.words, item.failure) for item in method.drawn] == [
+        ("anna", "in the snow", "00", "in the snow", ""),
+        ("anna", "in the snow", "01", "in the snow", ""),
+        ("b.c", "in the snow", "00", "in the snow", "no face was found"),
+        ("b.c", "in the snow", "01", "in the snow", "no face was found"),
+    ]
+    assert method.strange == ("zoe_000_00.png",)
+    (folder / "drawn.jsonl").write_text('{"name": "anna"}\n')
+    with pytest.raises(SetError, match="is no log of jobs/generate.py"):
+        open_method("mine", folder, references)
+
+
+def test_the_references_themselves_and_other_people(references):
+    assert [item.file.name for item in copies(references).drawn] == ["anna.jpg", "b.c.PNG"]
+    assert [item.file.name for item in others(references).drawn] == ["b.c.PNG", "anna.jpg"]
+    assert others(references[:1]).missing == 1

@@ -1,0 +1,53 @@
+"""Draw from references with a trained model, and score it beside the references themselves and other people's photos.
+
+python jobs/evaluate.py                                       what `make curate` and `make train` left
+python jobs/evaluate.py --shards shards/ --model exported/ --count 200 --images 4 --model-of clip=FOLDER --out runs/mine
+python -m evaluation score --help                             pictures that were drawn anywhere
+
+Started again with the same --out it draws and scores only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--shards", default="runs/sample/shards/sample", help="references come from these (%(default)s)"
+    )
+    parser.add_argument("--model", default="runs/train/tiny/export/pipeline", help="an exported folder (%(default)s)")
+    parser.add_argument("--out", default="runs/evaluation", help="references, pictures, scores, table (%(default)s)")
+    parser.add_argument("--count", type=int, default=16, help="references (%(default)s)")
+    parser.add_argument("--images", type=int, default=1, help="pictures a reference and prompt (%(default)s)")
+    parser.add_argument("--steps", type=int, default=12, help="of the sampler (%(default)s)")
+    parser.add_argument("--prompts", metavar="FILE", help="YAML, NAME: words; default: evaluation/prompts.yaml")
+    parser.add_argument(
+        "--model-of", action="append", default=[], metavar="ROLE=FOLDER", help="clip= or dino= of metrics"
+    )
+    parser.add_argument("--weights", help="a folder of model files, looked in first")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: scored; 2: it was not begun, and why."""
+    asked = parser().parse_args(arguments)
+    from common.command_line import exit_code_of
+    from evaluation.sample import PROMPTS, EvaluateOptions, evaluate_command
+
+    options = EvaluateOptions(
+        asked.shards, asked.model, asked.out, asked.count, asked.images, asked.steps, asked.prompts or str(PROMPTS),
+        asked.model_of, asked.weights,
+    )  # fmt: skip
+    return exit_code_of(lambda: evaluate_command(options))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

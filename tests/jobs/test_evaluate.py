@@ -1,0 +1,54 @@
+"""jobs/evaluate.py as a user meets it: a model of random weights draws, and is scored beside copies and other people."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from common.pinned_files.weights import resolve
+from jobs import evaluate as job
+from model.build import random_pipeline
+from model.config import load_config
+from tests.evaluation.twins import clip_twin
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "{}/none"], "no such exported folder: run `make train` first"),
+        (["--shards", "{}"], "holds no shards: run `make curate` first"),
+        (["--model-of", "clipp={}"], "write clip=FOLDER or dino=FOLDER"),
+    ],
+)
+def test_a_mistake_is_one_message(tmp_path, capsys, options, words):
+    usual = ["--model", str(tmp_path), "--shards", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert job.main([*usual, *(option.format(tmp_path) for option in options)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said and "Traceback" not in said
+
+
+def cells(out):
+    with (out / "table.csv").open() as file:
+        return {(row["figure"], row["protocol"], row["method"]): row for row in csv.DictReader(file)}
+
+
+def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_twice(finished, tmp_path):
+    model, out = tmp_path / "model", tmp_path / "out"
+    random_pipeline(load_config("tiny"), resolve("clip-vocabulary").path).save_pretrained(model)
+    command = ["--model", str(model), "--shards", str(finished / "shards" / "small"), "--out", str(out), "--count", "3"]
+    command += ["--steps", "2", "--model-of", f"clip={clip_twin(tmp_path / 'clip')}"]
+    assert job.main(command) == 0
+    told = cells(out)
+    assert float(told["CLIP-I", "sound", "the references"]["value"]) == pytest.approx(1)
+    assert float(told["FaceSim, dlib", "sound", "the references"]["value"]) == pytest.approx(1)
+    assert float(told["FaceSim, dlib", "sound", "other people"]["value"]) < 0.95
+    assert (
+        told["CLIP-T", "sound", "Face-MakeUp"]["value"] and "hf download" in told["DINO", "sound", "Face-MakeUp"]["why"]
+    )
+    pictures = {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")}
+    before = (out / "table.md").read_bytes()
+    assert len(pictures) == 3 * 8
+    assert job.main(command) == 0
+    assert {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")} == pictures
+    assert (out / "table.md").read_bytes() == before
