@@ -7,9 +7,9 @@ import platform
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,6 +19,7 @@ from common.failures.mendable import first_line
 
 ROOMS = ("common", "model", "curation", "training", "generation", "evaluation", "jobs")
 ROOT = Path(__file__).resolve().parent.parent.parent
+Result = TypeVar("Result")
 PATIENCE = 180.0  # seconds for a node to start a process and look
 
 
@@ -50,6 +51,27 @@ def code_hash() -> str:
         for path in sorted((ROOT / room).rglob("*.py")):
             hasher.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return hasher.hexdigest()[:16]
+
+
+def require_code(code: str) -> None:
+    """In a worker: that it runs the driver's code. A node that joins later is not among those that were looked at.
+
+    Raises:
+        NodeError: it runs another.
+    """
+    if code_hash() != code:
+        raise NodeError(f"node {socket.gethostname()} {_other_code(code, code_hash())}")
+
+
+def of_code(code: str, function: Callable[..., Result]) -> Callable[..., Result]:
+    """`function` for a task, which first looks whether its process runs this code."""
+
+    @wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Result:
+        require_code(code)
+        return function(*arguments, **named)
+
+    return checked
 
 
 def other_nodes() -> list[dict[str, Any]]:
@@ -120,6 +142,12 @@ def _differences(mine: Facts, its: Facts) -> list[str]:
         if here != there:
             told.append(f"has {name} {there}; the driver has {here}")
     if mine.code != its.code:
-        told.append(f"has other code of ours ({its.code}) than the driver ({mine.code}): build the image anew, or submit "
-                    "with CLUSTER=..., which sends the code along")  # fmt: skip
+        told.append(_other_code(mine.code, its.code))
     return told
+
+
+def _other_code(mine: str, its: str) -> str:
+    return (
+        f"has other code of ours ({its}) than the driver ({mine}): build the image anew, or submit with CLUSTER=..., which "
+        "sends the code along"
+    )

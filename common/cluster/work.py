@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from common.cluster.nodes import code_hash, of_code
 from common.cluster.pools import Machine, Pool
 from common.failures.transient import add_retried, counting_retries, patiently
 
@@ -24,6 +25,8 @@ def map_with_actors(
 ) -> ray.data.Dataset:
     """`dataset` mapped row by row by actors of the callable class `operator`; the pool grows with the cluster.
 
+    An actor is given `arguments`, and `code`: the driver's, for `require_code` in its calls, since its node may
+    have joined just now.
     `retries`: of a row whose worker is gone, -1: for ever. A lost node uses up any number in a second, since Ray goes on
     asking its actors until it knows of the loss: only -1 outlives that, and is for who finds what ends a worker again and
     again.
@@ -33,7 +36,7 @@ def map_with_actors(
         warnings.simplefilter("ignore")
         return dataset.map(
             operator,
-            fn_constructor_kwargs=arguments,
+            fn_constructor_kwargs={**arguments, "code": code_hash()},
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.most, initial_size=pool.start),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
@@ -51,8 +54,11 @@ def map_with_tasks(
     the same is tried again.
     """
 
+    code = code_hash()
+
     def task(call: Callable[[Any], Any], retries: int) -> Any:
-        return ray.remote(num_cpus=0.9, max_retries=retries)(lambda row: counting_retries(patiently(call), row))
+        checked = of_code(code, lambda row: counting_retries(patiently(call), row))
+        return ray.remote(num_cpus=0.9, max_retries=retries)(checked)
 
     usual = task(function, 0 if when_killed else LOST_WORKERS)
     careful = task(when_killed, LOST_WORKERS) if when_killed else None

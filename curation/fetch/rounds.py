@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from common.cluster.nodes import are_elsewhere, other_nodes
+from common.cluster.nodes import are_elsewhere, code_hash, of_code, other_nodes
 from common.http.addresses import AddressBook
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
@@ -217,7 +217,7 @@ def _fetch_round(
     say("fetch", f"round {number}: {total:,} images in {len(np.unique(part_of[todo])):,} parts{skipped}")
     breaker = CircuitBreaker(settings, _failed_with_local_cause(run) if number else frozenset())
     cpus = 0.5 if total >= MANY else 1.0
-    task = ray.remote(fetch_part).options(
+    task = ray.remote(of_code(code_hash(), fetch_part)).options(
         num_cpus=cpus, max_retries=TASK_RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
     )
     waiting, running = _with_urls(run, ids[todo], part_of[todo]), {}

@@ -90,7 +90,7 @@ class Score(Section):
     order: Literal["cheapest", "paper"] = "cheapest"
     batch: int = Field(16, ge=1, description="images a model sees at once")
     workers: int | None = Field(None, ge=1, description="actors an operator; default: one a free CPU (or GPU)")
-    actors_a_gpu: int = Field(2, ge=1, le=16, description="that share a GPU: one prepares while another has it")
+    actors_a_gpu: int = Field(4, ge=1, le=16, description="that share a GPU: some prepare while another has it")
     split_devices: bool | None = Field(
         None, description="an operator a device; default: where a good part of the CPUs is on machines without a GPU"
     )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from common.cluster.nodes import require_code
 from common.cluster.pools import threads_of
 from common.cluster.shipped import ShippedWeights
 from common.cluster.work import this_node
@@ -51,15 +52,15 @@ class ScoringOperator:
 
     def __init__(
         self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
-        shipped: ShippedWeights | None = None, watch: Watch | None = None, blame: Blame | None = None,
+        shipped: ShippedWeights | None = None, watch: Watch | None = None, blame: Blame | None = None, code: str = "",
     ):  # fmt: skip
-        """`watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
+        """`code`: the driver's; "" in its own children. `watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
         # Ray Data derives a class of its own, which no other process knows
         kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith("ray."))
         self._again = partial(kind, run, recipe, names, fingerprints, audit, device)
         self.watch, self.blame = watch or alarm, blame or {}
-        self._is_child = watch is not None
+        self._is_child, self.code = watch is not None, code
         self.run, self.recipe, self.names, self.audit = run, recipe, list(names), audit
         if shipped is not None:
             shipped.place(recipe.weights)
@@ -95,6 +96,8 @@ class ScoringOperator:
         """
         if self._is_child:
             return self._score_unit(row)
+        if self.code:  # here, since what an actor's constructor raises arrives as text
+            require_code(self.code)
         scored, retried = counting_retries(patiently(self._score_unit), row)
         return {**scored, "retried": row.get("retried", 0) + retried}
 

@@ -30,6 +30,8 @@ class Threads:
     def __init__(self, count: int, open_filters: Callable[[], dict[str, Filter]]):
         self.count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="ahead") if count > 1 else None
+        # a batch in work must not queue behind what is decoded ahead of it: the model would wait for both
+        self._scoring = ThreadPoolExecutor(count, thread_name_prefix="score") if count > 1 else None
         self._open_filters, self._local = open_filters, threading.local()
 
     def ahead(
@@ -58,7 +60,7 @@ class Threads:
         self, item: Filter, pictures: list[Picture], needed: dict[str, pa.Table]
     ) -> tuple[pa.Table, list[str | None]]:
         """`score_each`, in pieces side by side where the filter runs on a CPU."""
-        if self._pool is None or item.device == "gpu" or len(pictures) == 1:
+        if self._scoring is None or item.device == "gpu" or len(pictures) == 1:
             return score_each(item, pictures, needed)
         size = -(-len(pictures) // self.count)
 
@@ -66,7 +68,7 @@ class Threads:
             part = {need: table.slice(start, size) for need, table in needed.items()}
             return score_each(self._own(item.name), pictures[start : start + size], part)
 
-        parts = list(self._pool.map(piece, range(0, len(pictures), size)))
+        parts = list(self._scoring.map(piece, range(0, len(pictures), size)))
         schema = pa.schema(item.columns)
         table = pa.concat_tables([part.select(schema.names).cast(schema) for part, _ in parts])
         return table, [error for _, errors in parts for error in errors]

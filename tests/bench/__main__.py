@@ -12,7 +12,7 @@ import sys
 
 from rich.console import Console
 
-PARTS = ("curation", "memory", "training")
+PARTS = ("curation", "memory", "pools", "training")
 
 
 def main(names: list[str]) -> int:

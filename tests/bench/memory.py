@@ -54,7 +54,7 @@ def _child(*arguments: str) -> float:
 # -- in a process of its own -------------------------------------------------------------------------------------------
 
 
-def _recipe():
+def bare_recipe():
     from curation.calibration.calibrate import ROOT
     from curation.recipe import recipe as recipes
 
@@ -65,7 +65,7 @@ def _recipe():
 def _snapshot(run) -> None:
     from curation.run_directory.snapshot import write_snapshot
 
-    write_snapshot(run, _recipe())
+    write_snapshot(run, bare_recipe())
 
 
 def _cut(run) -> None:
@@ -75,7 +75,7 @@ def _cut(run) -> None:
     from curation.packing.pack import make_plan
     from curation.run_directory.snapshot import require_snapshot
 
-    recipe = _recipe()
+    recipe = bare_recipe()
     arguments = run, recipe, "made", require_snapshot(run), recipe.open_filters()
     # the tasks would be in other processes: here one unit at a time is added to the driver's memory
     with (
@@ -102,7 +102,7 @@ def _score(run) -> None:
     from curation.run_directory.units import units_of
     from curation.scoring.operator import ScoringOperator
 
-    recipe = _recipe()
+    recipe = bare_recipe()
     names = ["grayscale", "faces"]
     fingerprints = {name: item.fingerprint for name, item in recipe.open_filters().items()}
     (unit,) = units_of(run, require_snapshot(run))
@@ -157,7 +157,7 @@ def main(step: str, root: str, count: str = "0") -> None:
     from tests.bench.made_run import make_run
 
     if step == "make":
-        make_run(Path(root), int(count), _recipe())
+        make_run(Path(root), int(count), bare_recipe())
         print(0)
     elif step == "make PNGs":
         _make_pngs(Path(root), int(count))

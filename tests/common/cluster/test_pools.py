@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from common.cluster.pools import SLACK, Machine, cpu_pool, gpu_pool, threads_of, wants_two_operators
+from curation.recipe.recipe import Score
+from tests.bench.simulated import shares, simulated
+from tests.bench.sleepers import Work
 
 BOX = Machine(16, 1)
 
@@ -41,3 +44,13 @@ def test_unlike_machines_each_run_as_many_threads_as_they_have_cores_for():
 )  # fmt: skip
 def test_cpu_filters_get_an_operator_where_many_cpus_stand_without_a_gpu(machines, two):
     assert wants_two_operators(machines) is two
+
+
+def test_cores_and_gpus_are_busy_where_both_would_just_be_full():
+    """Simulated; `make bench ONLY=pools` measures a machine beside it."""
+    work, actors = Work(decode=0.2, cpu=0.12, gpu=0.02), Score().actors_a_gpu
+    machines = [BOX, BOX]
+    busy = shares(simulated(machines, work, 2 * actors * 2, 1000, actors), machines)
+    assert all(0.9 < share <= 1.0001 for share in busy), busy
+    alone = shares(simulated([BOX], work, 2, 1000, 1), [BOX])
+    assert max(alone) < 0.9, "one actor leaves the GPU idle while it decodes"

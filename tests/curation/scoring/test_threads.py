@@ -52,6 +52,20 @@ def test_an_error_of_a_thread_is_that_items(monkeypatch):
         got[1][1]()
 
 
+def test_a_batch_in_work_does_not_wait_for_what_is_decoded_ahead(small_world):
+    """Else the model would wait for both: a third of a GPU's time (`make bench ONLY=pools`)."""
+    recipe: Recipe = small_recipe(small_world)
+    pictures = [Picture(np.zeros((8, 8, 3), np.uint8), 8, 8, 1, "jpeg")] * 4
+    threads, go_on = Threads(2, recipe.open_filters), threading.Event()
+    items = threads.ahead(range(9), lambda item: item == 0 or go_on.wait(60), batch=1)
+    assert next(items)[1]()
+    began = time.monotonic()
+    threads.score(recipe.open_filters()["grayscale"], pictures, {})
+    assert time.monotonic() - began < 30 and not go_on.is_set()
+    go_on.set()
+    assert all(result() for _, result in items)
+
+
 @pytest.mark.parametrize("name", ["grayscale", "anime"])
 def test_a_cpu_filter_says_the_same_in_pieces(small_world, name):
     recipe: Recipe = small_recipe(small_world)
