@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
@@ -24,6 +25,7 @@ from curation.cutting.judge import judge, verdict_schema, verdict_table
 from curation.filters.base import Filter
 from curation.filters.registry import check_names
 from curation.recipe.recipe import Recipe
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.run_directory.units import Unit, UnitScores, units_of
 
@@ -144,7 +146,9 @@ def kept_images(run: Run, name: str) -> pa.Table:
         for table in run.read_each(files, [*columns, "verdict"])
     ]
     nothing = pa.schema([verdict_schema(()).field(name) for name in columns]).empty_table()
-    kept = pa.concat_tables([nothing, *tables]).unify_dictionaries().sort_by("id")
+    kept = pa.concat_tables([nothing, *tables]).unify_dictionaries()
+    del tables
+    kept = kept.take(np.argsort(id_numbers(kept["id"])))
     if funnel and kept.num_rows != funnel["kept"]:
         raise run.damaged(f"{folder}/", f"has {kept.num_rows:,} kept images, and its funnel.json {funnel['kept']:,}")
     return kept

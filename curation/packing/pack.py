@@ -47,8 +47,12 @@ def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
         RecipeError: these verdicts were not annotated yet.
     """
     path = f"cuts/{name}/plan.parquet"
-    if run.exists(path):
-        return run.read_table(path, PLAN.names)
+    if not run.exists(path):
+        run.write_new(path, parquet_bytes(_new_plan(run, recipe, name)))  # of two drivers one decides
+    return run.read_table(path, PLAN.names)
+
+
+def _new_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
     listed = no_identity_file(name)
     annotated = run.read_json(listed, ("verdicts", "ids")) if run.exists(listed) else {}
     if annotated.get("verdicts") != current_pass(run, name):
@@ -60,9 +64,7 @@ def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
         kept = kept.filter(pc.invert(pc.is_in(kept["id"], value_set=pa.array(annotated["ids"], pa.string()))))
     place, size = np.arange(kept.num_rows, dtype=np.int32), recipe.pack.samples_per_shard
     columns = {**{column: kept[column] for column in kept.column_names}, "shard": place // size, "slot": place % size}
-    plan = pa.table([columns[column] for column in PLAN.names], schema=PLAN)
-    run.write_new(path, parquet_bytes(plan))  # of two drivers one decides
-    return run.read_table(path, PLAN.names)
+    return pa.table([columns[column] for column in PLAN.names], schema=PLAN)
 
 
 # -- a shard ---------------------------------------------------------------------------------------------------
