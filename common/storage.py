@@ -217,7 +217,8 @@ class Storage:
         """
         data = self.read_bytes(relative)
         try:
-            return table_of(data, columns, optional)
+            # a native buffer: pyarrow's threads may outlive the interpreter when they read a Python file object
+            return table_of(pa.BufferReader(data), columns, optional)
         except ValueError as error:
             raise self.damaged(relative, str(error)) from error
 

@@ -8,6 +8,7 @@ A directory that an earlier version wrote is refused in words where work would g
 3   an image is decoded whatever its metadata is; a format that is not decoded is the status, by its name
 4   a fetched tar is named by its content, and the table of attempts names it
 5   a unit's images have a table of their own, its scores are one file a pass, a cut's verdicts are few files, by pass
+6   an annotation says beside the identity whether there is one
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from common.settings import RecipeError
 
-RUN_FORMAT = 5  # the layout: manifest.json says it as `format`
+RUN_FORMAT = 6  # the layout: manifest.json says it as `format`
 SCORES_FORMAT = 2  # of evidence; part of each filter's fingerprint
 CUT_FORMAT = 3  # of verdicts and plan; part of the content recipe
 SHARD_FORMAT = 2  # of tars and sidecars; part of the content recipe

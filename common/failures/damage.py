@@ -40,17 +40,18 @@ def json_of(data: bytes, keys: Collection[str] = ()) -> Any:
     return value
 
 
-def table_of(data: bytes, columns: Collection[str] | None = None, optional: Collection[str] = ()) -> pa.Table:
+def table_of(data: pa.NativeFile, columns: Collection[str] | None = None, optional: Collection[str] = ()) -> pa.Table:
     """The columns of a parquet file, all of them for None, and those of `optional` that it has.
 
     Raises:
         ValueError: it is none, or has not all of `columns`; how.
     """
     try:
-        # a native buffer: pyarrow's threads may outlive the interpreter when they read a Python file object
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(data)
         table = file.read(columns=None if columns is None else [*columns, *optional], use_threads=False)
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, (DamagedFile, PermissionError)):  # it could not be read
+            raise
         raise ValueError(f"is no parquet file, or damaged ({first_line(error)})") from error
     _require(columns or (), table.column_names)
     return table

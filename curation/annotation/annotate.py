@@ -112,8 +112,8 @@ def annotate_unit(
             if encoder:
                 vector, error = _embed(encoder, recipe, data.read(row), text, face, watch, blame or {})
             identity = None if vector is None else vector.tolist()
-            facts = {"box": face["box"], "landmarks": face["landmarks"], "identity": identity, "error": error}
-            rows.append({"id": text, **facts})
+            facts = {"identity": identity, "has_identity": identity is not None, "error": error}
+            rows.append({"id": text, "box": face["box"], "landmarks": face["landmarks"], **facts})
     if rows:
         rows.sort(key=lambda row: row["id"])
         write_unit(run, folder(fingerprint), kept.unit.name, pa.Table.from_pylist(rows, schema=ANNOTATION))

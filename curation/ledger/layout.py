@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from common.storage import REQUESTS
 from curation.cutting.cut import current_pass
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SnapshotCounts
@@ -55,3 +59,18 @@ def read_evidence(run: Run, paths: Sequence[str], column: str) -> Iterator[pa.Ta
             yield flat.append_column("id", struct["id"])
         elif "error" in table.column_names:  # before format 5
             yield table
+
+
+def annotation_tables(run: Run, folder: str, run_format: int) -> Iterator[tuple[str, pa.Table]]:
+    """(path, `id` and `has_identity`) of each file of annotations."""
+    paths = run.glob(f"{folder}/*.parquet")
+    if run_format < 6:
+        for path, part in zip(paths, run.read_each(paths, ["id", "identity"]), strict=True):
+            yield path, pa.table({"id": part["id"], "has_identity": pc.is_valid(part["identity"])})
+        return
+    with ThreadPoolExecutor(1 if run.is_local else REQUESTS) as requests:
+        for start in range(0, len(paths), REQUESTS):
+            some = paths[start : start + REQUESTS]
+            yield from zip(
+                some, requests.map(partial(run.read_columns, columns=["id", "has_identity"]), some), strict=True
+            )

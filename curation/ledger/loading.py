@@ -6,7 +6,7 @@ import re
 
 import pyarrow as pa
 
-from curation.ledger.layout import image_tables, rows_of_snapshot, verdict_folder
+from curation.ledger.layout import annotation_tables, image_tables, rows_of_snapshot, verdict_folder
 from curation.ledger.model import Ledger, Shard
 from curation.ledger.tables import LedgerError
 from curation.run_directory.snapshot import snapshots
@@ -122,7 +122,8 @@ def _load_annotations(ledger: Ledger, encoder: str) -> None:
     if folder is None:
         return
     # an image that other cuts keep for another face has several rows, one a face
-    _load(ledger, "annotations", f"{folder}/*.parquet", ["id", "identity"], "id_number(id), identity IS NULL")
+    for path, part in annotation_tables(run, folder, ledger.manifest.get("format", 1)):
+        tables.insert("annotations", "id_number(id), NOT has_identity", part, path)
     if "none" in ((ledger.manifest.get("identity") or {}).get("name", "none"), encoder):
         return  # without an encoder nobody has an identity, and nobody is rejected for it
     without = "(SELECT id FROM annotations GROUP BY id HAVING bool_and(without_identity))"

@@ -19,6 +19,7 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import shutil
 import tempfile
@@ -26,6 +27,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from common.failures.damage import DamagedFile, MissingFile, table_of
 from common.storage import Storage
 from common.version import VERSION
 
@@ -50,6 +54,23 @@ class Run(Storage):
                 what = match.expand(deleted)
                 return f"delete {'it' if what == relative else self.url(what)}, and the same command makes it again"
         return "restore it from a copy, or begin again in a new run directory"
+
+    def read_columns(self, relative: str, columns: list[str]) -> pa.Table:
+        """These columns of a table whose others are large, which are not read: of a bucket in a request a column
+        and two more.
+
+        Raises:
+            DamagedFile: it has not all of them, or is no table.
+        """
+        try:
+            # in this thread alone: pyarrow's own may outlive the interpreter when they read a Python file object
+            return table_of(pa.PythonFile(_Ranges(self, relative), "r"), columns)
+        except FileNotFoundError as error:
+            raise self.damaged(relative, "is not there", MissingFile) from error
+        except DamagedFile:
+            raise
+        except ValueError as error:
+            raise self.damaged(relative, str(error)) from error
 
     # -- manifest -----------------------------------------------------------------------------------------------
 
@@ -86,3 +107,29 @@ class Run(Storage):
         finally:
             if place:
                 shutil.rmtree(place, ignore_errors=True)
+
+
+class _Ranges(io.RawIOBase):
+    """A file to read from, of which only what is asked for is read."""
+
+    def __init__(self, run: Run, relative: str):
+        self._run, self._relative, self._size, self._at = run, relative, run.size(relative), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._size, self._at + size)
+        data = self._run.read_bytes(self._relative, self._at, stop - self._at) if stop > self._at else b""
+        self._at += len(data)
+        return data

@@ -89,6 +89,7 @@ ANNOTATION = pa.schema(
         "box": pa.list_(pa.float32()),
         "landmarks": pa.list_(pa.float32()),
         "identity": pa.list_(pa.float32()),
+        "has_identity": pa.bool_(),  # so that a report need not read the identities
         "error": pa.string(),  # what the encoder did twice to a process
     }
 )

@@ -49,7 +49,7 @@ def require_counts(run: Run) -> SnapshotCounts:
 
 def read_snapshot(run: Run, counts: SnapshotCounts, columns: list[str] | None = None) -> pa.Table:
     """The rows of a snapshot, in id order."""
-    rows = run.read_table(snapshot_file(counts), columns or SNAPSHOT.names)
+    rows = run.read_columns(snapshot_file(counts), columns or SNAPSHOT.names)
     if rows.num_rows != counts["taken"]:
         raise run.damaged(snapshot_file(counts), f"has {rows.num_rows:,} rows, and {counts['taken']:,} were taken")
     return rows

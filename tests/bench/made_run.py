@@ -15,6 +15,7 @@ from curation.run_directory.candidates import SELECTED_COUNTS, buckets_of
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import ATTEMPT, CANDIDATE, FETCHED, SelectedCounts
 from curation.run_directory.scores import scores_table, write_unit
+from curation.versions import RUN_FORMAT
 
 PART = 1000
 CAPTION = "A woman with long brown hair, arched eyebrows and a slight smile looks to the left of the camera; " * 3
@@ -60,7 +61,7 @@ def make_run(root: Path, rows: int, recipe: Recipe, part: int = PART, with_score
         if with_scores:
             write_unit(run, "scores", unit_name(0, number), scores(mine, filters))
     weights = {"identity": {"name": "none"}, "weights": []}
-    run.write_json("manifest.json", {"recipe": recipe.model_dump(mode="json"), "format": 5, **weights})
+    run.write_json("manifest.json", {"recipe": recipe.model_dump(mode="json"), "format": RUN_FORMAT, **weights})
     return run
 
 

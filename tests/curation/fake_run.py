@@ -21,6 +21,7 @@ from curation.filters.registry import check_class
 from curation.recipe.recipe import parse
 from curation.run_directory.run import Run
 from curation.run_directory.scores import scores_table, write_unit
+from curation.versions import RUN_FORMAT
 from tests.curation.fake_images import FAILS, evidence, facts, picture
 
 CHECKS = ("grayscale", "text", "faces", "caption_box", "anime")
@@ -86,7 +87,7 @@ def build(root: str, breaks: str | None = None, audited: float = 1.0, hq: bool =
     ).model_dump(mode="json")
     weight = {"name": "centerface", "file": "centerface.onnx", "sha256": "0" * 64, "licence": "MIT", "source": "a & b"}
     run.update_manifest(
-        recipe=recipe, content_hash="0123456789abcdef", created="2026-01-02T03:04:05+00:00", weights=[weight],
+        recipe=recipe, format=4 if older else RUN_FORMAT, content_hash="0123456789abcdef", created="2026-01-02T03:04:05+00:00", weights=[weight],
         fingerprints=FINGERPRINTS, detector="centerface", stand_in=stand_in,
         identity={"name": "dlib", "dimension": 128, "channel_order": "rgb"},
     )  # fmt: skip
@@ -240,9 +241,11 @@ def _scores_and_cut(run: Run, taken: list[int], breaks: str | None, audited: flo
     run.write_json(f"cuts/{CUT}/content.json", {"content": {"snapshot": SNAPSHOT_HASH, "fingerprints": FINGERPRINTS}})
     run.write_json(f"{f'cuts/{CUT}' if older else VERDICTS}/funnel.json", {"kept": len(kept)})
     gone = {name(number) for number in NO_IDENTITY}
-    run.write_table(f"annotations/{ENCODER}/00-00000.parquet", pa.table({
-        "id": kept, "identity": pa.array([None if id in gone else [0.0] * 128 for id in kept], pa.list_(pa.float32())),
-    }))  # fmt: skip
+    vectors = pa.array([None if id in gone else [0.0] * 128 for id in kept], pa.list_(pa.float32()))
+    annotated = {"id": kept, "identity": vectors, "has_identity": vectors.is_valid()}
+    if older:
+        del annotated["has_identity"]
+    run.write_table(f"annotations/{ENCODER}/00-00000.parquet", pa.table(annotated))
 
 
 def _write_scores(run: Run, images: dict[str, list], scores: dict[tuple[str, str], list], older: bool) -> None:
