@@ -23,7 +23,7 @@ help:  ## this list
 	@echo "make curate RECIPE=... RUN=... CLUSTER=http://head:8265   as a Ray job; or CLUSTER=docker/cluster.yaml, compose, kuberay (docs/cluster.md)"
 	@echo "make curate AGAIN=1 NAME=healed RUN=...        first try again what failed to fetch and may have healed"
 	@echo "make recut NAME=strict SET=\"text.max_area=0.03\" [RUN=...]  another cut of a run: only missing scores are made"
-	@echo "make report [RUN=...] [NAME=...]              terminal summary and RUN/report.html, also while it runs"
+	@echo "make report [RUN=...] [NAME=...] [BESIDE=...]  terminal summary and RUN/report.html, also while it runs; two cuts compared"
 	@echo "make calibrate [PHOTOS=folder/ LABELS=my.csv]  thresholds from labelled photos, with their precision and recall"
 	@echo "make label PHOTOS=folder/ [LABELS=anna.csv] [BESIDE=ben.csv] [ASK=keep]   a page to label photos with, in the browser"
 	@echo "make calibrate REFERENCE=1 RUN=...             thresholds fitted to the published FaceCaptionHQ-4M table"
@@ -56,7 +56,7 @@ recut: $(READY)
 	  $(foreach item,$(SET),--set 'thresholds.$(item:thresholds.%=%)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 report: $(READY)
-	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)')
+	@$(BIN)/python curation/report.py '$(RUN)' $(if $(NAME),--name '$(NAME)') $(if $(BESIDE),--beside '$(BESIDE)')
 
 calibrate: $(READY)
 	@$(BIN)/python -m curation calibrate $(if $(REFERENCE)$(call given,RUN),'$(RUN)') $(if $(REFERENCE),--reference) \

@@ -1,6 +1,6 @@
 """What a run did: a summary in the terminal, and one offline page of HTML in the run.
 
-    python curation/report.py RUN [--name CUT] [--open] [--no-html]
+    python curation/report.py RUN [--name CUT] [--beside CUT] [--open] [--no-html]
 
 RUN is a folder or an object-store URL, finished or not. Exit code 0: the numbers agree (a step that is not finished
 is no contradiction); 1: they do not, and which is printed; 2: what a person has to change, e.g. there is no such run.
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.command_line import exit_code_of
+from curation.ledger.other_cut import load_other_cut
 from curation.ledger.read import read_ledger
 from curation.ledger.tables import LedgerError
 from curation.recipe.recipe import checked_name
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python curation/report.py", description=__doc__.split("\n\n")[0])
     parser.add_argument("run", metavar="RUN", help="a run directory: a folder or an object-store URL")
     parser.add_argument("--name", metavar="CUT", help="which cut; default: the recipe's")
+    parser.add_argument(
+        "--beside", metavar="CUT", help="the cut it is compared with; default: the newest other one of the same images"
+    )
     parser.add_argument("--open", action="store_true", help="show the page in a browser")
     parser.add_argument("--no-html", action="store_true", help="the terminal only; nothing is written")
     options = parser.parse_args(arguments)
@@ -43,10 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     run, console = Run(options.run), Console(highlight=False)
-    if options.name:
-        checked_name(options.name)
+    for name in filter(None, (options.name, options.beside)):
+        checked_name(name)
     try:
         ledger = read_ledger(run, options.name)
+        load_other_cut(ledger, options.beside)
     except LedgerError as error:
         print(f"does not reconcile: {error}", file=sys.stderr)
         return 1

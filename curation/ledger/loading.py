@@ -9,6 +9,7 @@ import pyarrow as pa
 from curation.ledger.layout import annotation_tables, image_tables, rows_of_snapshot, verdict_folder
 from curation.ledger.model import Ledger, Shard
 from curation.ledger.tables import LedgerError
+from curation.run_directory.run import Run
 from curation.run_directory.snapshot import snapshots
 
 VERDICTS = ("kept", "rejected", "undecided", "undecodable")
@@ -99,11 +100,10 @@ def _load_verdicts(ledger: Ledger) -> None:
     if not files:
         return
     ledger.cut_is_whole = run.exists(f"{folder}/funnel.json") or run.exists(f"cuts/{ledger.cut}/funnel.json")
-    schema = run.read_table(files[0]).schema
-    checks = [f'"{field.name}"' for field in schema if field.type == pa.int8()]
+    ledger.cut_checks = checks_in(run, files[0])
+    checks = [f'"{check}"' for check in ledger.cut_checks]
     for check in checks:
         tables.execute(f"ALTER TABLE verdicts ADD COLUMN {check} TINYINT")
-    ledger.cut_checks = tuple(check.strip('"') for check in checks)
     columns = ["verdict", "reason", "audited", "caption_face"]
     values = ", ".join(["id_number(id)", *columns, *checks])
     _load(ledger, "verdicts", f"{folder}/*.parquet", ["id", *columns, *ledger.cut_checks], values)
@@ -111,6 +111,11 @@ def _load_verdicts(ledger: Ledger) -> None:
         if verdict not in VERDICTS:
             raise LedgerError(f"{folder}: unknown verdict {verdict!r}")
     tables.execute("INSERT INTO kept SELECT DISTINCT id FROM verdicts WHERE verdict = 'kept'")
+
+
+def checks_in(run: Run, verdicts: str) -> tuple[str, ...]:
+    """The checks that a file of verdicts has a column of, in the paper's order."""
+    return tuple(field.name for field in run.read_table(verdicts).schema if field.type == pa.int8())
 
 
 def _load_annotations(ledger: Ledger, encoder: str) -> None:
@@ -124,20 +129,28 @@ def _load_annotations(ledger: Ledger, encoder: str) -> None:
     # an image that other cuts keep for another face has several rows, one a face
     for path, part in annotation_tables(run, folder, ledger.manifest.get("format", 1)):
         tables.insert("annotations", "id_number(id), NOT has_identity", part, path)
-    if "none" in ((ledger.manifest.get("identity") or {}).get("name", "none"), encoder):
-        return  # without an encoder nobody has an identity, and nobody is rejected for it
-    without = "(SELECT id FROM annotations GROUP BY id HAVING bool_and(without_identity))"
-    listed = f"cuts/{ledger.cut}/no_identity.json"
-    if run.exists(listed):  # written when all are annotated: knows which face this cut chose
-        written = run.read_json(listed)
-        if not isinstance(written, list):  # a list before format 5
-            written = run.read_json(listed, ("ids",))["ids"]
-        tables.insert_ids("listed", written, listed)
-        without = "listed"
+    without = without_identity(ledger, ledger.cut, encoder, "listed")
     tables.execute(f"""
         INSERT INTO no_identity SELECT id FROM kept SEMI JOIN {without} AS without USING (id);
         DELETE FROM kept WHERE id IN (FROM no_identity);
     """)
+
+
+def without_identity(ledger: Ledger, cut: str, encoder: str, table: str) -> str:
+    """SQL after FROM: the ids of the annotated images whose face, as `cut` chose it, could not be embedded.
+
+    `table`: into which those are put that the cut wrote down.
+    """
+    if "none" in ((ledger.manifest.get("identity") or {}).get("name", "none"), encoder):
+        return "(SELECT id FROM listed WHERE false)"  # without an encoder nobody is rejected for having no identity
+    listed = f"cuts/{cut}/no_identity.json"
+    if not ledger.run.exists(listed):  # written when all are annotated: knows which face this cut chose
+        return "(SELECT id FROM annotations GROUP BY id HAVING bool_and(without_identity))"
+    written = ledger.run.read_json(listed)
+    if not isinstance(written, list):  # a list before format 5
+        written = ledger.run.read_json(listed, ("ids",))["ids"]
+    ledger.tables.insert_ids(table, written, listed)
+    return table
 
 
 def _load_shards(ledger: Ledger) -> None:

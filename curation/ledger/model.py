@@ -53,6 +53,16 @@ class Shard:
     indexed: int
 
 
+@dataclass(frozen=True)
+class OtherCut:
+    """A cut of the same images beside the ledger's own; its verdicts are the table `other_verdicts`."""
+
+    name: str
+    checks: tuple[str, ...]
+    thresholds: Thresholds
+    fingerprints: dict[str, str]
+
+
 @dataclass
 class Ledger:
     """Everything that a run holds so far, ready for counting."""
@@ -70,6 +80,7 @@ class Ledger:
     snapshot: dict[str, Any] | None = None  # the counts beside the snapshot
     cut_is_whole: bool = False  # a cut came to its end; there may be scores that it did not have
     cut_checks: tuple[str, ...] | None = None  # that the cut made, in the paper's order
+    other: OtherCut | None = None  # that is compared with this one
     shards: list[Shard] = field(default_factory=list)
     steps: list[StepState] = field(default_factory=list)
     equations: list[Equation] = field(default_factory=list)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from curation.cutting.cut import content_file
 from curation.ledger.equations import equations_of, steps_of
 from curation.ledger.loading import load_tables
 from curation.ledger.model import Ledger, RunNotFound
@@ -25,9 +26,9 @@ def read_ledger(run: Run, cut: str | None = None) -> Ledger:
     if not manifest:
         raise RunNotFound(f"{run.root}: no run there (it has no manifest.json)")
     ledger = Ledger(run, manifest, choose_cut(run, manifest, cut))
-    claimed = _json(run, f"cuts/{ledger.cut}/content.json")
+    claimed = _json(run, content_file(ledger.cut))
     content = claimed.get("content") or {}
-    ledger.thresholds = _thresholds(run, ledger, claimed)
+    ledger.thresholds = thresholds_of(ledger, ledger.cut)
     ledger.fingerprints = content.get("fingerprints") or manifest.get("fingerprints") or {}
     ledger.detector = _detector(ledger)
     ledger.content_hash = claimed.get("hash") or manifest.get("content_hash") or ""
@@ -58,9 +59,9 @@ def _json(run: Run, path: str) -> dict[str, Any]:
     return run.read_json(path) if run.exists(path) else {}
 
 
-def _thresholds(run: Run, ledger: Ledger, claimed: dict[str, Any]) -> Thresholds:
-    """Of the cut; thresholds.yaml, beside them, is for people, and all that earlier formats have."""
-    path = f"cuts/{ledger.cut}/thresholds.yaml"
+def thresholds_of(ledger: Ledger, cut: str) -> Thresholds:
+    """Of a cut; thresholds.yaml, beside them, is for people, and all that earlier formats have."""
+    run, path, claimed = ledger.run, f"cuts/{cut}/thresholds.yaml", _json(ledger.run, content_file(cut))
     if "recipe" in claimed:
         tree = claimed["recipe"]["thresholds"]
     else:

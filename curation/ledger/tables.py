@@ -38,6 +38,9 @@ SCHEMA = r"""
     CREATE TABLE no_identity (id UBIGINT);
     -- by the cut, but for those in no_identity
     CREATE TABLE kept (id UBIGINT);
+    -- of another cut of the same images: why it lost each, null where it keeps it; and its own `listed`
+    CREATE TABLE other_verdicts (id UBIGINT NOT NULL, lost_to VARCHAR);
+    CREATE TABLE other_listed (id UBIGINT NOT NULL);
     CREATE TABLE planned (id UBIGINT NOT NULL, shard INT);
     CREATE TABLE packed (id UBIGINT NOT NULL);
 """

@@ -17,6 +17,8 @@ from curation.ledger.model import Ledger
 
 NO_IDENTITY = "no_identity"  # the one rejection after the checks: the identity encoder found no face to embed
 
+UNDECIDED = "undecided"  # a verdict that has no reason
+
 
 def label_of(reason: str) -> str:
     """A check, or a reason, as the report's tables spell it."""
@@ -28,6 +30,8 @@ def rejection_of(reason: str) -> str:
     """What is wrong with an image that was rejected for this reason."""
     if reason == NO_IDENTITY:
         return "the identity encoder found no face to embed"
+    if reason == UNDECIDED:
+        return "a score that decides is not there"
     check = check_class(reason)
     return check.rejection if check else "the filter failed on them"
 

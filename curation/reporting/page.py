@@ -22,6 +22,7 @@ from curation.reporting.measures import read_scores
 from curation.reporting.panels import panel_of
 from curation.reporting.text import given_up_text, headline, images_text, notices_of, percent, time_text
 from curation.reporting.thumbnails import Grid, Tile
+from curation.reporting.two_cuts import two_cuts
 
 TEMPLATES = Path(__file__).parent / "templates"
 IN_A_GRID, KEPT = 12, 36  # thumbnails
@@ -50,7 +51,9 @@ def _context(ledger: Ledger) -> dict[str, Any]:
         disagreements.append(Grid("Published, rejected here", lost, "rejected"))
         disagreements.append(Grid("Kept here, not published", _tiles(comparison.extra), "kept"))
     grids = [grid for panel in panels for grid in panel.grids]
-    thumbnails.fill(ledger, [*grids, *rejects, kept, *same_grids, *disagreements])
+    compared = two_cuts(ledger)
+    compared_grids = [compared.here.grid(), compared.there.grid()] if compared else []
+    thumbnails.fill(ledger, [*compared_grids, *grids, *rejects, kept, *same_grids, *disagreements])
     manifest, identity = ledger.manifest, ledger.manifest.get("identity") or {}
     return {
         "ledger": ledger,
@@ -63,6 +66,8 @@ def _context(ledger: Ledger) -> dict[str, Any]:
         "rejections": rejections(ledger) if ledger.has("verdicts") else None,
         "why": {label_of(name): rejection_of(name) for name in (*ledger.checks, NO_IDENTITY)},
         "bar": figures.bar,
+        "compared": compared,
+        "compared_grids": compared_grids,
         "scores": scores,
         "panels": panels,
         "sizes": _sizes(ledger),

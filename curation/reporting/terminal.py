@@ -10,6 +10,7 @@ from curation.ledger.model import Ledger, StepState
 from curation.reporting.facts import web
 from curation.reporting.funnel import funnel, published, rejections
 from curation.reporting.text import given_up_text, headline, notices_of, percent
+from curation.reporting.two_cuts import two_cuts
 
 BAR = 28  # letters of the widest bar
 
@@ -25,6 +26,7 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     console.print(_funnel_table(ledger))
     if ledger.has("verdicts"):
         console.print(_rejections_table(ledger))
+    _print_two_cuts(ledger, console)
     _print_losses(ledger, console)
     _print_published(ledger, console)
     for equation in ledger.broken:
@@ -77,6 +79,20 @@ def _rejections_table(ledger: Ledger) -> Table:
     for check, shares in rejected.checks.items():
         table.add_row(check, *(text for share in shares for text in (f"{share.hits:,}", percent(share.value))))
     return table
+
+
+def _print_two_cuts(ledger: Ledger, console: Console) -> None:
+    compared = two_cuts(ledger)
+    if compared is None:
+        return
+    table = _table([("cut", "left"), ("keeps alone", "right"), ("since the other rejects it for", "left")])
+    for alone in (compared.here, compared.there):
+        reasons = ", ".join(f"{label} {number:,}" for label, _, number in alone.reasons)
+        table.add_row(escape(alone.cut), f"{alone.images:,}", reasons)
+    console.print(
+        f"kept by both cuts: {compared.both:,}; by neither: {compared.neither:,}; of {compared.judged:,} images"
+    )
+    console.print(table)
 
 
 def _print_losses(ledger: Ledger, console: Console) -> None:
