@@ -13,9 +13,12 @@ from common.progress import say
 from common.storage import Storage
 from evaluation.metrics.base import NotMeasured, Sources, Unavailable
 from evaluation.metrics.registry import METRICS, ROLES
+from evaluation.page import render
 from evaluation.score import OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references, read_prompts, set_hash
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
+
+KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ScoreOptions:
 
 
 def score_command(options: ScoreOptions) -> None:
-    """Score all methods, and write table.md, table.csv, scores/*.parquet to `out`.
+    """Score all methods, and write table.md, table.csv, report.html, scores/*.parquet to `out`.
 
     Raises:
         SetError: references or pictures that cannot be compared.
@@ -57,7 +60,7 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
         _tell(method)
     out = Storage(options.out)
     columns: list[Column] = []
-    errors = pd.DataFrame({"error": []}, dtype=str)
+    all_scores = pd.DataFrame(_pictures_of(methods), columns=[*KEY, "error"])
     for title in options.metrics:
         try:
             metric = METRICS[title](sources)
@@ -71,16 +74,36 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
         scored = score(metric, methods, out)
         out.write_table(f"scores/{metric.name}.parquet", pa.Table.from_pandas(scored.rows, preserve_index=False))
         columns += [column_of(figure, scored, methods, options.seed) for figure in metric.figures()]
-        errors = scored.rows[scored.rows["error"] != ""][["method", "reference", "file", "error"]]
+        all_scores = _beside(all_scores, metric.name, scored.rows)
+    errors = all_scores[all_scores["error"] != ""]
     for row in errors.itertuples():
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
     if errors["error"].str.startswith(OF_REFERENCE).any():
         say("score", "a reference that cannot be used is left out of every method's numbers")
-    text = markdown(columns, methods, _head(references, methods))
+    head = _head(references, methods)
+    text = markdown(columns, methods, head)
     out.write_bytes("table.md", text.encode())
     out.write_bytes("table.csv", comma_separated(columns, methods).encode())
+    out.write_bytes("report.html", render(references, methods, columns, all_scores, head[0].lstrip("# ")))
     print(text)
     say("score", f"the table: {out.url('table.md')}; a row a picture: {out.url('scores')}")
+    say("score", f"the pictures: {out.url('report.html')}")
+
+
+def _pictures_of(methods: Sequence[Method]) -> list[tuple[str, ...]]:
+    return [
+        (method.name, item.reference.name, item.prompt, item.seed, str(item.file or ""), "")
+        for method in methods
+        for item in method.drawn
+    ]
+
+
+def _beside(known: pd.DataFrame, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Another metric's numbers beside those of the metrics before, under its name; an error of either stands."""
+    named = rows.rename(columns=lambda column: column if column in KEY else f"{metric}: {column}")
+    joined = known.merge(named, on=KEY)
+    joined["error"] = joined["error"].where(joined["error"] != "", joined.pop(f"{metric}: error"))
+    return joined
 
 
 def _named(text: str) -> tuple[str, Path]:

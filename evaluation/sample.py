@@ -59,7 +59,11 @@ def evaluate_command(options: EvaluateOptions) -> int:
         ),
         ModelOptions(model=options.model),
     )  # fmt: skip
-    methods = [open_method("Face-MakeUp", drawn, references), copies(references), others(references)]
-    score_methods(references, methods, ScoreOptions(str(folder), [], str(out), options.weights, options.models))
+    mine = open_method("Face-MakeUp", drawn, references)
+    score_methods(
+        references,
+        [mine, copies(mine), others(mine)],
+        ScoreOptions(str(folder), [], str(out), options.weights, options.models),
+    )
     say("evaluate", "whether these references were trained on is not known here: of a model of these shards, they were")
     return 0

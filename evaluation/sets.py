@@ -143,19 +143,21 @@ def open_method(
     return Method(name, tuple(drawn), tuple(strange))
 
 
-def copies(references: list[Reference]) -> Method:
-    """The references themselves: what a method reaches that only copies."""
-    return Method("the references", tuple(Drawn(item, file=item.file, words=item.words) for item in references), ())
+def copies(method: Method) -> Method:
+    """The references themselves in the place of a method's pictures, for the same prompts: what copying reaches."""
+    return Method("the references", tuple(_instead(item, item.reference) for item in method.drawn), ())
 
 
-def others(references: list[Reference]) -> Method:
-    """For each reference the next one's photo: what somebody else reaches. With one reference it has no pictures."""
-    shifted = [*references[1:], *references[:1]] if len(references) > 1 else [None]
-    drawn = [
-        Drawn(item, file=other and other.file, words=item.words)
-        for item, other in zip(references, shifted, strict=True)
-    ]
-    return Method("other people", tuple(drawn), ())
+def others(method: Method) -> Method:
+    """The next reference's photo in the place of each picture: what somebody else reaches. None of a single reference."""
+    names = list(dict.fromkeys(item.reference for item in method.drawn))
+    following = dict(zip(names, [*names[1:], *names[:1]], strict=True)) if len(names) > 1 else {}
+    drawn = tuple(_instead(item, following.get(item.reference)) for item in method.drawn)
+    return Method("other people", drawn, ())
+
+
+def _instead(item: Drawn, shown: Reference | None) -> Drawn:
+    return Drawn(item.reference, item.prompt, item.seed, shown.file if shown else None, item.words)
 
 
 def set_hash(references: list[Reference]) -> str:

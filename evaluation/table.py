@@ -33,6 +33,12 @@ class Cell:
 class Column:
     figure: AnyFigure
     cells: dict[str, Cell]
+    metric: str = ""
+
+    @property
+    def scores(self) -> str:
+        """The name of its numbers among all metrics' scores; "" where it is no mean of pictures."""
+        return f"{self.metric}: {self.figure.column}" if isinstance(self.figure, Figure) else ""
 
     @property
     def title(self) -> str:
@@ -83,7 +89,7 @@ def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed
     by_method = {method.name: rows[rows["method"] == method.name] for method in methods}
     matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
     compared = compare(matrices, seed)
-    return Column(figure, _cells(figure, compared, by_method))
+    return Column(figure, _cells(figure, compared, by_method), scored.metric.name)
 
 
 def _cells(figure: Figure, compared: Compared, by_method) -> dict[str, Cell]:
@@ -110,7 +116,7 @@ def _cells(figure: Figure, compared: Compared, by_method) -> dict[str, Cell]:
 def number(cell: Cell) -> str:
     """As it stands in a table: `0.412 [0.380, 0.444] N=50`, and what a reader must know of it."""
     if cell.estimate is None:
-        return f"n/a: {cell.why}"
+        return "n/a"
     text = f"{cell.estimate.value:.3f}"
     if np.isfinite(cell.estimate.low):
         text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
@@ -131,12 +137,22 @@ def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequenc
     for column in columns:
         cells = [number(column.cells[name]) for name in names]
         lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
-    notes = [
-        f"- {column.title}: {column.figure.says}"
-        for column in columns
-        if not isinstance(column.figure, NotMeasured) and column.figure.says
-    ]
+    notes = [f"- {column.title}: {note}" for column in columns for note in _notes(column)]
     return "\n".join([*lines, "", "`~`: its difference from the best of the row is within noise.", "", *notes, ""])
+
+
+def _notes(column: Column) -> list[str]:
+    """What the column is, and why numbers are missing in it, once for all methods of which it is so."""
+    reasons: dict[str, list[str]] = {}
+    for name, cell in column.cells.items():
+        if cell.why:
+            reasons.setdefault(cell.why, []).append(name)
+    says = [] if isinstance(column.figure, NotMeasured) or not column.figure.says else [column.figure.says]
+    everywhere = len(column.cells)
+    return says + [
+        f"n/a: {why}" if len(names) == everywhere else f"n/a for {', '.join(names)}: {why}"
+        for why, names in reasons.items()
+    ]
 
 
 def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str:

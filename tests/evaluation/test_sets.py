@@ -120,7 +120,10 @@ def test_a_drawn_folder_is_read_by_its_log_with_the_reasons_of_what_is_missing(r
         open_method("mine", folder, references)
 
 
-def test_the_references_themselves_and_other_people(references):
-    assert [item.file.name for item in copies(references).drawn] == ["anna.jpg", "b.c.PNG"]
-    assert [item.file.name for item in others(references).drawn] == ["b.c.PNG", "anna.jpg"]
-    assert others(references[:1]).missing == 1
+def test_the_references_themselves_and_other_people_for_the_same_prompts(references, tmp_path):
+    method = open_method("mine", write(tmp_path / "drawn", "anna/sea.png", "anna/snow.png"), references)
+    assert [item.file.name for item in copies(method).drawn] == ["anna.jpg"] * 2 + ["b.c.PNG"] * 2
+    assert [item.file.name for item in others(method).drawn] == ["b.c.PNG"] * 2 + ["anna.jpg"] * 2
+    assert [item.prompt for item in others(method).drawn] == ["sea", "snow"] * 2
+    alone = open_method("mine", tmp_path / "drawn", references[:1])
+    assert others(alone).missing == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def world():
                     features[str(item.file)] = {"vector": rng.normal(size=4) + level}
         methods.append(Method(name, tuple(drawn), ()))
     columns = ["method", "reference", "prompt", "seed", "file", "error", "score"]
-    return Scored(None, pd.DataFrame(rows, columns=columns), features), methods
+    return Scored(SimpleNamespace(name="made"), pd.DataFrame(rows, columns=columns), features), methods
 
 
 def test_a_failure_counts_as_the_figure_says(world):
@@ -71,7 +72,8 @@ def test_both_files_say_the_same_and_why_a_number_is_missing(world):
     ]
     columns = [column_of(figure, scored, methods) for figure in figures]
     text = markdown(columns, methods, ["# head"])
-    assert "| CLIP-T | reconstructed | n/a: no code was published | n/a: no code was published |" in text
+    assert "| CLIP-T | reconstructed | n/a | n/a |" in text
+    assert "- CLIP-T (reconstructed): n/a: no code was published" in text
     assert "- FaceSim (sound): what it is" in text and "| figure | protocol | good | bad |\n|---|---|---|---|" in text
     rows = comma_separated(columns, methods).splitlines()
     assert len(rows) == 5 and rows[1].startswith("FaceSim,sound,good,0.8")
