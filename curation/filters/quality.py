@@ -35,6 +35,10 @@ class QualityThresholds(Section):
     max_yaw: float | None = Field(None, ge=0, le=90, description="degrees to either side, estimated from five points")
     max_roll: float | None = Field(None, ge=0, le=180, description="degrees between the line of the eyes and level")
     max_clipped: Share | None = Field(None, description="share of the face that is all black or all white")
+    min_eyes_at: float | None = Field(
+        None, le=1, description="how far down the face box the eyes are, share of its height; cut below them: near 0"
+    )
+    min_box_ratio: Share | None = Field(None, description="width over height of the face box; half hidden: narrow")
     max_blockiness: float | None = Field(None, ge=0, description="steps at the edges of 8 x 8 blocks over those within")
 
 
@@ -45,6 +49,8 @@ NUMBERS = {
     "yaw": ("max_yaw", "Face: turned aside", "degrees, estimated", "linear"),
     "roll": ("max_roll", "Face: tilted", "degrees", "linear"),
     "clipped": ("max_clipped", "Face: black or white", "share of the face", "linear"),
+    "eyes_at": ("min_eyes_at", "Face: eyes in the box", "share of its height, from the top", "linear"),
+    "box_ratio": ("min_box_ratio", "Face: shape of the box", "width over height", "linear"),
     "blockiness": ("max_blockiness", "JPEG blocks", "steps at their edges over those within", "linear"),
 }
 
@@ -53,7 +59,7 @@ class Quality(Filter):
     """Measures the largest face and JPEG's blocks; rejects what breaks a limit of the recipe's, of which none is set."""
 
     name, label, rejection = "quality", "quality", "below the quality that the recipe asks for"
-    version, needs, drawn = 1, ("faces",), "faces"
+    version, needs, drawn = 2, ("faces",), "faces"
     optional = True
     columns = (
         pa.field("measured", pa.bool_()),
@@ -61,6 +67,12 @@ class Quality(Filter):
         pa.field("brightness", pa.float32()),
     )
     Thresholds = QualityThresholds
+    grid = {
+        "min_face_side": [16, 24, 32, 40],
+        "min_sharpness": [5, 10, 20, 30, 40],
+        "min_eyes_at": [0, 0.05, 0.1, 0.15, 0.2],
+        "min_box_ratio": [0.45, 0.5, 0.55, 0.6],
+    }
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
         rows = []
@@ -89,10 +101,14 @@ class Quality(Filter):
             threshold, title, unit, scale = NUMBERS[number]
             limit, above = getattr(thresholds, threshold), threshold.startswith("min_")
             note = "" if limit is not None else "no limit is set"
+
+            def value_of(rows: pa.Table) -> np.ndarray:
+                values = self._values(rows, number).astype(np.float64)
+                return values if above else np.abs(values)  # degrees to either side
+
             return Measure(
-                number, title, unit, scale, lambda rows: np.abs(self._values(rows, number).astype(np.float64)), limit,
-                above=above, decides=limit is not None, note=note,
-            )  # fmt: skip
+                number, title, unit, scale, value_of, limit, above=above, decides=limit is not None, note=note
+            )
 
         return [measure(number) for number in NUMBERS]
 
@@ -101,6 +117,14 @@ class Quality(Filter):
         numbers = {number: evidence[number] for number in (*NUMBERS, "brightness")}
         rounded = {number: None if value is None else round(value, 4) for number, value in numbers.items()}
         return {"quality": canonical_json(rounded)}
+
+    @classmethod
+    def should_reject(cls, label: Mapping[str, str]) -> bool | None:
+        if label["keep"] != "0":
+            return False if label["keep"] else None
+        # what is to go for a reason that another filter looks for tells nothing of quality
+        photo = label["drawing"] in ("", "photo") and label["colour"] in ("", "colour")
+        return True if photo and label["text"] != "much" and label["faces"] in ("", "1") else None
 
     @staticmethod
     def _values(evidence: pa.Table, number: str) -> np.ndarray:
@@ -123,6 +147,8 @@ def measures_of(picture: Picture, face: Mapping[str, Any]) -> dict[str, float]:
     x1, y1, x2, y2 = face["box"]
     yaw, roll = yaw_and_roll(np.array(face["landmarks"], np.float64).reshape(5, 2))
     numbers = {"face_side": min(x2 - x1, y2 - y1), "yaw": yaw, "roll": roll}
+    eyes = (face["landmarks"][1] + face["landmarks"][3]) / 2
+    numbers |= {"eyes_at": (eyes - y1) / max(y2 - y1, 1e-6), "box_ratio": (x2 - x1) / max(y2 - y1, 1e-6)}
     corners = np.array([[x1, y1], [x2, y2]]) * picture.scale
     height, width = picture.rgb.shape[:2]
     left, top = np.clip(np.floor(corners[0]), 0, (width, height)).astype(int)

@@ -102,7 +102,11 @@ def _differences(ledger: Ledger) -> list[tuple[str, str, str]]:
         elif prints[0] != prints[1]:
             rows.append((f"{check}, its scores", *(str(print_) for print_ in prints)))
     here, there = _thresholds(ledger.thresholds, checks), _thresholds(other.thresholds, checks)
-    return rows + [(key, str(value), str(there[key])) for key, value in here.items() if value != there[key]]
+    return rows + [(key, _said(value), _said(there[key])) for key, value in here.items() if value != there[key]]
+
+
+def _said(value: object) -> str:
+    return "no limit" if value is None else str(value)
 
 
 def _thresholds(thresholds: Thresholds, checks: Sequence[str]) -> dict[str, object]:

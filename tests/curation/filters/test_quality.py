@@ -13,7 +13,16 @@ from PIL import Image
 
 from common.decode import Picture, decode
 from curation.filters.evidence import FAIL, PASS, UNKNOWN
-from curation.filters.quality import NOSE, QualityThresholds, blockiness, largest_face, measures_of, yaw_and_roll
+from curation.filters.quality import (
+    NOSE,
+    NUMBERS,
+    Quality,
+    QualityThresholds,
+    blockiness,
+    largest_face,
+    measures_of,
+    yaw_and_roll,
+)
 
 HEAD = np.array([[-1, -0.6, 0], [1, -0.6, 0], [0, 0, -2 * NOSE], [-0.7, 0.8, 0], [0.7, 0.8, 0]], float)  # eyes 2 apart
 
@@ -66,7 +75,17 @@ def test_each_number_of_the_face_moves_with_what_it_measures(photo, face):
 
 def test_a_face_outside_the_picture_has_no_pixels_to_measure(photo, face):
     outside = measures_of(photo("astronaut"), {**face, "box": [900.0, 900.0, 950.0, 960.0]})
-    assert set(outside) == {"face_side", "yaw", "roll"} and outside["face_side"] == 50
+    assert set(outside) == {"face_side", "yaw", "roll", "eyes_at", "box_ratio"} and outside["face_side"] == 50
+
+
+def test_a_box_that_begins_below_the_eyes_or_holds_half_a_face_is_told_by_its_shape(photo, face):
+    x1, y1, x2, y2 = face["box"]
+    whole = measures_of(photo("astronaut"), face)
+    assert 0.25 < whole["eyes_at"] < 0.5 and 0.6 < whole["box_ratio"] < 1
+    cut = measures_of(photo("astronaut"), {**face, "box": [x1, y1 + 0.5 * (y2 - y1), x2, y2]})
+    assert cut["eyes_at"] < 0 and cut["box_ratio"] == pytest.approx(2 * whole["box_ratio"])
+    half = measures_of(photo("astronaut"), {**face, "box": [x1, y1, (x1 + x2) / 2, y2]})
+    assert half["eyes_at"] == whole["eyes_at"] and half["box_ratio"] == pytest.approx(whole["box_ratio"] / 2)
 
 
 def jpeg(rgb, quality):
@@ -109,6 +128,8 @@ def rows(**numbers):
         ({"max_yaw": 40}, "yaw", [-41, -40, 3]),
         ({"max_roll": 20}, "roll", [21, 20, -20]),
         ({"max_clipped": 0.3}, "clipped", [0.31, 0.3, 0]),
+        ({"min_eyes_at": 0.1}, "eyes_at", [-0.3, 0.1, 0.4]),
+        ({"min_box_ratio": 0.55}, "box_ratio", [0.54, 0.55, 1.8]),
         ({"max_blockiness": 2}, "blockiness", [2.1, 2, 1]),
     ],
 )
@@ -138,3 +159,20 @@ def test_id_json_has_one_string_whatever_was_measured(make, photo):
     assert {number for number, value in none.items() if value is not None} == {"blockiness"}, (
         "no face, no numbers of one"
     )
+
+
+def test_what_goes_for_another_reason_tells_nothing_of_quality():
+    photo = {"colour": "colour", "text": "none", "faces": "1", "drawing": "photo", "keep": "0"}
+    for change, answer in (
+        ({}, True), ({"keep": "1"}, False), ({"keep": ""}, None), ({"drawing": "cartoon"}, None),
+        ({"colour": "toned"}, None), ({"text": "much"}, None), ({"faces": "2"}, None), ({"faces": ""}, True),
+    ):  # fmt: skip
+        assert Quality.should_reject({**photo, **change}) is answer, change
+
+
+def test_a_histogram_of_a_lower_limit_shows_what_is_below_zero_as_it_is(make):
+    evidence = rows(**{number: [-0.5, 0.5] for number in NUMBERS})
+    shown = {
+        measure.key: measure.value_of(evidence).tolist() for measure in make("quality").measures(QualityThresholds())
+    }
+    assert shown["eyes_at"] == [-0.5, 0.5] and shown["yaw"] == [0.5, 0.5]
