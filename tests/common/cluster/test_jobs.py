@@ -94,7 +94,9 @@ def test_a_job_at_work_is_taken_up_again_and_not_doubled(cluster, capfd, tmp_pat
 def test_a_job_that_a_person_must_change_is_not_one_that_failed(cluster, capfd, code, ended):
     """KubeRay begins what FAILED again, and not what was STOPPED (attempt.py)."""
     command = ["python", "-m", "common.cluster.attempt", "python", "-c", f"raise SystemExit({code})"]
-    assert run_on_cluster(cluster, Job(command, f"attempt {code}")) == 1
+    # Ray tells a job the address of the youngest Ray in /tmp/ray, which on this machine may be another
+    here = {"RAY_API_SERVER_ADDRESS": cluster}
+    assert run_on_cluster(cluster, Job(command, f"attempt {code}", environment=here)) == 1
     said = capfd.readouterr().err
     assert f"ended as {ended}" in said and ("something has to be changed first" in said) == (code == 2)
 
