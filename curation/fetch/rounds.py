@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import ray
 
 from common.cluster.nodes import are_elsewhere, code_hash, of_code, other_nodes
 from common.http.addresses import AddressBook
+from common.pinned_files.packages import cache_dir
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
 from common.storage import parquet_bytes
@@ -36,6 +36,7 @@ from curation.fetch.shared_hosts import SharedHosts
 from curation.recipe.recipe import Fetch, Recipe
 from curation.run_directory.attempts import latest_attempts
 from curation.run_directory.candidates import id_numbers, id_texts, read_selected, selected_counts, selected_ids
+from curation.run_directory.driver import token_of
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import ROUND, SnapshotCounts
 from curation.run_directory.snapshot import latest_counts, write_snapshot
@@ -85,13 +86,9 @@ def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
     if settings.local_web:
         from curation.sample.web import LocalWeb
 
-        state = Path(run.path("work/web-journal")) if run.is_local else None
-        if state is None:
-            state = Path(stack.enter_context(TemporaryDirectory())) / "web-journal"
-        state.parent.mkdir(parents=True, exist_ok=True)
         # tasks on another machine reach it only at the address of this one
         address = ray.util.get_node_ip_address() if are_elsewhere(other_nodes()) else LOOPBACK
-        web = stack.enter_context(LocalWeb(settings.local_web.folder, state, address=address))
+        web = stack.enter_context(LocalWeb(settings.local_web.folder, web_journal(run), address=address))
         allowed = [*settings.allow_networks, *([] if address == LOOPBACK else [address])]
         settings = settings.model_copy(
             update={"resolve": {**settings.resolve, **web.resolve}, "allow_networks": allowed}
@@ -103,6 +100,14 @@ def _settings(run: Run, recipe: Recipe, stack: ExitStack) -> Fetch:
     if refused:
         raise RecipeError(f"fetch.resolve leads to addresses that are refused: {'; '.join(refused)}")
     return settings
+
+
+def web_journal(run: Run) -> Path:
+    """Where the sample's web counts the requests, so that a URL that heals at the n-th goes on counting after a kill. Of a
+    run in a bucket on this machine, by the mark of its first driver; a driver on another one begins to count anew."""
+    if run.is_local:
+        return Path(run.path("work/web-journal"))
+    return cache_dir() / "web-journals" / token_of(run, 1)
 
 
 # -- rounds -----------------------------------------------------------------------------------------------------------

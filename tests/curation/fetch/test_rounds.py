@@ -13,10 +13,13 @@ import ray
 from common.hashing import sha256_of_bytes
 from common.settings import RecipeError
 from curation.fetch import rounds
-from curation.fetch.rounds import fetch
+from curation.fetch.rounds import fetch, web_journal
 from curation.run_directory.attempts import latest_attempts
+from curation.run_directory.driver import only_driver
+from curation.run_directory.run import Run
 from curation.run_directory.snapshot import latest_counts, read_snapshot
-from curation.sample.web import LocalWeb
+from curation.sample.web import LocalWeb, RequestLog
+from tests.bucket import s3_bucket
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
 from tests.loopback_web import JPEG
 
@@ -186,3 +189,17 @@ def test_the_samples_web_runs_where_all_nodes_reach_it_while_it_fetches(
     assert sorted(url for url in asked if url in pages) == sorted(pages)
     rules = [url for url in asked if url not in pages]
     assert len(rules) == len(set(rules)) == 6, "each site is asked for its rules once"
+
+
+def test_a_driver_that_goes_on_after_a_kill_has_the_web_count_on_from_there_also_for_a_bucket(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEMAKEUP_CACHE", str(tmp_path / "cache"))
+    with s3_bucket("journals"):
+        journals = []
+        for place in ("s3://journals/a", "s3://journals/a", "s3://journals/b"):
+            with only_driver(Run(place)):
+                journals.append(web_journal(Run(place)))
+    assert journals[0] == journals[1] != journals[2]
+    for journal, first in zip(journals, (1, 2, 1), strict=True):
+        log = RequestLog(journal)
+        assert log.add("http://heals.test/") == first
+        log.close()
