@@ -83,7 +83,7 @@ def write_snapshot(run: Run, recipe: Recipe) -> tuple[SnapshotCounts, bool]:
     is_taken = None if wanted is None else _among_the_best(run, selected, wanted)
     errors: Counter[str | None] = Counter()
     taken, whole = 0, hashlib.sha256()
-    with run.scratch(WORK) as folder:
+    with run.emptied(WORK), run.scratch(WORK) as folder:
         file = folder / "snapshot.parquet"
         with pq.ParquetWriter(file, SNAPSHOT, compression="zstd") as writer:
             for rows in _row_groups(_fetched(latest_attempts(run, COLUMNS), errors, is_taken)):
