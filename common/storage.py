@@ -50,11 +50,12 @@ def _new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         (os.replace if may_replace else os.link)(temporary, final)
     except OSError as error:
-        if str(error.filename) == str(temporary):  # a person knows only the final name
+        if error.filename is None or str(error.filename) == str(temporary):  # a person knows only the final name
             error.filename = str(final)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses that, too: it would hide the error above
+            temporary.unlink(missing_ok=True)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -90,10 +91,8 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Storage:
-    """A folder: `Storage("runs/a")`, `Storage("s3://bucket/runs/a")`; cheap to make, safe to pickle.
-
-    Every path in its methods is relative to its root and uses "/".
-    """
+    """A folder: `Storage("runs/a")`, `Storage("s3://bucket/runs/a")`; cheap to make, safe to pickle. Paths are relative to
+    it, and use "/"."""
 
     def __init__(self, root: str | os.PathLike[str]):
         self.root = absolute(root)

@@ -1,4 +1,4 @@
-"""Memory of the driver's steps and of a scoring worker, beside the same with a tenth of the work: flat, or not.
+"""Memory of the driver's steps and of a scoring worker, beside the same with less of the work: flat, or not.
 
 Each is measured in a process of its own, above what it holds when its modules are loaded.
 """
@@ -19,20 +19,20 @@ from PIL import Image
 
 from tests.bench.duel import Bench
 
-ROWS = 200_000
+ROWS, FEWER = 1_000_000, 200_000
 PNGS, SIDES = 10, (8000, 6000)  # 48 Mpx with an alpha channel
 
 
 def bench() -> Bench:
-    """Ratios of the memory with all rows and with a tenth; 10 would be memory that grows as they do."""
-    bench = Bench(f"memory, {ROWS:,} images beside {ROWS // 10:,}; {PNGS} PNGs of 48 Mpx beside one")
+    """Ratios of the memory with all rows and with fewer; 5 would be memory that grows as they do."""
+    bench = Bench(f"memory, {ROWS:,} images beside {FEWER:,}; {PNGS} PNGs of 48 Mpx beside one")
     with tempfile.TemporaryDirectory(prefix="facemakeup-bench-") as scratch:
-        for rows in (ROWS, ROWS // 10):
+        for rows in (ROWS, FEWER):
             _child("make", f"{scratch}/{rows}", str(rows))
         for step in DRIVER:
-            ours, theirs = (_child(step, f"{scratch}/{rows}") for rows in (ROWS, ROWS // 10))
+            ours, theirs = (_child(step, f"{scratch}/{rows}") for rows in (ROWS, FEWER))
             bench.row(
-                f"driver: {step}", f"{ours:,.0f} MB", "a tenth of it", f"{theirs:,.0f} MB", ours / max(1.0, theirs)
+                f"driver: {step}", f"{ours:,.0f} MB", "a fifth of it", f"{theirs:,.0f} MB", ours / max(1.0, theirs)
             )
         for images in (PNGS, 1):
             _child("make PNGs", f"{scratch}/png{images}", str(images))
@@ -68,11 +68,20 @@ def _snapshot(run) -> None:
     write_snapshot(run, bare_recipe())
 
 
+def _requests(run) -> None:
+    """What a first round of fetch gives its tasks."""
+    from curation.fetch.rounds import _parts_of_round, _with_urls
+    from curation.run_directory.candidates import selected_ids
+
+    round_of = _parts_of_round(run, 0, selected_ids(run), bare_recipe().fetch)
+    assert round_of and sum(len(items) for _, items in _with_urls(run, *round_of)) == len(round_of[0])
+
+
 def _cut(run) -> None:
-    """And what follows without a model: annotate with no encoder, the plan."""
+    """And what follows without a model: annotate with no encoder, the plan, what pack gives its tasks."""
     from curation.annotation.annotate import annotate
     from curation.cutting.cut import cut
-    from curation.packing.pack import make_plan
+    from curation.packing.pack import pack
     from curation.run_directory.snapshot import require_snapshot
 
     recipe = bare_recipe()
@@ -81,10 +90,13 @@ def _cut(run) -> None:
     with (
         patch("curation.cutting.cut.map_with_tasks", _here),
         patch("curation.annotation.annotate.map_with_tasks", _here),
+        patch(
+            "curation.packing.pack.map_with_tasks", lambda shards, _: ({"samples": len(shard.rows)} for shard in shards)
+        ),
     ):
         cut(*arguments)
         annotate(*arguments)
-    make_plan(run, recipe, "made")
+        pack(*arguments, content_hash="")
 
 
 def _here(rows, function, **_):
@@ -109,7 +121,12 @@ def _score(run) -> None:
     ScoringOperator(run, recipe, names, fingerprints, 0, "cpu")(unit.as_row())
 
 
-DRIVER: dict[str, Callable] = {"fetch, the snapshot": _snapshot, "cut, annotate, plan": _cut, "report": _report}
+DRIVER: dict[str, Callable] = {
+    "fetch, the requests": _requests,
+    "fetch, the snapshot": _snapshot,
+    "cut, annotate, pack": _cut,
+    "report": _report,
+}
 
 
 def _make_pngs(root: Path, count: int) -> None:

@@ -275,11 +275,13 @@ def test_a_place_where_no_folder_can_be_is_a_message(place):
         Storage(place).write_bytes("a.json", b"x")
 
 
-def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path, monkeypatch):
-    def full(source, target):
-        raise OSError(errno.ENOSPC, "No space left on device", source)
+@pytest.mark.parametrize("named", [True, False])
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path, monkeypatch, named):
+    def refused(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", *([path] if named else []))
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "replace" if named else "fsync", refused)
+    monkeypatch.setattr(Path, "unlink", refused)  # such a disk refuses to tidy up, too
     with pytest.raises(OSError) as told:
         Storage(tmp_path).write_bytes("report.html", b"x")
     assert told.value.filename == str(tmp_path / "report.html")
