@@ -133,7 +133,7 @@ WEIGHTS = {
             "shape_predictor_5_face_landmarks.dat",
             "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
             "CC0-1.0",
-            "annotate: alignment for the identity",
+            "annotate: alignment for the identity; landmarks: where the eyes are",
             DLIB_MODELS,
             "face_recognition_models/models/shape_predictor_5_face_landmarks.dat",
         ),

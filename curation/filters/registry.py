@@ -24,6 +24,7 @@ ORDER = (
     "drawing",
     "toned",
     "quality",
+    "landmarks",
 )
 
 
