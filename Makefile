@@ -100,8 +100,8 @@ demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
 	  $(if $(BASE),--base '$(BASE)') $(if $(LISTEN),--listen '$(LISTEN)') $(if $(PORT),--port '$(PORT)')
 
-# files side by side; JOBS=0 for one process, e.g. to debug
-JOBS ?= 2
+# processes side by side, one more than two cores keep busy: tests also wait. JOBS=0 for one process, e.g. to debug
+JOBS ?= 3
 
 test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)

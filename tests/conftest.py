@@ -43,34 +43,38 @@ JOB_AGENT_PORT = 52365  # fixed by Ray for a head that `ray.init` starts: a seco
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-# what takes minutes begins first, or one process would wait for the other at the end
-LONG = ("jobs/test_train.py", "test_conditions_learnt.py", "test_trainer.py", "test_engine.py", "test_validation.py")
+# what takes minutes begins first, or one process would wait for the others at the end
+LONG = ("test_conditions_learnt.py", "test_trainer.py", "test_engine.py", "test_validation.py")
 
 
 @lru_cache
-def shares_ray(file: str) -> bool:
-    return bool(re.search(r"\b(ray_cluster|finished)\b", (ROOT / file).read_text()))
+def lane(file: str) -> str:
+    """Tests on the one Ray stay in one process, and so do those that start Rays of their own: a second that starts beside
+    them would take the jobs of the first. Any other file is a lane of its own."""
+    text = (ROOT / file).read_text()
+    if re.search(r"\b(ray_cluster|finished)\b", text):
+        return "ray"
+    return "own rays" if re.search(r"\b(ray_nodes|local_ray)\b", text) else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         file = item.nodeid.partition("::")[0]
-        longest = [at for at, name in enumerate(LONG, 1) if file.endswith(name)]
-        return 0 if shares_ray(file) else longest[0] if longest else len(LONG) + 1
+        first = ["ray", "own rays", *LONG]
+        return next((at for at, name in enumerate(first) if lane(file).endswith(name)), len(first))
 
     items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`make test` runs files side by side in processes; all that share the one Ray stay in one of them."""
+    """`make test` runs lanes side by side in processes."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class ByLane(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "ray" if shares_ray(file) else file
+            return lane(nodeid.partition("::")[0])
 
-    return ByFile(config, log)
+    return ByLane(config, log)
 
 
 @pytest.fixture(scope="session")
