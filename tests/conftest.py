@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ for name, value in {
     "PYTHONPATH": str(ROOT),
 }.items():
     os.environ.setdefault(name, value)
+
+# what is started in the background is deaf to these, and so would be all that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # what it guards against is a power cut, which no test makes; it costs up to 20 ms a file (a kill is survived without)
 os.fsync = lambda descriptor: None

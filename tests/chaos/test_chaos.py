@@ -17,8 +17,12 @@ from tests.chaos.faulty_store import Faults, FaultyStore, faulty_bucket
 from tests.chaos.kills import STEPS, Place, draw_kills, spoke_last
 
 
-def test_a_storage_gets_through_a_store_that_refuses_cuts_and_loses(monkeypatch):
-    with faulty_bucket("chaos-of-a-test", Faults(slowest=0, cut=3, lost=4)) as (store, environment):
+def test_a_storage_gets_through_a_store_that_refuses_cuts_and_loses():
+    # undone before the bucket's own environment is, or that would come back
+    with (
+        faulty_bucket("chaos-of-a-test", Faults(slowest=0, cut=3, lost=4)) as (store, environment),
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

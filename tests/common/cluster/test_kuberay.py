@@ -93,7 +93,8 @@ class StandIn:
 def kubectl(tmp_path, monkeypatch) -> StandIn:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(kuberay, "LOOK_EVERY", 0.02)
-    monkeypatch.delenv("DOWN", raising=False)
+    for name in ("DOWN", "PASS_SECRETS"):
+        monkeypatch.delenv(name, raising=False)
     return StandIn(tmp_path)
 
 
