@@ -15,7 +15,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate label train evaluate demo test lint bench weights tiny-base drill chaos plan-train cache
+.PHONY: help setup sample curate recut report calibrate label train evaluate demo test nodes lint bench weights tiny-base drill chaos plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -36,6 +36,7 @@ help:  ## this list
 	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
 	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
 	@echo "make chaos [KILLS=20] [SEED=0] [ON=disk,s3]   kill curation (driver, workers, raylets) on a disk and a faulty S3: the same shards?"
+	@echo "make nodes                                    a cluster of three nodes on this machine, one after the other killed"
 	@echo "make test | lint | bench [ONLY=training]      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
 	@echo "Each step alone: $(BIN)/python -m curation STEP --help  (select fetch score cut annotate pack report ...)"
@@ -100,14 +101,17 @@ demo: $(READY_DEMO)
 	@$(BIN)/python jobs/demo.py $(if $(MODEL),--model '$(MODEL)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
 	  $(if $(BASE),--base '$(BASE)') $(if $(LISTEN),--listen '$(LISTEN)') $(if $(PORT),--port '$(PORT)')
 
-# processes side by side, one more than two cores keep busy: tests also wait. JOBS=0 for one process, e.g. to debug
-JOBS ?= 3
+# lanes side by side; JOBS=0 for one process, e.g. to debug
+JOBS ?= 2
 
 test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
+
+nodes: sample $(READY_DEMO)
+	@$(BIN)/python -m pytest -n 0 -m nodes tests/cluster
 
 drill: $(READY)
 	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))

@@ -13,6 +13,7 @@ import ray
 
 from common.cluster.nodes import code_hash, of_code
 from common.cluster.pools import Machine, Pool
+from common.errors import UserError
 from common.failures.transient import add_retried, counting_retries, patiently
 
 LOST_WORKERS = 5  # times that the same work is begun again because its process or node is gone
@@ -35,13 +36,34 @@ def map_with_actors(
         # Ray 2.60 announces the end of this argument and has no other for the retries of an actor's tasks
         warnings.simplefilter("ignore")
         return dataset.map(
-            operator,
+            _telling(operator),
             fn_constructor_kwargs={**arguments, "code": code_hash()},
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.most, initial_size=pool.start),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
             max_task_retries=retries,
         )
+
+
+def _telling(operator: type) -> type:
+    """`operator`, but what a person can mend in its constructor is raised by its calls: of a constructor's error Ray
+    brings the driver its text alone, and a person would see a traceback."""
+
+    class Telling(operator):
+        def __init__(self, **arguments: Any):
+            self._mend: UserError | None = None
+            try:
+                super().__init__(**arguments)
+            except UserError as error:
+                self._mend = error
+
+        def __call__(self, row: dict[str, Any]) -> Any:
+            if self._mend is not None:
+                raise self._mend
+            return super().__call__(row)
+
+    Telling.__name__, Telling.__qualname__ = operator.__name__, operator.__qualname__  # as Ray shows it
+    return Telling
 
 
 def map_with_tasks(

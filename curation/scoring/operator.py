@@ -56,8 +56,9 @@ class ScoringOperator:
     ):  # fmt: skip
         """`code`: the driver's; "" in its own children. `watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
-        # Ray Data derives a class of its own, which no other process knows
-        kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith("ray."))
+        # Ray Data and `map_with_actors` derive classes of their own, which no other process knows
+        derived = "ray.", "common.cluster."
+        kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith(derived))
         self._again = partial(kind, run, recipe, names, fingerprints, audit, device)
         self.watch, self.blame = watch or alarm, blame or {}
         self._is_child, self.code = watch is not None, code

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import s3fs
 import yaml
 
@@ -19,6 +20,7 @@ from tests.training.ranks import assert_same_run, log_of, recipe_for, run_ranks
 from tests.world import ROOT
 
 STEPS, EVERY = 12, 4
+pytestmark = pytest.mark.nodes
 
 
 def test_a_node_goes_and_another_takes_its_place(shards, base, tmp_path):  # noqa: F811

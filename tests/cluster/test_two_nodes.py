@@ -32,6 +32,9 @@ PLANTED = {
 }
 
 
+pytestmark = pytest.mark.nodes
+
+
 @pytest.fixture
 def recipe(small_world: Path, tmp_path: Path) -> Path:
     """An actor a CPU, so that a node that joins has something to do."""

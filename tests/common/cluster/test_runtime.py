@@ -38,10 +38,13 @@ def test_a_ray_that_does_not_start_is_a_message(monkeypatch, address, words):
     assert len(tries) == 2 and all(word in str(caught.value) for word in words)
 
 
-def test_what_a_worker_raises_is_told_in_its_own_words_and_only_there(ray_cluster, capfd):
+@pytest.mark.parametrize("where", ["constructor", "call"])
+def test_what_a_worker_raises_is_told_in_its_own_words_and_only_there(ray_cluster, capfd, where):
     class Operator:
         def __init__(self, code):
             """`code`: of the driver, which every operator is given."""
+            if where == "constructor":
+                raise UserError("mend this")
 
         def __call__(self, row):
             raise UserError("mend this")
