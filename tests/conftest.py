@@ -54,10 +54,10 @@ LONG = ("test_conditions_learnt.py", "test_trainer.py", "test_engine.py", "test_
 
 @lru_cache
 def lane(file: str) -> str:
-    """Tests on the one Ray stay in one process, and so do those that start Rays of their own: a second that starts beside
-    them would take the jobs of the first. Any other file is a lane of its own."""
+    """Tests on the one Ray stay in one process with those that start a local one: Ray sends a job to the youngest Ray in
+    /tmp/ray. Rays in folders of their own are another lane, and any other file is a lane of its own."""
     text = (ROOT / file).read_text()
-    if re.search(r"\b(ray_cluster|finished)\b", text):
+    if re.search(r"\b(ray_cluster|finished|jobs/curate\.py|CurateOptions)\b", text):
         return "ray"
     return "own rays" if re.search(r"\b(ray_nodes|local_ray)\b", text) else file
 
