@@ -57,7 +57,7 @@ def lane(file: str) -> str:
     """Tests on the one Ray stay in one process with those that start a local one: Ray sends a job to the youngest Ray in
     /tmp/ray. Rays in folders of their own are another lane, and any other file is a lane of its own."""
     text = (ROOT / file).read_text()
-    if re.search(r"\b(ray_cluster|finished|jobs/curate\.py|CurateOptions)\b", text):
+    if re.search(r"\b(ray_cluster|finished|jobs[./]curate|CurateOptions)\b", text):
         return "ray"
     return "own rays" if re.search(r"\b(ray_nodes|local_ray)\b", text) else file
 
