@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def _cell(
     return {"shown": shown, "why": row.get("error") or item.failure, "scores": numbers}
 
 
+@lru_cache(maxsize=512)  # a reference stands in many rows
 def _thumbnail(file: Path) -> str | None:
     """A data: URI; None where the file is no picture."""
     try:

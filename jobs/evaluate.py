@@ -17,6 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+from generation.options import positive_int
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,9 +27,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", default="runs/train/tiny/export/pipeline", help="an exported folder (%(default)s)")
     parser.add_argument("--out", default="runs/evaluation", help="references, pictures, scores, table (%(default)s)")
-    parser.add_argument("--count", type=int, default=16, help="references (%(default)s)")
-    parser.add_argument("--images", type=int, default=1, help="pictures a reference and prompt (%(default)s)")
-    parser.add_argument("--steps", type=int, default=12, help="of the sampler (%(default)s)")
+    parser.add_argument("--count", type=positive_int, default=16, help="references (%(default)s)")
+    parser.add_argument("--images", type=positive_int, default=1, help="pictures a reference and prompt (%(default)s)")
+    parser.add_argument("--steps", type=positive_int, default=12, help="of the sampler (%(default)s)")
     parser.add_argument("--prompts", metavar="FILE", help="YAML, NAME: words; default: evaluation/prompts.yaml")
     parser.add_argument(
         "--model-of", action="append", default=[], metavar="ROLE=FOLDER", help="clip= or dino= of metrics"

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from common.cluster.nodes import code_hash, of_code
+from common.cluster.nodes import code_hash, of_code, require_code
 from common.cluster.pools import Machine, Pool
 from common.errors import UserError
 from common.failures.transient import add_retried, counting_retries, patiently
@@ -26,8 +26,7 @@ def map_with_actors(
 ) -> ray.data.Dataset:
     """`dataset` mapped row by row by actors of the callable class `operator`; the pool grows with the cluster.
 
-    An actor is given `arguments`, and `code`: the driver's, for `require_code` in its calls, since its node may
-    have joined just now.
+    An actor is given `arguments`. It must run the driver's code: its node may have joined just now.
     `retries`: of a row whose worker is gone, -1: for ever. A lost node uses up any number in a second, since Ray goes on
     asking its actors until it knows of the loss: only -1 outlives that, and is for who finds what ends a worker again and
     again.
@@ -36,8 +35,8 @@ def map_with_actors(
         # Ray 2.60 announces the end of this argument and has no other for the retries of an actor's tasks
         warnings.simplefilter("ignore")
         return dataset.map(
-            _telling(operator),
-            fn_constructor_kwargs={**arguments, "code": code_hash()},
+            _telling(operator, code_hash()),
+            fn_constructor_kwargs=arguments,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.most, initial_size=pool.start),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
@@ -45,14 +44,15 @@ def map_with_actors(
         )
 
 
-def _telling(operator: type) -> type:
-    """`operator`, but what a person can mend in its constructor is raised by its calls: of a constructor's error Ray
-    brings the driver its text alone, and a person would see a traceback."""
+def _telling(operator: type, code: str) -> type:
+    """`operator` where this `code` of ours is; but what a person can mend in its constructor is raised by its calls: of a
+    constructor's error Ray brings the driver its text alone, and a person would see a traceback."""
 
     class Telling(operator):
         def __init__(self, **arguments: Any):
             self._mend: UserError | None = None
             try:
+                require_code(code)
                 super().__init__(**arguments)
             except UserError as error:
                 self._mend = error

@@ -19,9 +19,10 @@ from common.hashing import canonical_json
 from common.settings import Section
 from curation.filters.base import Filter, Measure, Outline, box_corners
 from curation.filters.evidence import flattened, largest, missing, passed
+from curation.filters.faces import FAINT
 
 FLOOR = 1  # OpenCV drops groups of this many windows and fewer: the evidence holds every hit of two or more
-FACE_SCORE, FACE_MARGIN = 0.3, 1.5  # `where: faces`: which faces are looked at, and how much larger the crop is
+FACE_MARGIN = 1.5  # `where: faces`: how much larger than the face the crop is
 HIT = pa.struct([pa.field("box", pa.list_(pa.float32(), 4)), pa.field("neighbors", pa.int32())])
 
 
@@ -107,7 +108,7 @@ class Anime(Filter):
         unknown = missing(faces, "boxes")
         rows, boxes, scores = flattened(faces, "boxes", "box", "score")
         hits: list[list[dict[str, Any]] | None] = [None if gone else [] for gone in unknown]
-        for row, box in zip(rows[scores >= FACE_SCORE], boxes[scores >= FACE_SCORE], strict=True):
+        for row, box in zip(rows[scores >= FAINT], boxes[scores >= FAINT], strict=True):
             for crop, corner, scale in self._crop(pictures[row], box):
                 hits[row] += self._detect(crop, corner, scale)
         return hits

@@ -28,6 +28,9 @@ FACE = pa.struct(
 )
 
 
+FAINT = 0.3  # detections below that score are no faces to look at more closely
+
+
 class FacesSettings(Section):
     model: DetectorName = "yolov5-face"
     stand_in: Literal["centerface"] | None = Field(None, description="used, and said so, where the model cannot be had")
@@ -152,6 +155,16 @@ class Faces(Filter):
     def should_reject(cls, label: Mapping[str, str]) -> bool | None:
         # whether a drawn face counts is for the filters of drawings to say
         return int(label["faces"]) != 1 if label["faces"] and label["drawing"] in ("", "photo") else None
+
+
+def largest_face(faces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of one image's detections, as the evidence has them, the largest that is not faint."""
+
+    def area(face: Mapping[str, Any]) -> float:
+        x1, y1, x2, y2 = face["box"]
+        return (x2 - x1) * (y2 - y1)
+
+    return max((face for face in faces if face["score"] >= FAINT), key=area, default=None)
 
 
 def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: DetectorName) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,8 @@ from common.decode import Picture
 from common.settings import Section
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing, passed
-from curation.filters.quality import Quality, largest_face
+from curation.filters.faces import largest_face
+from curation.filters.quality import Quality
 
 
 class LandmarksThresholds(Section):

@@ -21,8 +21,8 @@ from common.hashing import canonical_json
 from common.settings import Section, Share
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing, passed
+from curation.filters.faces import largest_face
 
-FACE_SCORE = 0.3  # fainter detections are no faces to measure
 SIDE = 128  # pixels of the longer side that a face is brought down to before its sharpness is measured
 NOSE = 0.5  # how far the tip of the nose stands before the eyes, in distances between the eyes
 DARK, BRIGHT = 8, 247  # luma at and beyond which nothing can be told apart any more
@@ -130,16 +130,6 @@ class Quality(Filter):
     def _values(evidence: pa.Table, number: str) -> np.ndarray:
         """float32 (rows,), NaN where it was not measured."""
         return evidence[number].to_numpy(zero_copy_only=False).astype(np.float32)
-
-
-def largest_face(faces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Of one image's detections, as the faces filter keeps them."""
-    confident = [face for face in faces if face["score"] >= FACE_SCORE]
-    return max(confident, key=lambda face: _area(face["box"]), default=None)
-
-
-def _area(box: Sequence[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def measures_of(picture: Picture, face: Mapping[str, Any]) -> dict[str, float]:

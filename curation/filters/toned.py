@@ -19,8 +19,8 @@ from common.decode import Picture
 from common.settings import Section
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import flattened, missing, passed
+from curation.filters.faces import FAINT
 
-FACE_SCORE = 0.3  # fainter detections are no faces to measure in
 LEVELS = 24  # of lightness
 BLUR = 1.0  # pixels of the view: noise of colour is no colour
 
@@ -99,7 +99,7 @@ def best_boxes(faces: pa.Table) -> dict[int, np.ndarray]:
     found: dict[int, tuple[float, np.ndarray]] = {}
     for row, box, score in zip(rows.tolist(), boxes.astype(np.float64), scores.tolist(), strict=True):
         weight = score * (box[2] - box[0]) * (box[3] - box[1])
-        if score >= FACE_SCORE and weight > found.get(row, (0.0, box))[0]:
+        if score >= FAINT and weight > found.get(row, (0.0, box))[0]:
             found[row] = weight, box
     return {row: box for row, (_, box) in found.items()}
 

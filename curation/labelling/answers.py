@@ -47,7 +47,9 @@ class Answers:
         self._rows: dict[str, dict[str, str]] = {}
         self._before: list[tuple[str, dict[str, str] | None]] = []
         self._written = self._on_disk()
-        if (self._written or b"").count(b"\n") > 1:  # a table of which everything was taken back has its header alone
+        if (
+            len((self._written or b"").splitlines()) > 1
+        ):  # a table of which everything was taken back has its header alone
             for row in read_labels(self.path, name):
                 row.pop("where")
                 self._rows[row[name]] = row

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 
 from common.hashing import sha256_of_bytes
+from common.paths import open_place
 from common.progress import say
 from curation.calibration.calibrate import SAMPLE_RECIPE
 from curation.calibration.label_table import LabelError
@@ -50,11 +51,13 @@ def chosen(there: dict[str, Read], count: int | None) -> dict[str, Read]:
     named = {name: there[name] for name in sorted(there) if name.isprintable()}
     if unnamed := sorted(set(there) - set(named)):
         say("label", f"{len(unnamed):,} photos have names that no table can hold, and are left out: {listed(unnamed)}")
+    if count is not None and count < 1:
+        raise LabelError(f"--count {count} (COUNT=...): give 1 or more")
     if count is not None and count < len(named):
-        first = sorted(named, key=lambda name: sha256_of_bytes(name.encode()))[: max(0, count)]
+        first = sorted(named, key=lambda name: sha256_of_bytes(name.encode()))[:count]
         named = {name: named[name] for name in sorted(first)}
     if not named:
-        raise LabelError("there is no photo to label: correct --photos (PHOTOS=...) or --count (COUNT=...)")
+        raise LabelError("there is no photo to label: correct --photos (PHOTOS=...)")
     if len(named) > MANY:
         raise LabelError(
             f"{len(named):,} photos are more than a person looks at: say how many with --count (COUNT=300)"
@@ -96,8 +99,7 @@ def open_labelling(options: argparse.Namespace) -> Labelling:
 
 
 def _within(folder: str, table: str) -> str:
-    from common.paths import open_place
-
+    """The table's path in the folder, as the folder's files are named."""
     return open_place(table)[1].removeprefix(open_place(folder)[1].rstrip("/") + "/")
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from common.cluster.nodes import require_code
 from common.cluster.pools import threads_of
 from common.cluster.shipped import ShippedWeights
 from common.cluster.work import this_node
@@ -52,16 +51,16 @@ class ScoringOperator:
 
     def __init__(
         self, run: Run, recipe: Recipe, names: Sequence[str], fingerprints: dict[str, str], audit: int, device: str,
-        shipped: ShippedWeights | None = None, watch: Watch | None = None, blame: Blame | None = None, code: str = "",
+        shipped: ShippedWeights | None = None, watch: Watch | None = None, blame: Blame | None = None,
     ):  # fmt: skip
-        """`code`: the driver's; "" in its own children. `watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
+        """`watch(stage, ids)` is around the decoding of an image, and around each filter. `blame`: what ended a worker
         twice, which is not tried again. Both are a child's (careful.py)."""
         # Ray Data and `map_with_actors` derive classes of their own, which no other process knows
         derived = "ray.", "common.cluster."
         kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith(derived))
         self._again = partial(kind, run, recipe, names, fingerprints, audit, device)
         self.watch, self.blame = watch or alarm, blame or {}
-        self._is_child, self.code = watch is not None, code
+        self._is_child = watch is not None
         self.run, self.recipe, self.names, self.audit = run, recipe, list(names), audit
         if shipped is not None:
             shipped.place(recipe.weights)
@@ -97,8 +96,6 @@ class ScoringOperator:
         """
         if self._is_child:
             return self._score_unit(row)
-        if self.code:  # here, since what an actor's constructor raises arrives as text
-            require_code(self.code)
         scored, retried = counting_retries(patiently(self._score_unit), row)
         return {**scored, "retried": row.get("retried", 0) + retried}
 

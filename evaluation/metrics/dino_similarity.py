@@ -8,7 +8,7 @@ stands the mean of POOLERS draws of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,9 @@ class DinoSimilarity(Metric):
 
 def random_pooler(tokens: np.ndarray, seed: int) -> np.ndarray:
     """float64 (n, d) of class tokens (n, d): transformers' ViTPooler with weights as it draws them, and no bias."""
-    width = tokens.shape[1]
-    weights = np.random.default_rng(seed).normal(scale=SPREAD, size=(width, width))
-    return np.tanh(tokens.astype(np.float64) @ weights.T)
+    return np.tanh(tokens.astype(np.float64) @ _random_weights(tokens.shape[1], seed).T)
+
+
+@lru_cache(maxsize=2 * POOLERS)  # the same for every picture
+def _random_weights(width: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=SPREAD, size=(width, width))

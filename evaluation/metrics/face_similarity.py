@@ -42,8 +42,9 @@ class FaceSimilarity(Metric):
         self.recogniser: EncoderName = recogniser
         try:
             self._finder = FaceFinder(identity=recogniser, weights=sources.weights)
-            swapped = FaceFinder(identity=recogniser, weights=sources.weights, channel_order="rgb")
-            self._swapped = swapped if recogniser == "arcface" else None
+            self._swapped = None  # only ArcFace's channels were ever exchanged
+            if recogniser == "arcface":
+                self._swapped = FaceFinder(identity=recogniser, weights=sources.weights, channel_order="rgb")
         except WeightError as error:
             raise Unavailable(str(error)) from error
 

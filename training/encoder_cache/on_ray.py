@@ -8,7 +8,6 @@ from typing import Any
 
 import ray
 
-from common.cluster.nodes import require_code
 from common.cluster.pools import cpu_pool, gpu_pool, machines_of
 from common.cluster.runtime import connected
 from common.cluster.work import LOST_WORKERS, map_with_actors
@@ -118,17 +117,16 @@ def _encode(
 class EncodeShards:
     """An actor of Ray Data: holds the encoders and encodes a shard a call."""
 
-    def __init__(self, recipe: dict[str, Any], stored: str, threads: int, names: dict[str, str], code: str):
+    def __init__(self, recipe: dict[str, Any], stored: str, threads: int, names: dict[str, str]):
         import torch
 
         checked_recipe = checked(recipe, "the recipe")
         cuda = checked_recipe.engine.device != "cpu" and torch.cuda.is_available()
-        self.names, self.code = names, code
+        self.names = names
         self.encoder = ShardEncoder(checked_recipe, stored, torch.device("cuda" if cuda else "cpu"), threads)
         self.index = read_index(checked_recipe.data.shards, checked_recipe.data.shard_cache)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        require_code(self.code)  # here, since what an actor's constructor raises arrives as text
         names = {kind: self.names[kind] for kind in row["kinds"]}
         folders = {kind: _storage(self.index, name) for kind, name in names.items()}
         # a shard from elsewhere is needed once: it goes with the folder

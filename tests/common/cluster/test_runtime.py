@@ -41,8 +41,7 @@ def test_a_ray_that_does_not_start_is_a_message(monkeypatch, address, words):
 @pytest.mark.parametrize("where", ["constructor", "call"])
 def test_what_a_worker_raises_is_told_in_its_own_words_and_only_there(ray_cluster, capfd, where):
     class Operator:
-        def __init__(self, code):
-            """`code`: of the driver, which every operator is given."""
+        def __init__(self):
             if where == "constructor":
                 raise UserError("mend this")
 

@@ -13,13 +13,13 @@ from PIL import Image
 
 from common.decode import Picture, decode
 from curation.filters.evidence import FAIL, PASS, UNKNOWN
+from curation.filters.faces import largest_face
 from curation.filters.quality import (
     NOSE,
     NUMBERS,
     Quality,
     QualityThresholds,
     blockiness,
-    largest_face,
     measures_of,
     yaw_and_roll,
 )

@@ -56,6 +56,14 @@ def test_what_is_not_asked_for_stays(table):
     assert read["1.jpg"]["colour"] == "toned" and read["1.jpg"]["keep"] == ""
 
 
+@pytest.mark.parametrize("text", ["file,keep\n1.jpg,1", "file,keep\r\n1.jpg,1\r\n", "\ufefffile,keep\n1.jpg,1\n"])
+def test_no_row_of_another_programs_table_is_lost(table, text):
+    table.write_text(text, "utf-8", newline="")
+    answers = Answers(table, "file")
+    answers.put("2.jpg", {"keep": "0"})
+    assert {name: row["keep"] for name, row in rows(table).items()} == {"1.jpg": "1", "2.jpg": "0"}
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
