@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, CLIPModel, CLIPVisionModel, ViTModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from evaluation.metrics.base import Pair, Sources, Unavailable
 from evaluation.metrics.clip_similarity import ClipSimilarity
@@ -57,9 +58,13 @@ def test_a_copy_is_1_and_without_words_there_is_no_clip_t(clip, photo):  # noqa:
 
 
 def test_dino_is_the_class_token_and_a_random_pooler_changes_the_figure(dino, folders, photo):  # noqa: F811
-    features = [dino.features(photo(name).rgb) for name in ("astronaut", "cat")]
+    photos = [photo(name).rgb for name in ("astronaut", "cat")]
+    features = [dino.features(rgb) for rgb in photos]
     told = dino.scores(Pair(*features))
-    assert told["dino"] == pytest.approx(cosine(*(item["token"] for item in features)))
+    pixels = ViTImageProcessorPil.from_pretrained(folders["dino"])(images=photos, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        expected = ViTModel.from_pretrained(folders["dino"]).eval()(pixel_values=pixels).last_hidden_state[:, 0]
+    assert told["dino"] == pytest.approx(cosine(*expected.tolist()), abs=1e-6)
     tokens = np.array([item["token"] for item in features])
     draws = [cosine(*random_pooler(tokens, seed)) for seed in range(20)]
     assert np.std(draws) > 1e-4, "the published figure is another at every load"
