@@ -27,8 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--out", default="runs/evaluation", help="a folder, or s3://... (%(default)s)")
     score.add_argument("--weights", help="a folder of model files, looked in first")
     score.add_argument(
-        "--model", action="append", default=[], metavar="ROLE=FOLDER",
-        help="clip= or dino=: a folder, or a name of the hub that is in this machine's cache",
+        "--model", action="append", default=[], metavar="ROLE=PLACE",
+        help="of a metric: a folder, or a name of the hub that is in this machine's cache, for clip= and dino=; a file "
+        "for inception=",
     )  # fmt: skip
     score.add_argument(
         "--prompts", metavar="FILE", help="YAML, NAME: words, of the prompts that pictures are filed under"

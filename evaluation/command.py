@@ -29,7 +29,7 @@ class ScoreOptions:
     pictures: list[str]
     out: str
     weights: str | None = None
-    models: list[str] = field(default_factory=list)  # ROLE=FOLDER or ROLE=NAME
+    models: list[str] = field(default_factory=list)  # ROLE=FOLDER, ROLE=FILE or ROLE=NAME
     prompts: str | None = None
     seed: int = 0
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
@@ -112,7 +112,7 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def named_models(texts: Sequence[str]) -> dict[str, str]:
-    """ROLE=FOLDER of each text, by role.
+    """The folder, file or name of each text ROLE=PLACE, by role.
 
     Raises:
         SetError: none of the roles.
@@ -121,7 +121,7 @@ def named_models(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         role, equals, place = text.partition("=")
         if not equals or role not in ROLES:
-            raise SetError(f"{text}: names no model: write {' or '.join(f'{name}=FOLDER' for name in ROLES)}")
+            raise SetError(f"{text}: names no model: write {' or '.join(map('='.join, ROLES.items()))}")
         named[role] = place
     return named
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from evaluation.distances import half_samples
 from evaluation.metrics.base import AnyFigure, Figure, NotMeasured, SetFigure
@@ -58,6 +59,8 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
     """The distance of a method's pictures to their references, with the scatter of halves."""
     pairs = [item for item in method.drawn if item.file is not None and str(item.file) in scored.features]
     pairs = [item for item in pairs if str(item.reference.file) in scored.features]
+    if figure.suffixes:
+        pairs = [item for item in pairs if item.file.name.endswith(figure.suffixes)]
     references = {item.reference.name: str(item.reference.file) for item in pairs}
     owners = np.array(list(references)), np.array([item.reference.name for item in pairs])
     left_out = len(method.drawn) - len(pairs)
@@ -67,7 +70,7 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
     ]
     try:
         value = figure.distance(*sets)
-        halves = half_samples(*sets, owners, figure.distance, seed=seed)
+        halves = half_samples(*sets, owners, figure.scatter or figure.distance, seed=seed)
     except ValueError as error:
         return Cell(None, left_out, len(pairs), why=str(error))
     low, high = value + np.quantile(halves, [0.025, 0.975]) - halves.mean()
@@ -86,13 +89,25 @@ def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed
     rows = rows[~rows["error"].str.startswith(OF_REFERENCE)]
     numbers = rows[figure.column].astype(float)
     rows["number"] = numbers if figure.of_failures is None else numbers.fillna(figure.of_failures)
+    if figure.suffixes:
+        rows["number"] = rows["number"].where(rows["file"].str.endswith(figure.suffixes))
     by_method = {method.name: rows[rows["method"] == method.name] for method in methods}
+    stopped = {name: why for name, own in by_method.items() if (why := _stopped(figure, own))}
+    by_method |= {name: by_method[name].assign(number=np.nan) for name in stopped}
     matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
     compared = compare(matrices, seed)
-    return Column(figure, _cells(figure, compared, by_method), scored.metric.name)
+    return Column(figure, _cells(figure, compared, by_method, stopped), scored.metric.name)
 
 
-def _cells(figure: Figure, compared: Compared, by_method) -> dict[str, Cell]:
+def _stopped(figure: Figure, rows: pd.DataFrame) -> str:
+    """Where and why the published script would have ended with an error; "" where it would not."""
+    for row in rows.to_dict(orient="records") if figure.stops else ():
+        if (row["file"].endswith(figure.suffixes) or not figure.suffixes) and (why := figure.stops(row)):
+            return f"the published script ends with an error at {row['file'] or row['reference']}: {why}"
+    return ""
+
+
+def _cells(figure: Figure, compared: Compared, by_method, stopped: Mapping[str, str]) -> dict[str, Cell]:
     ranks, best = {}, None
     if figure.higher_is_better is not None and sum(mean.known for mean in compared.means) > 1:
         ranks = compared.first(figure.higher_is_better)
@@ -106,7 +121,11 @@ def _cells(figure: Figure, compared: Compared, by_method) -> dict[str, Cell]:
         rows = by_method[name]
         left_out = int(rows["number"].isna().sum())
         if not estimate.known:
-            cells[name] = Cell(None, left_out, len(rows), why="no picture has a number")
+            told = None
+            if figure.of_none is not None and name not in stopped:
+                told = Estimate(figure.of_none, np.nan, np.nan, 0)
+            why = "" if told else stopped.get(name, "no picture has a number")
+            cells[name] = Cell(told, left_out, len(rows), why=why)
             continue
         close = bool(best) and best != name and compared.difference(name, best).contains(0)
         cells[name] = Cell(estimate, left_out, len(rows) - left_out, ranks.get(name), close)

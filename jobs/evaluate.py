@@ -32,8 +32,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=positive_int, default=12, help="of the sampler (%(default)s)")
     parser.add_argument("--prompts", metavar="FILE", help="YAML, NAME: words; default: evaluation/prompts.yaml")
     parser.add_argument(
-        "--model-of", action="append", default=[], metavar="ROLE=FOLDER", help="clip= or dino= of metrics"
-    )
+        "--model-of", action="append", default=[], metavar="ROLE=PLACE", help="of metrics: --model of `python -m "
+        "evaluation score`",
+    )  # fmt: skip
     parser.add_argument("--weights", help="a folder of model files, looked in first")
     return parser
 

@@ -28,22 +28,33 @@ class Unavailable(Exception):
 class Figure:
     """A column of the table: the mean of `column` over pictures.
 
-    `of_failures`: what a picture without a number counts as; None: it is left out, and how many were is said.
+    `of_failures`: what a picture without a number counts as; None: it is left out, and how many were is said. Of a published
+    script: `suffixes`: how the names of the files that it lists end (the case counts), others are left out; `stops`: why it
+    ends with an error at a picture, "" where it does not, by the picture's row; `of_none`: its figure where no number is left.
     """
 
     title: str
     column: str
     protocol: Protocol = "sound"
     of_failures: float | None = None
+    suffixes: tuple[str, ...] = ()
+    stops: Callable[[Mapping[str, Any]], str] | None = None
+    of_none: float | None = None
     higher_is_better: bool | None = True  # None: neither is
     says: str = ""
+
+
+def stops_at_errors(row: Mapping[str, Any]) -> str:
+    """For `stops`: a script that opens every picture of its list ends where one is not there or is none."""
+    return row["error"]
 
 
 @dataclass(frozen=True)
 class SetFigure:
     """A column of the table that is a distance between a method's pictures and the references, by a feature's vectors.
 
-    `headline_at`: with fewer pictures the number is marked as not to be quoted.
+    `headline_at`: with fewer pictures the number is marked as not to be quoted; `scatter`: the distance whose halves give
+    the interval, where `distance` itself would take too long; `suffixes`: see Figure.
     """
 
     title: str
@@ -52,6 +63,8 @@ class SetFigure:
     protocol: Protocol = "sound"
     higher_is_better: bool | None = False
     headline_at: int = 0
+    scatter: Callable[[np.ndarray, np.ndarray], float] | None = None
+    suffixes: tuple[str, ...] = ()
     says: str = ""
 
 

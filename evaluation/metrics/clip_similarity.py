@@ -14,7 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.distances import cmmd
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, NotMeasured, Pair, SetFigure, Sources
+from evaluation.metrics.base import (
+    AnyFigure,
+    Features,
+    Figure,
+    Metric,
+    NotMeasured,
+    Pair,
+    SetFigure,
+    Sources,
+    stops_at_errors,
+)
 from evaluation.metrics.hub_models import as_list, find_model, hashes_of
 from evaluation.metrics.vectors import cosine
 
@@ -81,7 +91,8 @@ class ClipSimilarity(Metric):
             NotMeasured("CLIP-T", "reconstructed", "no code was published"),
             Figure("CLIP-I", "clip_i", says=f"cosine of the projected embeddings {by}; a copy of the reference has 1"),
             Figure(
-                "CLIP-I", "clip_i_pooled", "reconstructed", says=f"of the pooled output before the projection, {by}"
+                "CLIP-I", "clip_i_pooled", "reconstructed", stops=stops_at_errors,
+                says=f"of the pooled output before the projection, {by}",
             ),
             SetFigure("CMMD", "projected", cmmd, says=f"{by}; its paper takes openai/clip-vit-large-patch14-336"),
-        ]
+        ]  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.distances import HEADLINE_AT, frechet_distance, kernel_distance
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, SetFigure, Sources
+from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, SetFigure, Sources, stops_at_errors
 from evaluation.metrics.hub_models import as_list, find_model, hashes_of
 from evaluation.metrics.vectors import cosine
 
@@ -61,7 +61,7 @@ class DinoSimilarity(Metric):
         fid = f"{by}, not by Inception; under {HEADLINE_AT:,} pictures mostly bias"
         return [
             Figure("DINO", "dino", says=f"cosine of the class tokens {by}"),
-            Figure("DINO", "pooled", "reconstructed", says=pooled),
+            Figure("DINO", "pooled", "reconstructed", stops=stops_at_errors, says=pooled),
             SetFigure("KID, DINO features", "token", kernel_distance, says=f"unbiased; {by}, not by Inception"),
             SetFigure("FID, DINO features", "token", frechet_distance, headline_at=HEADLINE_AT, says=fid),
         ]

@@ -88,8 +88,8 @@ class FaceSimilarity(Metric):
         ]  # fmt: skip
         if self._swapped is None:
             return [*sound, NotMeasured(title, "reconstructed", WITHOUT_ARCFACE)]
-        says = "red and blue exchanged, the first face, failures left out"
-        return [*sound, Figure(title, "swapped", "reconstructed", says=says)]
+        says = "red and blue exchanged, the first face, failures left out; 0 where nothing is left"
+        return [*sound, Figure(title, "swapped", "reconstructed", of_none=0.0, says=says)]
 
 
 def _embedded(finder: FaceFinder, rgb: np.ndarray, face: Face) -> list[float] | None:

@@ -9,12 +9,14 @@ from evaluation.metrics.base import Metric, Sources
 from evaluation.metrics.clip_similarity import ClipSimilarity
 from evaluation.metrics.dino_similarity import DinoSimilarity
 from evaluation.metrics.face_similarity import FaceSimilarity
+from evaluation.metrics.inception_distance import InceptionDistance
 
-ROLES = ("clip", "dino")  # of models that can be named
+ROLES = {"clip": "FOLDER", "dino": "FOLDER", "inception": "FILE"}  # of models that can be named, and by what
 # by the name that a cell without its model is called
 METRICS: dict[str, Callable[[Sources], Metric]] = {
     "CLIP": ClipSimilarity,
     "DINO": DinoSimilarity,
+    "FID": InceptionDistance,
     "FaceSim, dlib": partial(FaceSimilarity, "dlib"),
     "FaceSim, arcface": partial(FaceSimilarity, "arcface"),
 }

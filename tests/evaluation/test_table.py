@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from evaluation.distances import frechet_distance, kernel_distance
-from evaluation.metrics.base import Figure, NotMeasured, SetFigure
+from evaluation.metrics.base import Figure, NotMeasured, SetFigure, stops_at_errors
 from evaluation.score import Scored
 from evaluation.sets import Drawn, Method, Reference
 from evaluation.table import column_of, comma_separated, markdown, number
@@ -62,6 +62,45 @@ def test_a_distance_is_that_of_the_sets_and_few_pictures_are_not_to_be_quoted(wo
     assert kid.estimate.value == pytest.approx(expected) and kid.estimate.low < expected < kid.estimate.high
     fid = column_of(SetFigure("FID", "vector", frechet_distance, headline_at=2048), scored, methods).cells["bad"]
     assert not fid.quotable and "too few to quote" in number(fid)
+
+
+def test_a_published_script_ends_with_an_error_where_a_picture_is_missing(world):
+    figure = Figure("x", "score", "reconstructed", stops=stops_at_errors)
+    cells = column_of(figure, *world).cells
+    assert cells["good"].estimate is None and cells["bad"].estimate.n == 8
+    assert cells["good"].why == "the published script ends with an error at r7: not drawn"
+
+
+def test_a_published_script_lists_files_by_their_suffix_and_the_case_counts(world):
+    """Of the first method all but one picture have another; of the other none is left."""
+    (scored, methods), kept = world, "good/r0/sea.png"
+    scored.rows["file"] = [name if name == kept else name.replace(".png", ".PNG") for name in scored.rows["file"]]
+    cells = column_of(Figure("x", "score", suffixes=(".png",)), scored, methods).cells
+    assert cells["good"].estimate.n == 1 and cells["good"].left_out == 15
+    assert cells["bad"].why == "no picture has a number"
+    assert (
+        column_of(Figure("x", "score", suffixes=(".png",), of_none=0.0), scored, methods).cells["bad"].estimate.value
+        == 0
+    )
+    fid = column_of(SetFigure("FID", "vector", frechet_distance, suffixes=(".jpg",)), scored, methods).cells["bad"]
+    assert fid.estimate is None and fid.left_out == 16
+
+
+def test_the_interval_of_a_slow_distance_is_that_of_a_fast_one(world):
+    calls = []
+
+    def slow(one, other):
+        calls.append(len(one))
+        return frechet_distance(one, other)
+
+    cells = [
+        column_of(figure, *world).cells["bad"].estimate
+        for figure in (
+            SetFigure("FID", "vector", slow, scatter=frechet_distance),
+            SetFigure("FID", "vector", frechet_distance),
+        )
+    ]
+    assert cells[0] == cells[1] and calls == [7, 8], "once a method"
 
 
 def test_both_files_say_the_same_and_why_a_number_is_missing(world):

@@ -1,4 +1,4 @@
-"""CLIP and DINO of the published architectures, tiny and with random weights, in folders as the hub has them."""
+"""CLIP, DINO and InceptionV3 of the published architectures, tiny and with random weights, as the hub or their authors have them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from common.pinned_files.weights import resolve
+from evaluation.metrics.networks.inception import FidInception
 from model.tokenizer import clip_tokenizer
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -33,3 +34,17 @@ def dino_twin(folder: Path, seed: int = 0) -> Path:
     ViTModel(ViTConfig(**SMALL, **SIDE), add_pooling_layer=False).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
+
+
+def inception_twin(file: Path, seed: int = 0) -> Path:
+    """With a last layer, as the published file has one; batch statistics that are not those of a fresh layer."""
+    torch.manual_seed(seed)
+    network = FidInception(thinner=16)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(std=0.1)
+            layer.running_var.uniform_(0.1, 0.3)
+    torch.save(
+        network.state_dict() | {"fc.weight": torch.zeros(1008, network.width), "fc.bias": torch.zeros(1008)}, file
+    )
+    return file

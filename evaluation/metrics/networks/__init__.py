@@ -1,0 +1,1 @@
+"""Networks that are given as files of weights alone, in plain torch, with the names that those files use."""
