@@ -1,5 +1,6 @@
 """The command line of the evaluation.
 
+python -m evaluation references shards shards/ --out photos/ --count 1000 --trained-on runs/train/mine
 python -m evaluation score photos/ mine=drawn/ other=elsewhere/ --out runs/evaluation
 """
 
@@ -10,6 +11,22 @@ import sys
 
 from common.command_line import exit_code_of, subcommand_parser
 from evaluation import sets
+from generation.options import positive_int
+
+KINDS = ("shards", "urls", "multiid", "folder")  # of sources
+
+REFERENCES = """Make a folder of references, with a manifest of ids, URLs, hashes, licences, and what was left out and why.
+
+references shards SHARDS      photos and captions of shards, in the order of their ids
+references urls LIST          a URL a line, or CSV with the columns url, name, words, person, licence
+references multiid FOLDER     MultiID-Bench: ID/ref_1.jpg, ID/ori.jpg, ID/meta.json, or its parquet files
+references folder PHOTOS      photos, with captions anna.txt and targets/anna.jpg; or a folder for each person: the first
+                              photo is the reference, the second the other photo of the same person
+
+With --trained-on, photos that a model was trained on are left out: by their id, by their bytes, and near duplicates by
+perceptual hash. How many were is printed, and stands in the head of every table. The same command again makes the same
+set; of URLs, what failed is tried again.
+"""
 
 SCORE = "Score folders of pictures against the references that they were drawn from.\n\n" + str(sets.__doc__)
 
@@ -19,6 +36,15 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m evaluation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parsers = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    references = subcommand_parser(parsers, "references", REFERENCES)
+    references.add_argument("kind", metavar="KIND", choices=KINDS, help=f"of the source: {', '.join(KINDS)}")
+    references.add_argument("source", metavar="SOURCE", help="shards may be s3://...")
+    references.add_argument("--out", required=True, help="a folder")
+    references.add_argument("--count", type=positive_int, help="how many; without: all")
+    references.add_argument(
+        "--trained-on", metavar="RUN", help="the OUT of `make train`, or a folder of shards: none of these photos"
+    )
+    references.add_argument("--licence", default="", help="of the photos, where the source does not say")
     score = subcommand_parser(parsers, "score", SCORE)
     score.add_argument("references", metavar="REFERENCES", help="a folder of photos")
     score.add_argument(
@@ -41,6 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 done, 2 what a person has to change."""
     options = build_parser().parse_args(arguments)
+    if options.step == "references":
+        from evaluation.builders.build import ReferencesOptions, references_command
+
+        wanted = ReferencesOptions(
+            options.kind, options.source, options.out, options.count, options.trained_on, options.licence
+        )
+        return exit_code_of(lambda: references_command(wanted))
     from evaluation.command import ScoreOptions, score_command
 
     asked = ScoreOptions(

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from common.progress import say
 from common.storage import Storage
+from evaluation.head import head_of
 from evaluation.metrics.base import NotMeasured, Sources, Unavailable
 from evaluation.metrics.registry import METRICS, ROLES
 from evaluation.page import render
 from evaluation.score import OF_REFERENCE, score
-from evaluation.sets import Method, Reference, SetError, open_method, open_references, read_prompts, set_hash
+from evaluation.sets import Method, Reference, SetError, open_method, open_references, read_prompts
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
 
 KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
@@ -80,7 +81,7 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
     if errors["error"].str.startswith(OF_REFERENCE).any():
         say("score", "a reference that cannot be used is left out of every method's numbers")
-    head = _head(references, methods)
+    head = head_of(references, methods, Path(options.references))
     text = markdown(columns, methods, head)
     out.write_bytes("table.md", text.encode())
     out.write_bytes("table.csv", comma_separated(columns, methods).encode())
@@ -131,15 +132,3 @@ def _tell(method: Method) -> None:
     say("score", f"{method.name}: {found:,} pictures; {method.missing:,} that others have are missing")
     if method.strange:
         say("score", f"{method.name}: {len(method.strange):,} files belong to no reference, e.g. {method.strange[0]}")
-
-
-def _head(references: list[Reference], methods: Sequence[Method]) -> list[str]:
-    targets = sum(reference.target is not None for reference in references)
-    return [
-        f"# {len(references):,} references, {targets:,} with another photo of the same person; set {set_hash(references)}",
-        "",
-        "Means with 95 % intervals by drawing references again, all pictures of one together; N: references behind a "
-        "number. They speak of these prompts.",
-        "",
-        *(f"- {item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} missing" for item in methods),
-    ]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.progress import say
+from evaluation.builders.build import ReferencesOptions, references_command
 from evaluation.command import ScoreOptions, named_models, score_methods
-from evaluation.from_shards import references_from_shards
 from evaluation.sets import copies, open_method, open_references, others, read_prompts
 from generation.command import generate_command
 from generation.options import GenerateOptions, ModelOptions, PictureOptions
@@ -30,6 +30,7 @@ class EvaluateOptions:
     prompts: str = str(PROMPTS)
     models: list[str] = field(default_factory=list)
     weights: str | None = None
+    trained_on: str | None = None
 
 
 def evaluate_command(options: EvaluateOptions) -> int:
@@ -44,7 +45,7 @@ def evaluate_command(options: EvaluateOptions) -> int:
     if not Path(options.model).is_dir():
         raise UserError(f"--model {options.model}: no such exported folder: run `make train` first, or name yours")
     folder = out / "references"
-    references_from_shards(Path(options.shards), folder, options.count)
+    references_command(ReferencesOptions("shards", options.shards, str(folder), options.count, options.trained_on))
     references = open_references(folder)
     say("evaluate", f"{len(references):,} references x {len(prompts)} prompts x {options.images} seeds")
     drawn = out / "pictures"
@@ -65,5 +66,4 @@ def evaluate_command(options: EvaluateOptions) -> int:
         [mine, copies(mine), others(mine)],
         ScoreOptions(str(folder), [], str(out), options.weights, options.models),
     )
-    say("evaluate", "whether these references were trained on is not known here: of a model of these shards, they were")
     return 0

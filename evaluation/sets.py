@@ -3,6 +3,7 @@
 REFERENCES/anna.jpg              a reference, called `anna`
 REFERENCES/anna.txt              its caption, if a picture is drawn by it
 REFERENCES/targets/anna.jpg      another photo of the same person, if there is one
+REFERENCES/manifest.json         what `python -m evaluation references` wrote of them, if it did
 PICTURES/anna.png                drawn from it; or, with several of each,
 PICTURES/anna/in-the-snow.png    ... for a prompt, by its name
 PICTURES/anna/in-the-snow/42.png ... for a prompt, with a seed
@@ -13,7 +14,7 @@ A folder that jobs/generate.py drew is read by its drawn.jsonl, which knows ever
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import yaml
 
 from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes, sha256_of_file
+from evaluation.manifest import read_manifest
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 TARGETS = "targets"
@@ -33,12 +35,13 @@ class SetError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Reference:
-    """`words`: what is asked for where a picture's prompt has no words of its own."""
+    """`words`: what is asked for where a picture's prompt has no words of its own; `person`: who it shows, "": not said."""
 
     name: str
     file: Path
     target: Path | None = None
     words: str = ""
+    person: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,17 @@ def open_references(folder: Path) -> list[Reference]:
         SetError: there is none, or two have one name.
     """
     targets = dict(_named(folder / TARGETS))
+    manifest = read_manifest(folder)
+    if manifest and not manifest.complete:
+        raise SetError(f"{folder}: these references are not finished: run the same `references` command again")
+    people = {row.name: row.person for row in manifest.references} if manifest else {}
     references: dict[str, Reference] = {}
     for name, file in _named(folder):
         if name in references:
             raise SetError(f"{file}: {references[name].file.name} has the same name: rename one of them")
-        references[name] = Reference(name, file, targets.get(name), _caption(file.with_suffix(".txt")))
+        references[name] = Reference(
+            name, file, targets.get(name), _caption(file.with_suffix(".txt")), people.get(name, "")
+        )
     if not references:
         raise SetError(f"{folder}: holds no references: photos {', '.join(sorted(SUFFIXES))}, named as in the pictures")
     if lost := sorted(set(targets) - set(references)):
@@ -160,7 +169,7 @@ def _instead(item: Drawn, shown: Reference | None) -> Drawn:
     return Drawn(item.reference, item.prompt, item.seed, shown.file if shown else None, item.words)
 
 
-def set_hash(references: list[Reference]) -> str:
+def set_hash(references: Sequence[Reference]) -> str:
     """12 hex digits: equal ones mean the same references and targets, byte for byte."""
     rows = [
         [item.name, sha256_of_file(item.file), sha256_of_file(item.target) if item.target else "", item.words]

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--model-of", action="append", default=[], metavar="ROLE=PLACE", help="of metrics: --model of `python -m "
         "evaluation score`",
     )  # fmt: skip
+    parser.add_argument("--trained-on", metavar="RUN", help="leave out photos of these shards, or of this run's")
     parser.add_argument("--weights", help="a folder of model files, looked in first")
     return parser
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = EvaluateOptions(
         asked.shards, asked.model, asked.out, asked.count, asked.images, asked.steps, asked.prompts or str(PROMPTS),
-        asked.model_of, asked.weights,
+        asked.model_of, asked.weights, asked.trained_on,
     )  # fmt: skip
     return exit_code_of(lambda: evaluate_command(options))
 

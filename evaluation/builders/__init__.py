@@ -1,0 +1,1 @@
+"""Test sets: photos from somewhere, as a folder of references with a manifest."""

@@ -1,0 +1,163 @@
+"""References from URLs, from MultiID-Bench's layouts, and from folders of people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evaluation.__main__ import main
+from evaluation.builders import build as building
+from evaluation.builders.build import ReferencesOptions, build
+from evaluation.builders.from_urls import from_urls, read_list
+from evaluation.head import head_of
+from evaluation.manifest import read_manifest
+from evaluation.sets import SetError, open_references
+from tests.loopback_web import Web, opener_for, serving
+from tests.real_photos import read
+
+
+class Photos(Web):
+    def do_cat(self):
+        self.answer(200, read("cat"), Content_Type="image/png")
+
+    def do_rocket(self):
+        self.answer(200, read("rocket"))
+
+    def do_inside(self):
+        self.redirect("http://169.254.169.254/latest/meta-data")
+
+
+LIST = """url,name,words,person,licence
+http://photos.test/cat,tom,a cat,Tom,Unsplash
+http://photos.test/moved,,,,
+http://photos.test/404,,,,
+http://photos.test/html,,,,
+http://photos.test/inside,,,,
+http://localhost/cat,,,,
+file:///etc/passwd,,,,
+http://photos.test/rocket,tom,,,
+http://photos.test/picture,,,,
+"""
+
+
+@pytest.fixture
+def fetched(tmp_path, monkeypatch):
+    """A set of LIST, each failure a row."""
+    (tmp_path / "list.csv").write_text(LIST)
+    with serving(Photos) as web:
+        opener = opener_for(web)
+        opener.client.book.allowed = opener.client.book.allowed[:1]
+        monkeypatch.setitem(
+            building.SOURCES, "urls", lambda source: from_urls(read_list(tmp_path / "list.csv"), opener)
+        )
+        yield build(building.SOURCES["urls"](""), ReferencesOptions("urls", "list.csv", str(tmp_path / "out")))
+
+
+def test_photos_of_urls_and_a_reason_for_each_that_is_none(fetched, tmp_path):
+    assert [(row.name, row.words, row.person, row.licence) for row in fetched.references] == [
+        ("tom", "a cat", "Tom", "Unsplash")
+    ]
+    assert (tmp_path / "out" / "tom.png").read_bytes() == read("cat")
+    reasons = {row.name.rpartition("/")[2]: row.reason for row in fetched.left_out}
+    assert len(fetched.left_out) == 8
+    assert reasons["404"].startswith("http_404") and reasons["html"].startswith("not_an_image")
+    assert "refused_address" in reasons["inside"] and "link-local" in reasons["inside"]
+    assert reasons["passwd"].startswith("refused_scheme")
+    assert reasons["picture"].startswith("cannot be read"), "an image by its first bytes alone"
+    assert reasons["rocket"] == "its name is taken: tom"
+
+
+def test_a_private_address_is_refused_by_the_command(tmp_path, capsys):
+    with serving(Photos) as web:
+        (tmp_path / "list.txt").write_text(f"# mine\n\nhttp://127.0.0.1:{web.server_port}/cat\n")
+        assert main(["references", "urls", str(tmp_path / "list.txt"), "--out", str(tmp_path / "out")]) == 2
+        assert not web.seen
+    told = " ".join(capsys.readouterr().err.split())
+    assert "holds 0 photos, none to be a reference" in told and "refused_address" in told and "fetch." not in told
+    (tmp_path / "list.txt").write_text("# nothing\n")
+    assert main(["references", "urls", str(tmp_path / "list.txt"), "--out", str(tmp_path / "out")]) == 2
+    assert "holds no URL" in capsys.readouterr().err
+
+
+def image(data):
+    return {"bytes": data, "path": None}
+
+
+def test_multiid_bench_as_parquet_and_as_folders(tmp_path, capsys):
+    one, other = read("astronaut"), read("cat")
+    rows = {
+        "ID": ["a1", "b2"], "GT": [image(other), image(one)], "input_images": [[image(one)], [image(one), image(other)]],
+        "prompt": ["a woman\nin orange", "two"], "task_type": ["", ""], "num_persons": [1, 2],
+    }  # fmt: skip
+    (tmp_path / "page" / "data").mkdir(parents=True)
+    pq.write_table(pa.table(rows), tmp_path / "page" / "data" / "train-00000-of-00001.parquet")
+    for name, photos in (("a1", [one]), ("b2", [one, other])):
+        (tmp_path / "laid" / name).mkdir(parents=True)
+        (tmp_path / "laid" / name / "ori.jpg").write_bytes(other)
+        (tmp_path / "laid" / name / "meta.json").write_text(json.dumps({"prompt": "a woman in orange"}))
+        for number, photo in enumerate(photos, 1):
+            (tmp_path / "laid" / name / f"ref_{number}.jpg").write_bytes(photo)
+    (tmp_path / "laid" / "c3").mkdir()
+    (tmp_path / "laid" / "c3" / "meta.json").write_text("[]")
+    for place in ("page", "laid"):
+        out = tmp_path / f"out-{place}"
+        assert main(["references", "multiid", str(tmp_path / place), "--out", str(out)]) == 0
+        (reference,) = open_references(out)
+        assert reference.name == "a1" and reference.words == "a woman in orange"
+        assert reference.file.read_bytes() == one and reference.target.read_bytes() == other
+        assert "2 people: only entries with one are taken" in {row.reason for row in read_manifest(out).left_out}
+        assert read_manifest(out).references[0].licence == "multiid-2m"
+    assert [row.name for row in read_manifest(tmp_path / "out-laid").left_out] == ["b2", "c3"]
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    assert main(["references", "multiid", str(tmp_path / "empty"), "--out", str(tmp_path / "x")]) == 2
+    assert "is no MultiID-Bench" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_for_each_person_gives_a_reference_and_another_photo(sets, tmp_path, capsys):
+    people = tmp_path / "people"
+    for person, photos in {"Biden": [sets.copies], "Obama": [sets.copies, sets.targets]}.items():
+        (people / person).mkdir(parents=True)
+        for number, folder in enumerate(photos, 1):
+            shutil.copy(folder / f"{person.lower()}.jpg", people / person / f"{number}.jpg")
+    out = tmp_path / "out"
+    assert main(["references", "folder", str(people), "--out", str(out), "--licence", "press"]) == 0
+    assert [(item.name, item.target is not None) for item in open_references(out)] == [
+        ("Biden", False),
+        ("Obama", True),
+    ]
+    assert {(row.person, row.licence) for row in read_manifest(out).references} == {
+        ("Biden", "press"),
+        ("Obama", "press"),
+    }
+    shutil.copy(sets.targets / "obama.jpg", people / "flat.jpg")
+    assert main(["references", "folder", str(people), "--out", str(tmp_path / "other")]) == 2
+    assert "photos beside them, e.g. flat.jpg" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_flat_folder_keeps_captions_and_targets(sets, tmp_path):
+    out = tmp_path / "out"
+    assert main(["references", "folder", str(sets.references), "--out", str(out)]) == 0
+    assert [(item.name, item.target is not None) for item in open_references(out)] == [
+        ("biden", False),
+        ("obama", True),
+    ]
+
+
+def test_the_head_of_a_table_says_where_references_are_from_and_what_was_changed(sets, tmp_path):
+    folder = tmp_path / "out"
+    assert main(["references", "folder", str(sets.references), "--out", str(folder)]) == 0
+    told = "\n".join(head_of(open_references(folder), [], folder))
+    assert "- references of folder" in told and "- leakage: not checked" in told
+    assert "- people: not said of 2 references" in told and "CHANGED" not in told
+    shutil.copy(sets.swapped / "obama.jpg", folder / "obama.jpg")
+    assert "CHANGED since the set was built: 1 files, e.g. obama.jpg" in "\n".join(head_of([], [], folder))
+    manifest = read_manifest(folder)
+    manifest.complete = False
+    manifest.write(folder)
+    with pytest.raises(SetError, match="not finished"):
+        open_references(folder)
