@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +44,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # what it guards against is a power cut, which no test makes; it costs up to 20 ms a file (a kill is survived without)
 os.fsync = lambda descriptor: None
 
+RAY_CPUS = 3  # one more than the gate's machine has: a driver that was killed holds one for a moment
 JOB_AGENT_PORT = 52365  # fixed by Ray for a head that `ray.init` starts: a second head on a machine takes no jobs
 
 # a Ray job is started as `python`: it must be this one
@@ -93,10 +96,27 @@ def ray_cluster() -> Iterator[dict[str, str]]:
             probe.bind(("", JOB_AGENT_PORT))
         except OSError:
             takes_jobs = ""
-    cpus = 3  # one more than the gate's machine has: a driver that was killed holds one for a moment
-    with local_ray(cpus, include_dashboard=True, dashboard_host="127.0.0.1") as context:
+    with local_ray(RAY_CPUS, include_dashboard=True, dashboard_host="127.0.0.1") as context:
         address = context.address_info["gcs_address"]
         yield {"address": address, "dashboard": f"http://{context.dashboard_url}", "takes_jobs": takes_jobs}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_at_work(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test gives back the CPUs of the one Ray: with what it left at work the tests after it would have too few."""
+    if "ray_cluster" not in request.fixturenames:
+        yield
+        return
+    import ray
+
+    request.getfixturevalue("ray_cluster")
+    free = ray.available_resources().get("CPU", 0.0)  # fewer than all where a test failed, whose frames pytest keeps
+    yield
+    gc.collect()  # the frames of a caught exception are a circle that holds the data set, and it its actors
+    until = time.monotonic() + 60  # a driver that was killed goes a little later
+    while ray.available_resources().get("CPU", 0.0) < free:
+        assert time.monotonic() < until, f"something is left at work: {ray.available_resources()}"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
