@@ -12,7 +12,7 @@ import pyarrow as pa
 from common.progress import say
 from common.storage import Storage
 from evaluation.head import head_of
-from evaluation.metrics.base import NotMeasured, Sources, Unavailable
+from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
 from evaluation.metrics.registry import METRICS, ROLES
 from evaluation.page import render
 from evaluation.score import OF_REFERENCE, score
@@ -62,17 +62,14 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
     out = Storage(options.out)
     columns: list[Column] = []
     all_scores = pd.DataFrame(_pictures_of(methods), columns=[*KEY, "error"])
-    for title in options.metrics:
-        try:
-            metric = METRICS[title](sources)
-        except Unavailable as error:
-            why = " ".join(str(error).split())
-            say("score", f"{title}: {why}")
-            columns += [
-                not_measured(NotMeasured(title, protocol, why), methods) for protocol in ("sound", "reconstructed")
-            ]
+    opened = {title: _open(title, sources) for title in options.metrics}
+    scores = score([item for item in opened.values() if isinstance(item, Metric)], methods, out)
+    for title, metric in opened.items():
+        if isinstance(metric, str):
+            protocols: tuple[Protocol, ...] = ("sound", "reconstructed")
+            columns += [not_measured(NotMeasured(title, protocol, metric), methods) for protocol in protocols]
             continue
-        scored = score(metric, methods, out)
+        scored = next(scores)
         out.write_table(f"scores/{metric.name}.parquet", pa.Table.from_pandas(scored.rows, preserve_index=False))
         columns += [column_of(figure, scored, methods, options.seed) for figure in metric.figures()]
         all_scores = _beside(all_scores, metric.name, scored.rows)
@@ -89,6 +86,16 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
     print(text)
     say("score", f"the table: {out.url('table.md')}; a row a picture: {out.url('scores')}")
     say("score", f"the pictures: {out.url('report.html')}")
+
+
+def _open(title: str, sources: Sources) -> Metric | str:
+    """The metric, or why it cannot be had here."""
+    try:
+        return METRICS[title](sources)
+    except Unavailable as error:
+        why = " ".join(str(error).split())
+        say("score", f"{title}: {why}")
+        return why
 
 
 def _pictures_of(methods: Sequence[Method]) -> list[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,17 @@ class Scored:
     features: dict[str, Features]
 
 
-def score(metric: Metric, methods: Sequence[Method], out: Storage) -> Scored:
-    """Every picture of every method by one metric. What is kept in `out` already is not made again."""
+def score(metrics: Sequence[Metric], methods: Sequence[Method], out: Storage) -> Iterator[Scored]:
+    """Every picture of every method by each metric, in their order. What is kept in `out` already is not made again."""
     files = {file for method in methods for item in method.drawn for file in _files_of(item)}
     hashes = {file: sha256_of_bytes(file.read_bytes()) for file in sorted(files)}
-    known = features_of(metric, hashes, out)
+    make_features(metrics, hashes, out)
+    for metric in metrics:
+        yield _scored(metric, methods, hashes, out)
+
+
+def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str], out: Storage) -> Scored:
+    known = {row["sha256"]: row for part in _parts(metric, out) for row in out.read_table(part).to_pylist()}
     rows = []
     for method in methods:
         for item in method.drawn:
@@ -64,30 +70,47 @@ def _files_of(item: Any) -> Iterable[Path]:
     return (file for file in (item.reference.file, item.reference.target, item.file) if file is not None)
 
 
-def features_of(metric: Metric, hashes: Mapping[Path, str], out: Storage) -> dict[str, Features]:
-    """The features of each picture by its sha256, `error` among them: null, or why it cannot be read."""
-    folder = f"features/{metric.name}-{metric.fingerprint}"
-    schema = metric.schema.append(pa.field("error", pa.string()))
-    known: dict[str, Features] = {}
-    for part in out.glob(f"{folder}/*.parquet"):
-        known |= {row["sha256"]: row for row in out.read_table(part).to_pylist()}
-    waiting = {key: file for file, key in hashes.items() if key not in known}
-    with ProgressBar("score", len(hashes), "pictures") as progress:
-        progress.advance(len(hashes) - len(waiting), metric.name)
+def make_features(metrics: Sequence[Metric], hashes: Mapping[Path, str], out: Storage) -> None:
+    """Keeps in `out` each picture's features by each metric, `error` among them: null, or why it cannot be read.
+
+    A picture is decoded once for all metrics that lack it.
+    """
+    files = {key: file for file, key in hashes.items()}
+    lacking: dict[str, list[Metric]] = {key: [] for key in files}
+    for metric in metrics:
+        parts = [out.read_table(part, ["sha256"])["sha256"].to_pylist() for part in _parts(metric, out)]
+        for key in set(files).difference(*parts):
+            lacking[key].append(metric)
+    waiting = [key for key in files if lacking[key]]
+    with ProgressBar("score", len(files), "pictures") as progress:
+        progress.advance(len(files) - len(waiting))
         for start in range(0, len(waiting), PART):
-            fresh = []
-            for key, file in list(waiting.items())[start : start + PART]:
-                fresh.append({"sha256": key, **_features(metric, file)})
-                progress.advance(1, metric.name)
-            name = sha256_of_bytes("".join(row["sha256"] for row in fresh).encode())[:16]
-            out.write_table(f"{folder}/{name}.parquet", pa.Table.from_pylist(fresh, schema=schema))
-            known |= {row["sha256"]: row for row in fresh}
-    return known
+            fresh: dict[str, list[Features]] = {}
+            for key in waiting[start : start + PART]:
+                for metric, row in _features(lacking[key], files[key]):
+                    fresh.setdefault(metric.name, []).append({"sha256": key, **row})
+                progress.advance(1)
+            for metric in metrics:
+                if rows := fresh.get(metric.name):
+                    name = sha256_of_bytes("".join(row["sha256"] for row in rows).encode())[:16]
+                    schema = metric.schema.append(pa.field("error", pa.string()))
+                    out.write_table(f"{_folder(metric)}/{name}.parquet", pa.Table.from_pylist(rows, schema=schema))
 
 
-def _features(metric: Metric, file: Path) -> dict[str, Any]:
+def _folder(metric: Metric) -> str:
+    return f"features/{metric.name}-{metric.fingerprint}"
+
+
+def _parts(metric: Metric, out: Storage) -> list[str]:
+    return out.glob(f"{_folder(metric)}/*.parquet")
+
+
+def _features(metrics: Sequence[Metric], file: Path) -> Iterator[tuple[Metric, dict[str, Any]]]:
     try:
         picture = decode(file.read_bytes(), LIMITS, full_size=True)
     except Undecodable as error:
-        return {**dict.fromkeys(field.name for field in metric.columns), "error": str(error)}
-    return {**metric.features(picture.rgb), "error": None}
+        for metric in metrics:
+            yield metric, {**dict.fromkeys(field.name for field in metric.columns), "error": str(error)}
+        return
+    for metric in metrics:
+        yield metric, {**metric.features(picture.rgb), "error": None}

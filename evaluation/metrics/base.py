@@ -9,12 +9,14 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from common.hashing import canonical_json, sha256_of_bytes
+from evaluation.metrics.found_faces import FoundFaces
 
 Protocol = Literal["sound", "reconstructed"]
 Features = Mapping[str, Any]  # one picture's row of `columns`
@@ -84,6 +86,15 @@ class Sources:
 
     weights: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def faces(self) -> FoundFaces:
+        """What all metrics that look at faces share.
+
+        Raises:
+            WeightError: no face detector can be had.
+        """
+        return FoundFaces(self.weights)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from common.pinned_files.weights import WeightError
 from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, NotMeasured, Pair, Sources, Unavailable
+from evaluation.metrics.found_faces import largest
 from evaluation.metrics.vectors import cosine
 from model.conditioning.face_finder import FaceFinder
 from model.conditioning.faces import Face, NoFaceError
@@ -41,6 +42,7 @@ class FaceSimilarity(Metric):
         self.name = f"face-similarity-{recogniser}"  # type: ignore[misc]
         self.recogniser: EncoderName = recogniser
         try:
+            self._faces = sources.faces
             self._finder = FaceFinder(identity=recogniser, weights=sources.weights)
             self._swapped = None  # only ArcFace's channels were ever exchanged
             if recogniser == "arcface":
@@ -52,10 +54,10 @@ class FaceSimilarity(Metric):
         return self._finder.describe()
 
     def features(self, rgb: np.ndarray) -> Features:
-        faces = self._finder(rgb)
+        faces = self._faces(rgb)
         row: dict[str, Any] = {"faces": len(faces), "largest": None, "first_swapped": None}
         if faces:
-            row["largest"] = _embedded(self._finder, rgb, max(faces, key=lambda face: face.area))
+            row["largest"] = _embedded(self._finder, rgb, largest(faces))
             if self._swapped is not None:
                 row["first_swapped"] = _embedded(self._swapped, rgb, faces[0])
         return row

@@ -6,12 +6,14 @@ import csv
 import shutil
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from common.decode import decode
 from common.storage import Storage
 from evaluation import score as scoring
 from evaluation.__main__ import main
-from evaluation.metrics.base import Sources
+from evaluation.metrics.base import Metric, Sources
 from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.sets import open_method, open_references
 
@@ -80,14 +82,50 @@ def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
     methods = [open_method("copies", sets.copies, references)]
     monkeypatch.setattr(metric, "features", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        scoring.score(metric, methods, Storage(tmp_path))
+        next(scoring.score([metric], methods, Storage(tmp_path)))
     made = []
     monkeypatch.setattr(metric, "features", lambda rgb: made.append(1) or plain(rgb))
-    first = scoring.score(metric, methods, Storage(tmp_path)).rows
+    first = next(scoring.score([metric], methods, Storage(tmp_path))).rows
     assert len(made) == 1, "two of three photos were kept; a copy is the same bytes"
     made.clear()
-    pd.testing.assert_frame_equal(scoring.score(metric, methods, Storage(tmp_path)).rows, first)
+    pd.testing.assert_frame_equal(next(scoring.score([metric], methods, Storage(tmp_path))).rows, first)
     assert not made
+
+
+class Brightness(Metric):
+    """A metric without a model; it counts its pictures."""
+
+    version = 1
+    columns = (pa.field("mean", pa.float64()),)
+
+    def __init__(self, name):
+        self.name, self.seen = name, []
+
+    def describe(self):
+        return {}
+
+    def features(self, rgb):
+        self.seen.append(rgb.shape)
+        return {"mean": float(rgb.mean())}
+
+    def scores(self, pair):
+        return {"difference": pair.drawn["mean"] - pair.reference["mean"]}
+
+    def figures(self):
+        return []
+
+
+def test_a_picture_is_decoded_once_for_all_metrics_that_lack_it(sets, tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(scoring, "decode", lambda *given, **how: decoded.append(1) or decode(*given, **how))
+    methods = [open_method("swapped", sets.swapped, open_references(sets.references))]
+    one, other, late = (Brightness(name) for name in ("one", "other", "late"))
+    list(scoring.score([one], methods, Storage(tmp_path)))
+    assert len(one.seen) == len(decoded) == 3, "two references, which are the pictures too, and a target"
+    first, second, third = scoring.score([one, other, late], methods, Storage(tmp_path))
+    assert len(one.seen) == len(other.seen) == len(late.seen) == 3 and len(decoded) == 6
+    assert first.rows["difference"].tolist() == third.rows["difference"].tolist() and second.metric is other
+    assert first.rows["difference"].sum() == pytest.approx(0) and first.rows["difference"].abs().min() > 1
 
 
 @pytest.mark.parametrize(

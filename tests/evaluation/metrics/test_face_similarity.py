@@ -12,6 +12,7 @@ from common.pinned_files.weights import WEIGHTS
 from evaluation.metrics.base import Figure, NotMeasured, Pair, Sources, Unavailable
 from evaluation.metrics.face_similarity import FaceSimilarity, copy_paste
 from evaluation.metrics.vectors import cosine
+from model.conditioning.face_finder import FaceFinder
 from tests.model.conditioning.test_identity import write_network
 from tests.real_photos import photo  # noqa: F401  (a fixture)
 
@@ -55,6 +56,16 @@ def test_the_largest_face_of_several_is_recognised_and_none_is_said(dlib, photo)
     assert dlib.unusable(cat) == "no face to recognise" and dlib.unusable(six) == ""
     told = dlib.scores(Pair(six, cat))
     assert told["detected"] == 0 and told["similarity"] is None
+
+
+def test_a_picture_s_faces_are_found_once_for_all_metrics(photo, monkeypatch):  # noqa: F811
+    sources, calls = Sources(), []
+    one, other = FaceSimilarity("dlib", sources), FaceSimilarity("dlib", sources)
+    plain = FaceFinder.__call__
+    monkeypatch.setattr(FaceFinder, "__call__", lambda self, rgb: calls.append(1) or plain(self, rgb))
+    rgb = photo("astronaut").rgb
+    assert one.features(rgb) == other.features(rgb) and len(calls) == 1
+    assert one.features(rgb.copy()) == other.features(rgb) and len(calls) == 3, "another array is another picture"
 
 
 def test_the_published_script_swaps_channels(arcface, photo):  # noqa: F811
