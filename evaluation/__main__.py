@@ -28,6 +28,14 @@ perceptual hash. How many were is printed, and stands in the head of every table
 set; of URLs, what failed is tried again.
 """
 
+FREEZE = """Freeze the prompts and seeds of a comparison by one hash, before anything is drawn.
+
+python -m evaluation freeze evaluation/prompts/own.yaml --seeds 42 43 --out runs/evaluation
+
+OUT/asked.json keeps them, and the head of the table in OUT says the hash. Other prompts for the same OUT are refused;
+`score` tells where it is given others, or finds pictures of others.
+"""
+
 SCORE = "Score folders of pictures against the references that they were drawn from.\n\n" + str(sets.__doc__)
 
 
@@ -45,6 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--trained-on", metavar="RUN", help="the OUT of `make train`, or a folder of shards: none of these photos"
     )
     references.add_argument("--licence", default="", help="of the photos, where the source does not say")
+    freeze = subcommand_parser(parsers, "freeze", FREEZE)
+    freeze.add_argument("prompts", metavar="PROMPTS", help="YAML: NAME: words, or several of these under CATEGORY:")
+    freeze.add_argument("--seeds", nargs="+", default=["42"], metavar="SEED", help="as pictures are named (42)")
+    freeze.add_argument("--out", default="runs/evaluation", help="where the table will be (%(default)s)")
     score = subcommand_parser(parsers, "score", SCORE)
     score.add_argument("references", metavar="REFERENCES", help="a folder of photos")
     score.add_argument(
@@ -58,7 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
         "for inception=",
     )  # fmt: skip
     score.add_argument(
-        "--prompts", metavar="FILE", help="YAML, NAME: words, of the prompts that pictures are filed under"
+        "--prompts",
+        metavar="FILE",
+        help="YAML, NAME: words, of the prompts that pictures are filed under; default: the frozen ones",
     )
     score.add_argument("--seed", type=int, default=0, help="of the draws behind the intervals (%(default)s)")
     return parser
@@ -74,7 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
             options.kind, options.source, options.out, options.count, options.trained_on, options.licence
         )
         return exit_code_of(lambda: references_command(wanted))
-    from evaluation.command import ScoreOptions, score_command
+    from evaluation.command import ScoreOptions, freeze_command, score_command
+
+    if options.step == "freeze":
+        return exit_code_of(lambda: freeze_command(options.prompts, options.seeds, options.out))
 
     asked = ScoreOptions(
         options.references, options.pictures, options.out, options.weights, options.model, options.prompts, options.seed

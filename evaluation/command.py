@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from common.progress import say
 from common.storage import Storage
+from evaluation import asked
 from evaluation.head import head_of
 from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
 from evaluation.metrics.registry import METRICS, ROLES
 from evaluation.page import render
 from evaluation.score import OF_REFERENCE, score
-from evaluation.sets import Method, Reference, SetError, open_method, open_references, read_prompts
+from evaluation.sets import Method, Reference, SetError, open_method, open_references
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
 
 KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
@@ -43,13 +44,28 @@ def score_command(options: ScoreOptions) -> None:
         SetError: references or pictures that cannot be compared.
     """
     references = open_references(Path(options.references))
-    prompts = read_prompts(Path(options.prompts)) if options.prompts else {}
-    methods = [open_method(*_named(text), references, prompts) for text in options.pictures]
-    score_methods(references, methods, options)
+    prompts = asked.read_prompts(Path(options.prompts)) if options.prompts else ()
+    kept = asked.frozen(Storage(options.out))
+    words = {prompt.name: prompt.words for prompt in prompts or (kept.prompts if kept else ())}
+    methods = [open_method(*_named(text), references, words) for text in options.pictures]
+    score_methods(references, methods, options, prompts)
 
 
-def score_methods(references: list[Reference], methods: list[Method], options: ScoreOptions) -> None:
-    """The same, of methods that are open already.
+def freeze_command(prompts: str, seeds: Sequence[str], out: str) -> None:
+    """Freeze prompts and seeds, before anything is drawn.
+
+    Raises:
+        SetError: prompts that cannot be read, or others are frozen there.
+    """
+    wanted = asked.Asked(asked.read_prompts(Path(prompts)), tuple(seeds))
+    asked.freeze(wanted, Storage(out))
+    say("freeze", f"prompts and seeds {wanted}: {Storage(out).url(asked.NAME)}")
+
+
+def score_methods(
+    references: list[Reference], methods: list[Method], options: ScoreOptions, prompts: Sequence[asked.Prompt] = ()
+) -> None:
+    """The same, of methods that are open already. `prompts`: that the table is made with, where they are given.
 
     Raises:
         SetError: two methods have one name, or a model is not named as one.
@@ -60,6 +76,10 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
     for method in methods:
         _tell(method)
     out = Storage(options.out)
+    told = asked.facts(methods, asked.frozen(out), prompts)
+    for line in told:
+        say("score", line)
+    head = head_of(references, methods, Path(options.references), told)
     columns: list[Column] = []
     all_scores = pd.DataFrame(_pictures_of(methods), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
@@ -78,11 +98,10 @@ def score_methods(references: list[Reference], methods: list[Method], options: S
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
     if errors["error"].str.startswith(OF_REFERENCE).any():
         say("score", "a reference that cannot be used is left out of every method's numbers")
-    head = head_of(references, methods, Path(options.references))
-    text = markdown(columns, methods, head)
+    text = markdown(columns, methods, head.lines(methods))
     out.write_bytes("table.md", text.encode())
     out.write_bytes("table.csv", comma_separated(columns, methods).encode())
-    out.write_bytes("report.html", render(references, methods, columns, all_scores, head[0].lstrip("# ")))
+    out.write_bytes("report.html", render(references, methods, columns, all_scores, head))
     print(text)
     say("score", f"the table: {out.url('table.md')}; a row a picture: {out.url('scores')}")
     say("score", f"the pictures: {out.url('report.html')}")

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.manifest import Leakage, read_manifest
+from evaluation.method_facts import differences
 from evaluation.sets import Method, Reference, set_hash
 
+ABOUT = (
+    "Means with 95 % intervals by drawing references again, all pictures of one together; N: references behind a number. "
+    "They speak of these prompts."
+)
 
-def head_of(references: Sequence[Reference], methods: Sequence[Method], folder: Path) -> list[str]:
-    """Lines of Markdown. `folder`: of the references."""
+
+@dataclass(frozen=True)
+class Head:
+    """`facts`: sentences; `differs`: (what, of each method) that numbers may come of besides the method."""
+
+    title: str
+    facts: tuple[str, ...]
+    differs: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def lines(self, methods: Sequence[Method]) -> list[str]:
+        """As Markdown."""
+        names = [method.name for method in methods]
+        rows = [("what differs", *names), ("---",) * (len(names) + 1), *((what, *of) for what, of in self.differs)]
+        table = ["| " + " | ".join(row) + " |" for row in rows]
+        return [f"# {self.title}", "", ABOUT, "", *(f"- {fact}" for fact in self.facts), "", *table]
+
+
+def head_of(
+    references: Sequence[Reference], methods: Sequence[Method], folder: Path, asked: Sequence[str] = ()
+) -> Head:
+    """`folder`: of the references; `asked`: sentences about prompts and seeds."""
     targets = sum(reference.target is not None for reference in references)
-    facts = [*_of_the_set(folder), _people(references)]
-    return [
-        f"# {len(references):,} references, {targets:,} with another photo of the same person; set {set_hash(references)}",
-        "",
-        "Means with 95 % intervals by drawing references again, all pictures of one together; N: references behind a "
-        "number. They speak of these prompts.",
-        "",
-        *(f"- {line}" for line in facts),
-        *(f"- {item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} missing" for item in methods),
+    title = (
+        f"{len(references):,} references, {targets:,} with another photo of the same person; set {set_hash(references)}"
+    )
+    pictures = [
+        f"{item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} missing" for item in methods
     ]
+    facts = (*_of_the_set(folder), _people(references), *asked, *pictures)
+    return Head(title, facts, tuple((what, tuple(of)) for what, of in differences(methods)))
 
 
 def _of_the_set(folder: Path) -> list[str]:

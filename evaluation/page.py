@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from common.decode import ImageLimits, Undecodable, decode
+from evaluation.head import ABOUT, Head
 from evaluation.metrics.base import NotMeasured
 from evaluation.published import PUBLISHED
 from evaluation.sets import Drawn, Method, Reference
@@ -33,7 +34,7 @@ def render(
     methods: Sequence[Method],
     columns: Sequence[Column],
     scores: pd.DataFrame,
-    head: str,
+    head: Head,
 ) -> bytes:
     """`scores`: one row a picture, with every metric's numbers beside method, reference, prompt, seed and error."""
     environment = Environment(
@@ -50,7 +51,7 @@ def render(
     return (
         environment.get_template("evaluation.html")
         .render(
-            head=head, methods=methods, columns=columns, number=number, published=PUBLISHED, left=left,
+            head=head, about=ABOUT, methods=methods, columns=columns, number=number, published=PUBLISHED, left=left,
             is_missing=lambda column: isinstance(column.figure, NotMeasured),
             failed=failed.to_dict("records"),
             data=Markup(json.dumps(data).replace("<", "\\u003c")),  # nothing in it may end the script

@@ -18,8 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes, sha256_of_file
 from evaluation.manifest import read_manifest
@@ -58,11 +56,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Method:
-    """A method's pictures. `strange`: files that belong to no reference."""
+    """A method's pictures. `strange`: files that belong to no reference; `folder`: where a method of its own put them."""
 
     name: str
     drawn: tuple[Drawn, ...]
     strange: tuple[str, ...]
+    folder: Path | None = None
 
     @property
     def missing(self) -> int:
@@ -92,21 +91,6 @@ def open_references(folder: Path) -> list[Reference]:
     if lost := sorted(set(targets) - set(references)):
         raise SetError(f"{folder / TARGETS}: {lost[0]} is the target of no reference: name it as its reference")
     return list(references.values())
-
-
-def read_prompts(file: Path) -> dict[str, str]:
-    """The words of each prompt by its name, from a YAML file `NAME: words`.
-
-    Raises:
-        SetError: it cannot be read as such.
-    """
-    try:
-        told = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SetError(f"--prompts {file}: cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(told, dict) or not all(isinstance(words, str) and words.strip() for words in told.values()):
-        raise SetError(f"--prompts {file}: holds no prompts: write a line `NAME: words` for each")
-    return {str(name): " ".join(words.split()) for name, words in told.items()}
 
 
 def open_method(
@@ -149,7 +133,7 @@ def open_method(
             words = (prompts or {}).get(prompt, "") if prompt else reference.words
             gone = Drawn(reference, prompt, seed, None, words or prompt, failed.get(reference.name, "not drawn"))
             drawn.append(there.get((prompt, seed), gone))
-    return Method(name, tuple(drawn), tuple(strange))
+    return Method(name, tuple(drawn), tuple(strange), folder)
 
 
 def copies(method: Method) -> Method:

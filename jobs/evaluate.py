@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=positive_int, default=16, help="references (%(default)s)")
     parser.add_argument("--images", type=positive_int, default=1, help="pictures a reference and prompt (%(default)s)")
     parser.add_argument("--steps", type=positive_int, default=12, help="of the sampler (%(default)s)")
-    parser.add_argument("--prompts", metavar="FILE", help="YAML, NAME: words; default: evaluation/prompts.yaml")
+    parser.add_argument("--prompts", metavar="FILE", help="YAML, NAME: words; default: evaluation/prompts/own.yaml")
     parser.add_argument(
         "--model-of", action="append", default=[], metavar="ROLE=PLACE", help="of metrics: --model of `python -m "
         "evaluation score`",

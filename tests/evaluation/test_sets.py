@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from evaluation.sets import SetError, copies, open_method, open_references, others, read_prompts, set_hash
+from evaluation.asked import read_prompts
+from evaluation.sets import SetError, copies, open_method, open_references, others, set_hash
 
 
 def write(folder, *names):
@@ -80,7 +81,7 @@ def test_words_come_from_the_prompts_file_or_the_references_caption(tmp_path):
     (tmp_path / "prompts.yaml").write_text("snow: a person in the snow\n")
     method = open_method(
         "mine", write(tmp_path / "drawn", "anna.png", "anna/snow.png", "anna/other.png"), references,
-        read_prompts(tmp_path / "prompts.yaml"),
+        {prompt.name: prompt.words for prompt in read_prompts(tmp_path / "prompts.yaml")},
     )  # fmt: skip
     assert {item.prompt: item.words for item in method.drawn} == {
         "": "a woman with glasses", "snow": "a person in the snow", "other": ""

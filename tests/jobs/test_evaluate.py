@@ -33,11 +33,19 @@ def cells(out):
         return {(row["figure"], row["protocol"], row["method"]): row for row in csv.DictReader(file)}
 
 
-def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_twice(finished, tmp_path):
+def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_twice(finished, tmp_path, capsys):
     model, out = tmp_path / "model", tmp_path / "out"
     random_pipeline(load_config("tiny"), resolve("clip-vocabulary").path).save_pretrained(model)
     command = ["--model", str(model), "--shards", str(finished / "shards" / "small"), "--out", str(out), "--count", "3"]
-    command += ["--steps", "2", "--model-of", f"clip={clip_twin(tmp_path / 'clip')}"]
+    (tmp_path / "prompts.yaml").write_text("scene:\n  snow: a person in the snow\n  sea: a person by the sea\n")
+    command += [
+        "--prompts",
+        str(tmp_path / "prompts.yaml"),
+        "--steps",
+        "2",
+        "--model-of",
+        f"clip={clip_twin(tmp_path / 'clip')}",
+    ]
     assert job.main(command) == 0
     told = cells(out)
     assert float(told["CLIP-I", "sound", "the references"]["value"]) == pytest.approx(1)
@@ -48,7 +56,18 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     )
     pictures = {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")}
     before = (out / "table.md").read_bytes()
-    assert len(pictures) == 3 * 8
+    assert len(pictures) == 3 * 2
     assert job.main(command) == 0
     assert {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")} == pictures
     assert (out / "table.md").read_bytes() == before
+    head = before.decode()
+    assert "frozen before the pictures were drawn" in head and "2 prompts (2 scene) x 1 seeds" in head
+    assert "| steps | 2 | not said | not said |" in head and "| scheduler | DDIMScheduler | not said |" in head
+    assert "whether a model was trained on these photos is not known" in head
+    capsys.readouterr()
+    assert job.main([*command, "--steps", "3"]) == 2
+    assert "were drawn otherwise (steps 2, now 3)" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "prompts.yaml").write_text("snow: a person in deep snow\nsea: a person by the sea\n")
+    assert job.main(command) == 2
+    assert "other words: snow" in " ".join(capsys.readouterr().err.split())
+    assert {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")} == pictures

@@ -151,11 +151,11 @@ def test_a_flat_folder_keeps_captions_and_targets(sets, tmp_path):
 def test_the_head_of_a_table_says_where_references_are_from_and_what_was_changed(sets, tmp_path):
     folder = tmp_path / "out"
     assert main(["references", "folder", str(sets.references), "--out", str(folder)]) == 0
-    told = "\n".join(head_of(open_references(folder), [], folder))
+    told = "\n".join(head_of(open_references(folder), [], folder).lines([]))
     assert "- references of folder" in told and "- leakage: not checked" in told
     assert "- people: not said of 2 references" in told and "CHANGED" not in told
     shutil.copy(sets.swapped / "obama.jpg", folder / "obama.jpg")
-    assert "CHANGED since the set was built: 1 files, e.g. obama.jpg" in "\n".join(head_of([], [], folder))
+    assert "CHANGED since the set was built: 1 files, e.g. obama.jpg" in "\n".join(head_of([], [], folder).lines([]))
     manifest = read_manifest(folder)
     manifest.complete = False
     manifest.write(folder)

@@ -1,0 +1,95 @@
+"""What a method is, as far as it says so: PICTURES/method.json, or else the record in its pictures, or their size.
+
+{"base_model": "runwayml/stable-diffusion-v1-5", "native_size": "512 x 512", "scheduler": "DDIM", "steps": 50, "guidance": 7.5}
+
+All keys are free. What nobody says is "not said": it is no difference that a table may be silent about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.decode import ImageLimits, Undecodable, decode
+from common.hashing import sha256_of_bytes, sha256_of_file
+from evaluation.sets import Method, SetError
+from generation.provenance import ProvenanceError, read
+
+NAME = "method.json"
+ALWAYS = ("base_model", "native_size", "scheduler", "steps")  # asked of every method
+TRAINED = ("unet/*.safetensors", "projector/*.safetensors", "controlnet/*.safetensors")
+NOT_SAID = "not said"
+LIMITS = ImageLimits(min_side=1)
+
+
+def facts_of(method: Method) -> dict[str, str]:
+    """Raises SetError: its method.json cannot be read."""
+    found = _of_a_picture(next((item.file for item in method.drawn if item.file), None)) if method.folder else {}
+    return found | (read_facts(method.folder) if method.folder else {})
+
+
+def read_facts(folder: Path) -> dict[str, str]:
+    """What method.json says; nothing where there is none.
+
+    Raises:
+        SetError: it is no JSON object.
+    """
+    file = folder / NAME
+    if not file.is_file():
+        return {}
+    try:
+        told = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise SetError(f"{file}: is not JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise SetError(f'{file}: is no JSON object: write what the method is, e.g. {{"steps": 50}}')
+    return {str(key): str(value) for key, value in told.items()}
+
+
+def exported_facts(model: Path, steps: int) -> dict[str, Any]:
+    """What method.json says of an exported folder, in diffusers' layout, that is drawn with."""
+    unet, vae, scheduler = (
+        _config(model / place) for place in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+    )
+    side = int(unet.get("sample_size", 0)) * 2 ** (len(vae.get("block_out_channels", [0])) - 1)
+    return {
+        "base_model": model.resolve().name,
+        "native_size": f"{side} x {side}" if side else NOT_SAID,
+        "scheduler": scheduler.get("_class_name", NOT_SAID),
+        "steps": steps,
+        "weights": _weights(model),
+    }
+
+
+def differences(methods: Sequence[Method]) -> list[tuple[str, list[str]]]:
+    """(what, of each method): what is always asked, and all else that any of them says."""
+    told = [facts_of(method) for method in methods]
+    more = sorted({key for facts in told for key in facts} - set(ALWAYS))
+    return [(key.replace("_", " "), [facts.get(key, NOT_SAID) for facts in told]) for key in (*ALWAYS, *more)]
+
+
+def _weights(model: Path) -> str:
+    """12 hex digits of what was trained: pictures of a model that was trained on since are another method's."""
+    files = (file for pattern in TRAINED for file in sorted(model.glob(pattern)))
+    return sha256_of_bytes("".join(sha256_of_file(file) for file in files).encode())[:12]
+
+
+def _config(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_bytes()) if file.is_file() else {}
+
+
+def _of_a_picture(file: Path | None) -> dict[str, str]:
+    """What a picture shows of its method."""
+    if file is None:
+        return {}
+    found = {}
+    try:
+        picture = decode(file.read_bytes(), LIMITS)
+        found["native_size"] = f"{picture.width} x {picture.height} (of its pictures)"
+        if record := read(file):
+            found |= {"base_model": record.base_model, "pipeline": record.pipeline}
+    except (OSError, Undecodable, ProvenanceError):
+        return found  # the picture is scored, and then listed with its reason
+    return found

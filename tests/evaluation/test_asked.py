@@ -1,0 +1,114 @@
+"""Prompts and seeds: read by category, frozen by one hash, and what a table says where pictures are of others."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import evaluation
+from common.storage import Storage
+from evaluation.__main__ import main
+from evaluation.asked import Asked, Prompt, facts, freeze, frozen, read_prompts
+from evaluation.method_facts import differences
+from evaluation.sets import Drawn, Method, Reference, SetError
+from tests.real_photos import read
+
+FOLDER = Path(evaluation.__file__).parent / "prompts"
+
+
+@pytest.mark.parametrize(
+    ("file", "categories"),
+    [
+        ("own.yaml", ["appearance", "action", "scene", "style", "expression"]),
+        ("published.yaml", ["wearing", "place", "action", "attire"]),
+    ],
+)
+def test_twenty_prompts_by_what_they_ask_for(file, categories):
+    prompts = read_prompts(FOLDER / file)
+    assert len(prompts) == 20 and list(Counter(prompt.category for prompt in prompts)) == categories
+    assert all("person" in prompt.words for prompt in prompts) and len({prompt.words for prompt in prompts}) == 20
+
+
+def asked(*seeds, **words):
+    return Asked(tuple(Prompt(name, text) for name, text in words.items()), seeds)
+
+
+def test_one_hash_of_words_order_and_seeds():
+    one = asked("42", snow="a person in the snow", sea="a person by the sea")
+    others = [
+        asked("42", snow="a person in deep snow", sea="a person by the sea"),
+        asked("42", sea="a person by the sea", snow="a person in the snow"),
+        asked("43", snow="a person in the snow", sea="a person by the sea"),
+    ]
+    assert len({one.hash, *(other.hash for other in others)}) == 4
+
+
+def test_the_command_freezes_once_and_refuses_others(tmp_path, capsys):
+    (tmp_path / "prompts.yaml").write_text("snow: a person in the snow\nsea: a person by the sea\n")
+    command = ["freeze", str(tmp_path / "prompts.yaml"), "--seeds", "42", "--out", str(tmp_path / "out")]
+    assert main(command) == 0 and main(command) == 0
+    assert frozen(Storage(tmp_path / "out")) == asked("42", snow="a person in the snow", sea="a person by the sea")
+    (tmp_path / "prompts.yaml").write_text("snow: a person in deep snow\nfog: a person in the fog\n")
+    capsys.readouterr()
+    assert main([*command, "--seeds", "7"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "other words: snow; new: fog; gone: sea; seeds 42, now 7" in told and "take another --out" in told
+
+
+def test_what_was_changed_by_hand_is_told(tmp_path):
+    out = Storage(tmp_path)
+    freeze(asked("42", snow="a person in the snow"), out)
+    told = json.loads((tmp_path / "asked.json").read_bytes())
+    told["prompts"][0][1] = "a person in deep snow"
+    (tmp_path / "asked.json").write_text(json.dumps(told))
+    with pytest.raises(SetError, match="was changed after it was frozen"):
+        frozen(out)
+
+
+def method(*prompts, folder=None, file=None):
+    reference = Reference("anna", Path("anna.jpg"))
+    return Method("mine", tuple(Drawn(reference, name, "42", file, words) for name, words in prompts), (), folder)
+
+
+def test_the_head_says_what_is_frozen_and_what_the_pictures_are_of():
+    kept = asked("42", snow="a person in the snow")
+    (line,) = facts([method(("snow", "a person in the snow"))], kept, ())
+    assert line.startswith(f"prompts and seeds {kept.hash}, 1 prompts x 1 seeds, frozen before")
+    assert facts([method(("a person in the snow", "a person in the snow"))], kept, ()) == [line], "named by their words"
+    _, changed = facts([method(("snow", "deep"))], kept, [Prompt("snow", "a person in deep snow")])
+    assert changed == "CHANGED since they were frozen: other words: snow"
+    _, strange = facts([method(("fog", ""))], kept, ())
+    assert strange == "NOT among the frozen prompts: 1 of the pictures' prompts, e.g. fog"
+    (found,) = facts(
+        [method(("snow", "a person in the snow"))], None, [Prompt("snow", "a person in the snow", "scene")]
+    )
+    assert "1 prompts (1 scene) x 1 seeds, as found: not frozen before the pictures were drawn" in found
+
+
+def test_what_differs_between_methods_is_said_by_them_or_seen_or_not_said(tmp_path):
+    (tmp_path / "a.png").write_bytes(read("cat"))
+    (tmp_path / "method.json").write_text('{"steps": 50, "guidance": 7.5, "native_size": "512 x 512"}')
+    mine = method(("snow", ""), folder=tmp_path, file=tmp_path / "a.png")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_bytes(read("cat"))
+    other = method(("snow", ""), folder=tmp_path / "other", file=tmp_path / "other" / "a.png")
+    assert differences([mine, other, method(("snow", ""))]) == [
+        ("base model", ["not said", "not said", "not said"]),
+        ("native size", ["512 x 512", "451 x 300 (of its pictures)", "not said"]),
+        ("scheduler", ["not said", "not said", "not said"]),
+        ("steps", ["50", "not said", "not said"]),
+        ("guidance", ["7.5", "not said", "not said"]),
+    ]
+    (tmp_path / "method.json").write_text("[]")
+    with pytest.raises(SetError, match="is no JSON object"):
+        differences([mine])
+
+
+@pytest.mark.parametrize("text", ["a: {snow: deep}\nb: {snow: light}\n", "a: {snow: 3}\n", "a: {}\n"])
+def test_categories_that_cannot_be_used(tmp_path, text):
+    (tmp_path / "prompts.yaml").write_text(text)
+    with pytest.raises(SetError, match="two prompts are called snow|holds no prompts"):
+        read_prompts(tmp_path / "prompts.yaml")
