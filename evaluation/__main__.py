@@ -66,8 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--weights", help="a folder of model files, looked in first")
     score.add_argument(
         "--model", action="append", default=[], metavar="ROLE=PLACE",
-        help="of a metric: a folder, or a name of the hub that is in this machine's cache, for clip= and dino=; a file "
-        "for inception=",
+        help="of a metric: a folder, or a name of the hub that is in this machine's cache, for clip=, dino= and "
+        "vlm=; a file for inception=",
     )  # fmt: skip
     score.add_argument(
         "--prompts",

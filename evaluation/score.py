@@ -59,7 +59,7 @@ def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str
             rows.append(
                 {
                     "method": method.name, "reference": item.reference.name, "prompt": item.prompt, "seed": item.seed,
-                    "file": str(item.file or ""), "error": error or "", **numbers,
+                    "file": str(item.file or ""), "error": error or metric.remark(drawn), **numbers,
                 }
             )  # fmt: skip
     readable = {str(file): known[key] for file, key in hashes.items() if not known[key]["error"]}

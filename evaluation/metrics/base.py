@@ -138,11 +138,15 @@ class Metric(abc.ABC):
         """Of one upright picture, uint8 (h, w, 3)."""
 
     @abc.abstractmethod
-    def scores(self, pair: Pair) -> dict[str, float | None]:
-        """The numbers of a picture that was drawn from a reference; None where there is none."""
+    def scores(self, pair: Pair) -> Mapping[str, float | str | None]:
+        """The numbers of a picture that was drawn from a reference, None where there is none; and words that explain them."""
 
     def unusable(self, reference: Features) -> str:
         """Why nothing can be compared with this reference, whatever the method; "" where it can."""
+        return ""
+
+    def remark(self, drawn: Features) -> str:
+        """Why a picture that could be read has no number, to be listed; "" where it has."""
         return ""
 
     @abc.abstractmethod

@@ -77,6 +77,9 @@ class FaceSimilarity(Metric):
     def unusable(self, reference: Features) -> str:
         return "" if reference["largest"] else "no face to recognise"
 
+    def remark(self, drawn: Features) -> str:
+        return self.unusable(drawn)
+
     def figures(self) -> Sequence[AnyFigure]:
         title = f"FaceSim, {self.recogniser}"
         sound = [

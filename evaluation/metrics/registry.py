@@ -10,8 +10,10 @@ from evaluation.metrics.clip_similarity import ClipSimilarity
 from evaluation.metrics.dino_similarity import DinoSimilarity
 from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.metrics.inception_distance import InceptionDistance
+from evaluation.metrics.vlm_score import VlmScore
 
-ROLES = {"clip": "FOLDER", "dino": "FOLDER", "inception": "FILE"}  # of models that can be named, and by what
+# of models that can be named, and by what
+ROLES = {"clip": "FOLDER", "dino": "FOLDER", "inception": "FILE", "vlm": "FOLDER"}
 # by the name that a cell without its model is called
 METRICS: dict[str, Callable[[Sources], Metric]] = {
     "CLIP": ClipSimilarity,
@@ -19,4 +21,5 @@ METRICS: dict[str, Callable[[Sources], Metric]] = {
     "FID": InceptionDistance,
     "FaceSim, dlib": partial(FaceSimilarity, "dlib"),
     "FaceSim, arcface": partial(FaceSimilarity, "arcface"),
+    "VLM-score": VlmScore,
 }

@@ -54,6 +54,7 @@ def test_the_largest_face_of_several_is_recognised_and_none_is_said(dlib, photo)
     assert six["faces"] == 6 and len(six["largest"]) == 128
     assert cat == {"faces": 0, "largest": None, "first_swapped": None}
     assert dlib.unusable(cat) == "no face to recognise" and dlib.unusable(six) == ""
+    assert dlib.remark(cat) == "no face to recognise" and dlib.remark(six) == ""
     told = dlib.scores(Pair(six, cat))
     assert told["detected"] == 0 and told["similarity"] is None
 
