@@ -8,6 +8,7 @@ from functools import partial
 from evaluation.metrics.base import Metric, Sources
 from evaluation.metrics.clip_similarity import ClipSimilarity
 from evaluation.metrics.dino_similarity import DinoSimilarity
+from evaluation.metrics.face_quality import FaceQuality
 from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.metrics.inception_distance import InceptionDistance
 from evaluation.metrics.vlm_score import VlmScore
@@ -21,5 +22,6 @@ METRICS: dict[str, Callable[[Sources], Metric]] = {
     "FID": InceptionDistance,
     "FaceSim, dlib": partial(FaceSimilarity, "dlib"),
     "FaceSim, arcface": partial(FaceSimilarity, "arcface"),
+    "pose and face quality": FaceQuality,
     "VLM-score": VlmScore,
 }

@@ -14,15 +14,8 @@ from PIL import Image
 from common.decode import Picture, decode
 from curation.filters.evidence import FAIL, PASS, UNKNOWN
 from curation.filters.faces import largest_face
-from curation.filters.quality import (
-    NOSE,
-    NUMBERS,
-    Quality,
-    QualityThresholds,
-    blockiness,
-    measures_of,
-    yaw_and_roll,
-)
+from curation.filters.quality import NUMBERS, Quality, QualityThresholds, blockiness
+from model.conditioning.face_measures import NOSE, measures_of, yaw_and_roll
 
 HEAD = np.array([[-1, -0.6, 0], [1, -0.6, 0], [0, 0, -2 * NOSE], [-0.7, 0.8, 0], [0.7, 0.8, 0]], float)  # eyes 2 apart
 
