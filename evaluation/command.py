@@ -15,7 +15,8 @@ from evaluation import asked
 from evaluation.head import head_of
 from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
 from evaluation.metrics.registry import METRICS, ROLES
-from evaluation.page import render
+from evaluation.report.latex import latex
+from evaluation.report.page import render
 from evaluation.score import OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
@@ -38,7 +39,7 @@ class ScoreOptions:
 
 
 def score_command(options: ScoreOptions) -> None:
-    """Score all methods, and write table.md, table.csv, report.html, scores/*.parquet to `out`.
+    """Score all methods, and write table.md, table.tex, table.csv, report.html, scores/*.parquet to `out`.
 
     Raises:
         SetError: references or pictures that cannot be compared.
@@ -100,6 +101,7 @@ def score_methods(
         say("score", "a reference that cannot be used is left out of every method's numbers")
     text = markdown(columns, methods, head.lines(methods))
     out.write_bytes("table.md", text.encode())
+    out.write_bytes("table.tex", latex(columns, methods, head).encode())
     out.write_bytes("table.csv", comma_separated(columns, methods).encode())
     out.write_bytes("report.html", render(references, methods, columns, all_scores, head))
     print(text)

@@ -19,7 +19,8 @@ from evaluation.statistics import Compared, Estimate, compare, matrix_of
 
 @dataclass(frozen=True)
 class Cell:
-    """One method's figure. `why`: why there is none; `first`: the probability that it is the best of the column."""
+    """One method's figure. `why`: why there is none; `first`: the probability that it is the best of the column; `people`:
+    how many stand behind it, None where the references do not say who they show."""
 
     estimate: Estimate | None
     left_out: int = 0
@@ -28,6 +29,7 @@ class Cell:
     close: bool = False  # its difference from the best is within noise
     why: str = ""
     quotable: bool = True
+    people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
         return Cell(None, left_out, len(pairs), why=str(error))
     low, high = value + np.quantile(halves, [0.025, 0.975]) - halves.mean()
     quotable = len(pairs) >= figure.headline_at
-    return Cell(Estimate(value, float(low), float(high), len(references)), left_out, len(pairs), quotable=quotable)
+    told = Estimate(value, float(low), float(high), len(references))
+    return Cell(told, left_out, len(pairs), quotable=quotable, people=_people([method], set(references)))
 
 
 def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed: int) -> Column:
@@ -96,7 +99,7 @@ def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed
     by_method |= {name: by_method[name].assign(number=np.nan) for name in stopped}
     matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
     compared = compare(matrices, seed)
-    return Column(figure, _cells(figure, compared, by_method, stopped), scored.metric.name)
+    return Column(figure, cells_of(figure, compared, by_method, methods, stopped), scored.metric.name)
 
 
 def _stopped(figure: Figure, rows: pd.DataFrame) -> str:
@@ -107,7 +110,11 @@ def _stopped(figure: Figure, rows: pd.DataFrame) -> str:
     return ""
 
 
-def _cells(figure: Figure, compared: Compared, by_method, stopped: Mapping[str, str]) -> dict[str, Cell]:
+def cells_of(
+    figure: Figure, compared: Compared, by_method: Mapping[str, pd.DataFrame], methods: Sequence[Method],
+    stopped: Mapping[str, str],
+) -> dict[str, Cell]:  # fmt: skip
+    """The cells of a mean. `by_method`: its rows with a `number`; `stopped`: why a method has none."""
     ranks, best = {}, None
     if figure.higher_is_better is not None and sum(mean.known for mean in compared.means) > 1:
         ranks = compared.first(figure.higher_is_better)
@@ -128,8 +135,16 @@ def _cells(figure: Figure, compared: Compared, by_method, stopped: Mapping[str, 
             cells[name] = Cell(told, left_out, len(rows), why=why)
             continue
         close = bool(best) and best != name and compared.difference(name, best).contains(0)
-        cells[name] = Cell(estimate, left_out, len(rows) - left_out, ranks.get(name), close)
+        there = _people(methods, set(rows.loc[rows["number"].notna(), "reference"]))
+        cells[name] = Cell(estimate, left_out, len(rows) - left_out, ranks.get(name), close, people=there)
     return cells
+
+
+def _people(methods: Sequence[Method], references: set[str]) -> int | None:
+    """How many people these references show; None where it is not said of all of them."""
+    shown = {item.reference.name: item.reference.person for method in methods for item in method.drawn}
+    people = {shown[name] for name in references}
+    return None if "" in people else len(people)
 
 
 def number(cell: Cell) -> str:
@@ -139,7 +154,7 @@ def number(cell: Cell) -> str:
     text = f"{cell.estimate.value:.3f}"
     if np.isfinite(cell.estimate.low):
         text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
-    text += f" N={cell.estimate.n}"
+    text += f" N={cell.estimate.n}{people(cell)}"
     if not cell.quotable:
         text += ", too few to quote"
     if cell.left_out:
@@ -149,6 +164,11 @@ def number(cell: Cell) -> str:
     return text + (" ~" if cell.close else "")
 
 
+def people(cell: Cell) -> str:
+    """Who stands behind a number, as far as it is known."""
+    return "" if cell.people is None else f" of {cell.people} {'person' if cell.people == 1 else 'people'}"
+
+
 def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str]) -> str:
     """The table with its head; figures stand below each other, since a line of them would not fit."""
     names = [method.name for method in methods]
@@ -156,11 +176,11 @@ def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequenc
     for column in columns:
         cells = [number(column.cells[name]) for name in names]
         lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
-    notes = [f"- {column.title}: {note}" for column in columns for note in _notes(column)]
-    return "\n".join([*lines, "", "`~`: its difference from the best of the row is within noise.", "", *notes, ""])
+    below = [f"- {column.title}: {note}" for column in columns for note in notes(column)]
+    return "\n".join([*lines, "", "`~`: its difference from the best of the row is within noise.", "", *below, ""])
 
 
-def _notes(column: Column) -> list[str]:
+def notes(column: Column) -> list[str]:
     """What the column is, and why numbers are missing in it, once for all methods of which it is so."""
     reasons: dict[str, list[str]] = {}
     for name, cell in column.cells.items():
@@ -177,7 +197,9 @@ def _notes(column: Column) -> list[str]:
 def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["figure", "protocol", "method", "value", "low", "high", "references", "left_out", "first", "why"])
+    writer.writerow(
+        ["figure", "protocol", "method", "value", "low", "high", "references", "people", "left_out", "first", "why"]
+    )
     for column in columns:
         for method in methods:
             cell = column.cells[method.name]
@@ -185,7 +207,16 @@ def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str
             values = [told.value, told.low, told.high, told.n] if told else ["", "", "", ""]
             first = "" if cell.first is None else cell.first
             writer.writerow(
-                [column.figure.title, column.figure.protocol, method.name, *values, cell.left_out, first, cell.why]
+                [
+                    column.figure.title,
+                    column.figure.protocol,
+                    method.name,
+                    *values,
+                    "" if cell.people is None else cell.people,
+                    cell.left_out,
+                    first,
+                    cell.why,
+                ]  # fmt: skip
             )
     return out.getvalue()
 

@@ -161,3 +161,17 @@ def test_the_head_of_a_table_says_where_references_are_from_and_what_was_changed
     manifest.write(folder)
     with pytest.raises(SetError, match="not finished"):
         open_references(folder)
+
+
+def test_how_many_people_stand_behind_a_number_is_said_where_it_is_known(sets, tmp_path, monkeypatch):
+    monkeypatch.delenv("FACEMAKEUP_WEIGHTS", raising=False)
+    (tmp_path / "people").mkdir()
+    for person in ("biden", "obama"):
+        (tmp_path / "people" / person).mkdir()
+        shutil.copy(sets.copies / f"{person}.jpg", tmp_path / "people" / person / "1.jpg")
+    folder, out = tmp_path / "references", tmp_path / "out"
+    assert main(["references", "folder", str(tmp_path / "people"), "--out", str(folder)]) == 0
+    assert main(["score", str(folder), f"mine={sets.copies}", f"targets={sets.targets}", "--out", str(out)]) == 0
+    table = (out / "table.md").read_text()
+    assert "- people: 2" in table and "| FaceSim, dlib | sound | 1.000 [1.000, 1.000] N=2 of 2 people" in table
+    assert "N=1 of 1 person, 1 left out" in table and "of 2 people" in (out / "table.tex").read_text()

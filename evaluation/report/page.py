@@ -19,7 +19,7 @@ from PIL import Image
 from common.decode import ImageLimits, Undecodable, decode
 from evaluation.head import ABOUT, Head
 from evaluation.metrics.base import NotMeasured
-from evaluation.published import PUBLISHED
+from evaluation.report.published import PUBLISHED
 from evaluation.sets import Drawn, Method, Reference
 from evaluation.table import Column, number
 
