@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--model", action="append", default=[], metavar="ROLE=PLACE",
         help="of a metric: a folder, or a name of the hub that is in this machine's cache, for clip=, dino= and "
-        "vlm=; a file for inception=",
+        "vlm=; a file for inception= and attributes=",
     )  # fmt: skip
     score.add_argument(
         "--prompts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from evaluation.metrics.attributes import Attributes
 from evaluation.metrics.base import Metric, Sources
 from evaluation.metrics.clip_similarity import ClipSimilarity
 from evaluation.metrics.dino_similarity import DinoSimilarity
@@ -14,7 +15,7 @@ from evaluation.metrics.inception_distance import InceptionDistance
 from evaluation.metrics.vlm_score import VlmScore
 
 # of models that can be named, and by what
-ROLES = {"clip": "FOLDER", "dino": "FOLDER", "inception": "FILE", "vlm": "FOLDER"}
+ROLES = {"clip": "FOLDER", "dino": "FOLDER", "inception": "FILE", "attributes": "FILE", "vlm": "FOLDER"}
 # by the name that a cell without its model is called
 METRICS: dict[str, Callable[[Sources], Metric]] = {
     "CLIP": ClipSimilarity,
@@ -23,5 +24,6 @@ METRICS: dict[str, Callable[[Sources], Metric]] = {
     "FaceSim, dlib": partial(FaceSimilarity, "dlib"),
     "FaceSim, arcface": partial(FaceSimilarity, "arcface"),
     "pose and face quality": FaceQuality,
+    "Attr_c": Attributes,
     "VLM-score": VlmScore,
 }

@@ -1,16 +1,18 @@
-"""CLIP, DINO and InceptionV3 of the published architectures, tiny and with random weights, as the hub or their authors have them."""
+"""CLIP, DINO, InceptionV3 and the network of attributes of the published architectures, tiny and with random weights, as the hub or their authors have them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from common.pinned_files.weights import resolve
 from evaluation.metrics.networks.inception import FidInception
+from evaluation.metrics.networks.resnet import AttributeNetwork
 from model.tokenizer import clip_tokenizer
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -37,14 +39,28 @@ def dino_twin(folder: Path, seed: int = 0) -> Path:
 
 
 def inception_twin(file: Path, seed: int = 0) -> Path:
-    """With a last layer, as the published file has one; batch statistics that are not those of a fresh layer."""
-    torch.manual_seed(seed)
-    network = FidInception(thinner=16)
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.running_mean.normal_(std=0.1)
-            layer.running_var.uniform_(0.1, 0.3)
+    """With a last layer, as the published file has one."""
+    network = _unsettled(FidInception(thinner=16), seed)
     torch.save(
         network.state_dict() | {"fc.weight": torch.zeros(1008, network.width), "fc.bias": torch.zeros(1008)}, file
     )
     return file
+
+
+def attribute_twin(file: Path, seed: int = 0) -> Path:
+    """With the backbone's own classes, as the published file has them."""
+    weights = _unsettled(AttributeNetwork(40, thinner=16), seed).state_dict()
+    torch.save(weights | {"backbone.fc.weight": torch.zeros(1000, 128), "backbone.fc.bias": torch.zeros(1000)}, file)
+    return file
+
+
+def _unsettled(network: nn.Module, seed: int) -> nn.Module:
+    """Random weights, and batch statistics that are not those of a fresh layer."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(std=0.1, generator=generator)
+            layer.running_var.uniform_(0.1, 0.3, generator=generator)
+    return network
