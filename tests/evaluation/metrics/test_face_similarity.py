@@ -9,12 +9,16 @@ import pytest
 
 from common.hashing import sha256_of_file
 from common.pinned_files.weights import WEIGHTS
+from common.storage import Storage
 from evaluation.metrics.base import Figure, NotMeasured, Pair, Sources, Unavailable
 from evaluation.metrics.face_similarity import FaceSimilarity, copy_paste
 from evaluation.metrics.vectors import cosine
+from evaluation.score import score
+from evaluation.sets import open_method, open_references
+from evaluation.table import column_of
 from model.conditioning.face_finder import FaceFinder
 from tests.model.conditioning.test_identity import write_network
-from tests.real_photos import photo  # noqa: F401  (a fixture)
+from tests.real_photos import photo, read  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,37 @@ def test_the_published_script_swaps_channels(arcface, photo):  # noqa: F811
     assert arcface.scores(Pair(plain, swapped))["similarity"] == pytest.approx(
         arcface.scores(Pair(swapped, plain))["swapped"], abs=0.02
     )  # the detector moves its points by less than a pixel
+
+
+def test_the_published_script_takes_the_first_face_and_not_the_largest(arcface, photo):  # noqa: F811
+    rgb = photo("six").rgb
+    faces, told = arcface._faces(rgb), arcface.features(rgb)
+    embedded = [arcface._swapped.embed(rgb, face).identity for face in faces]
+    assert told["first_swapped"] == pytest.approx(embedded[0].tolist(), abs=1e-6)
+    assert len({tuple(vector.round(4)) for vector in embedded}) == 6, "it matters which"
+    largest = max(range(6), key=lambda place: faces[place].area)
+    assert told["largest"] == pytest.approx(arcface._finder.embed(rgb, faces[largest]).identity.tolist(), abs=1e-6)
+
+
+def test_skipped_failures_move_the_published_figure_and_none_left_is_0(arcface, sets, tmp_path):
+    """Of two copies one shows no face: half, but the mean of the survivors is 1; of none it is 0."""
+    methods = []
+    for name, shown in (("half", ["biden"]), ("none", [])):
+        folder = tmp_path / name
+        folder.mkdir()
+        for person in ("biden", "obama"):
+            (folder / f"{person}.jpg").write_bytes(
+                (sets.copies / f"{person}.jpg").read_bytes() if person in shown else read("cat")
+            )
+        methods.append(open_method(name, folder, open_references(sets.references)))
+    (scored,) = score([arcface], methods, Storage(tmp_path / "out"))
+    title = "FaceSim, arcface"
+    sound, published = (
+        column_of(figure, scored, methods).cells for figure in arcface.figures() if figure.title == title
+    )
+    assert sound["half"].estimate.value == pytest.approx(0.5) and published["half"].estimate.value == pytest.approx(1)
+    assert published["half"].left_out == 1 and published["none"].estimate.value == 0 == sound["none"].estimate.value
+    assert (scored.rows["error"] == "no face to recognise").sum() == 3, "listed"
 
 
 def test_failures_count_0_in_one_figure_and_are_left_out_of_the_others(arcface):
