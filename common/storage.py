@@ -164,9 +164,10 @@ class Storage:
 
     @_patient
     def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
-        end = None if size is None else offset + size
+        # of an empty object S3 refuses any range, also the whole
+        part = {"start": offset, "end": None if size is None else offset + size} if offset or size is not None else {}
         try:
-            return self.fs.cat_file(self.path(relative), start=offset, end=end)
+            return self.fs.cat_file(self.path(relative), **part)
         except FileNotFoundError as error:
             if self.is_local and not os.path.exists(self.path("")):
                 raise PathError(f"{self.root}: this folder is gone: mount its disk again, or restore it") from error

@@ -96,6 +96,12 @@ def test_a_path_is_literal_in_a_bucket(bucket, name):
     is_found_again(f"{bucket}/{name}")
 
 
+def test_an_empty_object_is_read(bucket):
+    storage = Storage(f"{bucket}/empty")
+    storage.write_bytes("nothing.bin", b"")
+    assert storage.read_bytes("nothing.bin") == b""
+
+
 def is_found_again(root):
     neighbour = root[:-1] + "_"  # what `?` would match, and `1` where a name ends in [1]
     Storage(neighbour).write_bytes("checks/other/1.bin", b"another's")
