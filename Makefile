@@ -94,7 +94,7 @@ plan-train: $(READY)
 
 evaluate: $(READY)
 	@$(BIN)/python jobs/evaluate.py $(if $(call given,OUT),--out '$(OUT)') \
-	  $(foreach name,SHARDS MODEL COUNT IMAGES STEPS PROMPTS TRAINED_ON,$(if $($(name)),\
+	  $(foreach name,SHARDS MODEL COUNT IMAGES STEPS PROMPTS TRAINED_ON VOTES,$(if $($(name)),\
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) \
 	  $(if $(CLIP),--model-of 'clip=$(CLIP)') $(if $(DINO),--model-of 'dino=$(DINO)')
 

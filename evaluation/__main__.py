@@ -74,6 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="YAML, NAME: words, of the prompts that pictures are filed under; default: the frozen ones",
     )
+    score.add_argument(
+        "--votes", action="append", default=[], metavar="FILE", help="of the page's blind mode; again for each voter"
+    )
     score.add_argument("--seed", type=int, default=0, help="of the draws behind the intervals (%(default)s)")
     return parser
 
@@ -94,8 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
         return exit_code_of(lambda: freeze_command(options.prompts, options.seeds, options.out))
 
     asked = ScoreOptions(
-        options.references, options.pictures, options.out, options.weights, options.model, options.prompts, options.seed
-    )
+        options.references, options.pictures, options.out, options.weights, options.model, options.prompts, options.seed,
+        options.votes,
+    )  # fmt: skip
     return exit_code_of(lambda: score_command(asked))
 
 

@@ -20,6 +20,7 @@ from evaluation.report.page import render
 from evaluation.score import OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
+from evaluation.votes import read_votes
 
 KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
 
@@ -35,6 +36,7 @@ class ScoreOptions:
     models: list[str] = field(default_factory=list)  # ROLE=FOLDER, ROLE=FILE or ROLE=NAME
     prompts: str | None = None
     seed: int = 0
+    votes: list[str] = field(default_factory=list)  # files that the page exported
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
 
 
@@ -81,7 +83,7 @@ def score_methods(
     for line in told:
         say("score", line)
     head = head_of(references, methods, Path(options.references), told)
-    columns: list[Column] = []
+    columns: list[Column] = [read_votes(options.votes, methods, options.seed)] if options.votes else []
     all_scores = pd.DataFrame(_pictures_of(methods), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
     scores = score([item for item in opened.values() if isinstance(item, Metric)], methods, out)

@@ -35,6 +35,7 @@ class EvaluateOptions:
     models: list[str] = field(default_factory=list)
     weights: str | None = None
     trained_on: str | None = None
+    votes: list[str] = field(default_factory=list)
 
 
 def evaluate_command(options: EvaluateOptions) -> int:
@@ -69,7 +70,7 @@ def evaluate_command(options: EvaluateOptions) -> int:
     score_methods(
         references,
         [mine, copies(mine), others(mine)],
-        ScoreOptions(str(folder), [], str(out), options.weights, options.models),
+        ScoreOptions(str(folder), [], str(out), options.weights, options.models, votes=options.votes),
         prompts,
     )
     return 0

@@ -71,18 +71,22 @@ def matrix_of(rows: pd.DataFrame, column: str, references: Sequence[str], prompt
 
 
 def compare(
-    matrices: Mapping[str, np.ndarray], seed: int = 0, other_prompts: bool = False, draws: int = DRAWS
-) -> Compared:
+    matrices: Mapping[str, np.ndarray], seed: int = 0, other_prompts: bool = False, draws: int = DRAWS,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> Compared:  # fmt: skip
     """The mean of each matrix with its interval, all from the same draws of references (and of prompts).
 
-    A mean is that of the pictures that have a number; a reference without any counts for nothing.
+    A mean is that of the pictures that have a number; a reference without any counts for nothing. `weights`: how much each
+    number counts, e.g. the votes that it is the mean of; without, all count the same.
     """
     first = next(iter(matrices.values()))
     if any(matrix.shape != first.shape for matrix in matrices.values()):
         raise ValueError("the methods' matrices have different references or prompts")
     references, prompts = first.shape
-    numbers = {name: np.nan_to_num(matrix) for name, matrix in matrices.items()}
     there = {name: np.isfinite(matrix).astype(np.float64) for name, matrix in matrices.items()}
+    if weights is not None:
+        there = {name: there[name] * weights[name] for name in matrices}
+    numbers = {name: np.nan_to_num(matrix) * there[name] for name, matrix in matrices.items()}
     rng = np.random.default_rng(seed)
     drawn = np.full((draws, len(matrices)), np.nan)
     for start in range(0, draws, CHUNK):

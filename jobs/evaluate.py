@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "evaluation score`",
     )  # fmt: skip
     parser.add_argument("--trained-on", metavar="RUN", help="leave out photos of these shards, or of this run's")
+    parser.add_argument("--votes", action="append", default=[], metavar="FILE", help="of report.html's blind mode")
     parser.add_argument("--weights", help="a folder of model files, looked in first")
     return parser
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = EvaluateOptions(
         asked.shards, asked.model, asked.out, asked.count, asked.images, asked.steps, asked.prompts or str(PROMPTS),
-        asked.model_of, asked.weights, asked.trained_on,
+        asked.model_of, asked.weights, asked.trained_on, asked.votes,
     )  # fmt: skip
     return exit_code_of(lambda: evaluate_command(options))
 

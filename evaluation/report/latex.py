@@ -55,11 +55,16 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _clearly_first(column: Column) -> str | None:
-    """The best method of a column whose differences from all others are beyond noise; None where there is none."""
+    """The best method of a column whose differences from all others are beyond noise; None where there is none, or where
+    one reference tells nothing of noise."""
     ranked = {name: cell.first for name, cell in column.cells.items() if cell.first is not None}
-    if not ranked or any(cell.close for cell in column.cells.values()):
+    if not ranked or any(cell.close or not _has_interval(cell) for cell in column.cells.values() if cell.estimate):
         return None
     return max(ranked, key=ranked.__getitem__)
+
+
+def _has_interval(cell: Cell) -> bool:
+    return cell.estimate is not None and bool(np.isfinite(cell.estimate.low))
 
 
 def _cell(cell: Cell, bold: bool) -> str:
@@ -67,7 +72,7 @@ def _cell(cell: Cell, bold: bool) -> str:
         return "n/a"
     told = cell.estimate
     value = rf"\textbf{{{told.value:.3f}}}" if bold else f"{told.value:.3f}"
-    interval = f"[{told.low:.3f}, {told.high:.3f}] " if np.isfinite(told.low) else ""
+    interval = f"[{told.low:.3f}, {told.high:.3f}] " if _has_interval(cell) else ""
     more = [f"N={told.n}{people(cell)}", *(["too few to quote"] if not cell.quotable else [])]
     more += [f"{cell.left_out} left out"] if cell.left_out else []
     close = r"$\sim$" if cell.close else ""

@@ -7,7 +7,6 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ from markupsafe import Markup
 from PIL import Image
 
 from common.decode import ImageLimits, Undecodable, decode
+from common.hashing import sha256_of_bytes
 from evaluation.head import ABOUT, Head
 from evaluation.metrics.base import NotMeasured
+from evaluation.report.plot import plot_of
 from evaluation.report.published import PUBLISHED
 from evaluation.sets import Drawn, Method, Reference
 from evaluation.table import Column, number
 
 TEMPLATES = Path(__file__).parent / "templates"
-SIDE, QUALITY = 128, 75
-BUDGET = 6_000_000  # bytes of pictures in the page
+SIDE, QUALITY = 256, 75  # small in the grid, and large enough to vote on
+BUDGET = 16_000_000  # bytes of pictures in the page
 LIMITS = ImageLimits(min_side=1, working_side=2 * SIDE)
 
 
@@ -45,26 +46,57 @@ def render(
     for column in columns:
         if column.scores in scores and scores[column.scores].notna().any():
             sorted_by.setdefault(column.scores, column.title)  # the first that shows these numbers
-    pictures, left = _pictures(references, methods, scores, list(sorted_by))
-    data = {"methods": [item.name for item in methods], "rows": pictures, "sortedBy": sorted_by}
-    failed = scores[scores["error"] != ""][["method", "reference", "prompt", "seed", "error"]]
+    pictures = Pictures()
+    rows, left = _rows(references, methods, scores, list(sorted_by), pictures)
+    data = {"methods": [item.name for item in methods], "rows": rows, "sortedBy": sorted_by, "pictures": pictures.shown}
     return (
         environment.get_template("evaluation.html")
         .render(
             head=head, about=ABOUT, methods=methods, columns=columns, number=number, published=PUBLISHED, left=left,
-            is_missing=lambda column: isinstance(column.figure, NotMeasured),
-            failed=failed.to_dict("records"),
+            plot=plot_of(columns), is_missing=lambda column: isinstance(column.figure, NotMeasured),
+            failed=_failed(scores, rows, data["methods"]),
             data=Markup(json.dumps(data).replace("<", "\\u003c")),  # nothing in it may end the script
-            style=Markup((TEMPLATES / "evaluation.css").read_text("utf-8")),
-            script=Markup((TEMPLATES / "evaluation.js").read_text("utf-8")),
+            style=_file("evaluation.css"), script=_file("evaluation.js"), blind_script=_file("blind.js"),
         )
         .encode(errors="backslashreplace")
     )  # fmt: skip
 
 
-def _pictures(
-    references: Sequence[Reference], methods: Sequence[Method], scores: pd.DataFrame, wanted: list[str]
-) -> tuple[list[dict[str, Any]], int]:
+def _file(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text("utf-8"))
+
+
+class Pictures:
+    """The pictures of the page, each once however often it is shown. `shown`: data: URIs."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.size = 0
+        self._places: dict[str, int] = {}
+
+    def place(self, file: Path | None) -> tuple[int | None, str]:
+        """Where the picture stands in `shown`, and its file's sha256; None where it cannot be read, "" where it is none."""
+        if file is None:
+            return None, ""
+        try:
+            data = file.read_bytes()
+        except OSError:
+            return None, ""
+        key = sha256_of_bytes(data)
+        if key not in self._places:
+            shown = _thumbnail(data)
+            if shown is None:
+                return None, key
+            self._places[key] = len(self.shown)
+            self.shown.append(shown)
+            self.size += len(shown)
+        return self._places[key], key
+
+
+def _rows(
+    references: Sequence[Reference], methods: Sequence[Method], scores: pd.DataFrame, wanted: list[str],
+    pictures: Pictures,
+) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
     """A row for each reference, prompt and seed with every method's picture; and how many rows the page has no room for."""
     known = {
         (row["method"], row["reference"], row["prompt"], row["seed"]): row for row in scores.to_dict(orient="records")
@@ -73,41 +105,51 @@ def _pictures(
     for method in methods:
         for item in method.drawn:
             drawn.setdefault((method.name, item.reference.name), {})[item.prompt, item.seed] = item
-    rows, used, left = [], 0, 0
+    rows, left = [], 0
     for reference in references:
         asked = sorted({key for method in methods for key in drawn.get((method.name, reference.name), {})})
-        for key in asked:
-            row = {"reference": reference.name, "prompt": key[0], "seed": key[1], "shown": _thumbnail(reference.file)}
-            row["cells"] = [
-                _cell(drawn.get((method.name, reference.name), {}).get(key), method.name, known, wanted)
-                for method in methods
-            ]
-            size = len(row["shown"] or "") + sum(len(cell["shown"] or "") for cell in row["cells"])
-            if used + size > BUDGET:
+        for prompt, seed in asked:
+            if pictures.size > BUDGET:
                 left += 1
                 continue
-            used += size
-            rows.append(row)
+            items = [drawn.get((method.name, reference.name), {}).get((prompt, seed)) for method in methods]
+            rows.append({
+                "reference": reference.name, "prompt": prompt, "seed": seed,
+                "words": next((item.words for item in items if item and item.words), prompt),
+                "shown": pictures.place(reference.file)[0],
+                "cells": [_cell(item, method.name, known, wanted, pictures) for item, method in zip(items, methods, strict=True)],
+            })  # fmt: skip
     return rows, left
 
 
 def _cell(
-    item: Drawn | None, method: str, known: dict[tuple[str, ...], dict[str, Any]], wanted: list[str]
-) -> dict[str, Any]:
+    item: Drawn | None, method: str, known: dict[tuple[str, ...], dict[str, Any]], wanted: list[str],
+    pictures: Pictures,
+) -> dict[str, Any]:  # fmt: skip
     if item is None:
-        return {"shown": None, "why": "not asked for", "scores": {}}
+        return {"shown": None, "sha256": "", "why": "not asked for", "scores": {}}
     row = known.get((method, item.reference.name, item.prompt, item.seed), {})
     numbers = {name: row[name] for name in wanted if isinstance(row.get(name), float) and math.isfinite(row[name])}
-    shown = _thumbnail(item.file) if item.file else None
-    return {"shown": shown, "why": row.get("error") or item.failure, "scores": numbers}
+    shown, sha256 = pictures.place(item.file)
+    return {"shown": shown, "sha256": sha256, "why": row.get("error") or item.failure, "scores": numbers}
 
 
-@lru_cache(maxsize=512)  # a reference stands in many rows
-def _thumbnail(file: Path) -> str | None:
-    """A data: URI; None where the file is no picture."""
+def _failed(scores: pd.DataFrame, rows: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any]]:
+    """What could not be scored, with the pictures as far as they have room on the page."""
+    shown = {(row["reference"], row["prompt"], row["seed"]): row for row in rows}
+    failed = scores[scores["error"] != ""][["method", "reference", "prompt", "seed", "error"]].to_dict("records")
+    for item in failed:
+        row = shown.get((item["reference"], item["prompt"], item["seed"]))
+        item["reference_shown"] = row["shown"] if row else None
+        item["shown"] = row["cells"][methods.index(item["method"])]["shown"] if row else None
+    return failed
+
+
+def _thumbnail(data: bytes) -> str | None:
+    """A data: URI; None where it is no picture."""
     try:
-        picture = decode(file.read_bytes(), LIMITS)
-    except (OSError, Undecodable):
+        picture = decode(data, LIMITS)
+    except Undecodable:
         return None
     out = io.BytesIO()
     Image.fromarray(picture.view(SIDE)).save(out, "JPEG", quality=QUALITY)

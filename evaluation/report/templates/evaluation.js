@@ -6,10 +6,12 @@ const option = (value, text) => Object.assign(document.createElement("option"), 
 $("metric").append(...Object.entries(data.sortedBy).map(([value, text]) => option(value, text)));
 $("of").append(...data.methods.map((name, place) => option(place, name)));
 
+for (const image of document.querySelectorAll("[data-picture]")) image.src = data.pictures[image.dataset.picture];
+
 function picture(shown, why, note, marked) {
   const cell = document.createElement("td");
-  if (shown) {
-    const image = Object.assign(document.createElement("img"), { src: shown, alt: note, loading: "lazy" });
+  if (shown !== null) {
+    const image = Object.assign(document.createElement("img"), { src: data.pictures[shown], alt: note, loading: "lazy" });
     image.classList.toggle("by", marked);
     cell.append(image);
   } else {

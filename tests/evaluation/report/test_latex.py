@@ -18,9 +18,9 @@ METHODS = [Method("our_method & co", (), (), Path("x")), Method("100%", (), ())]
 HEAD = Head("2 references; set abc", ("leakage: not checked",), (("steps", ("50", "not said")),))
 
 
-def column(*closes, first=(0.9, 0.1)):
+def column(*closes, alone=False):
     cells = {
-        method.name: Cell(Estimate(0.4124 + place, 0.38, float("nan") if place else 0.444, 50), place, 50, first[place],
+        method.name: Cell(Estimate(0.4124 + place, *((float("nan"),) * 2 if alone and place else (0.38, 0.444)), 50), place, 50, (0.9, 0.1)[place],
                           close, people=48)
         for place, (method, close) in enumerate(zip(METHODS, closes, strict=True))
     }  # fmt: skip
@@ -47,6 +47,11 @@ def test_both_protocols_with_intervals_n_people_and_notes():
 def test_what_is_within_noise_is_marked_and_nothing_is_bold():
     text = latex([column(False, True)], METHODS, HEAD)
     assert r"1.412$\sim$" in text and r"\textbf" not in text
+
+
+def test_one_reference_makes_nothing_bold():
+    text = latex([column(False, False, alone=True)], METHODS, HEAD)
+    assert r"\textbf" not in text, "there is no interval that could hold 0"
 
 
 @pytest.mark.parametrize(

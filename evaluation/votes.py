@@ -1,0 +1,128 @@
+"""Blind votes of people, exported by the page: which of two pictures is better, as a column with its interval.
+
+A vote for a picture is 1, a tie one half, for the other picture 0; a method's figure is the mean over all votes that it stood
+in. References are drawn again with all their votes together, the same draws for all methods. A vote counts only while both
+pictures are, byte for byte, those that were shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.hashing import sha256_of_file
+from common.progress import say
+from evaluation.metrics.base import Figure
+from evaluation.sets import Drawn, Method, SetError
+from evaluation.statistics import compare, matrix_of
+from evaluation.table import Column, cells_of
+
+TITLE = "preferred"
+WORTH = {"left": (1.0, 0.0), "right": (0.0, 1.0), "tie": (0.5, 0.5)}
+
+
+class Side(BaseModel):
+    """A picture that was shown. `sha256`: of its file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    sha256: str
+
+
+class Vote(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str
+    prompt: str
+    seed: str
+    left: Side
+    right: Side
+    won: Literal["left", "right", "tie"]
+
+
+class VotesFile(BaseModel):
+    """What the page exports. `voter`: chosen at random by the page, so that a file is not counted twice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1]
+    voter: str
+    votes: list[Vote]
+
+
+def read_votes(files: Sequence[str], methods: Sequence[Method], seed: int = 0) -> Column:
+    """The column of all votes in these files; says how many do not count.
+
+    Raises:
+        SetError: a file that cannot be read or stands there twice, or a vote between pictures that are not compared here.
+    """
+    read = [_read(Path(file)) for file in files]
+    if twice := [voter for voter, number in Counter(item.voter for item in read).items() if number > 1]:
+        raise SetError(f"--votes: two files are of one voter ({twice[0]}): give the later of the two, it has all votes")
+    shown = {
+        (method.name, item.reference.name, item.prompt, item.seed): item for method in methods for item in method.drawn
+    }
+    hashes: dict[Path, str] = {}
+    rows, changed = [], 0
+    for vote in (vote for item in read for vote in item.votes):
+        if all(_same(shown, vote, side, hashes) for side in (vote.left, vote.right)):
+            worths = zip((vote.left, vote.right), WORTH[vote.won], strict=True)
+            rows += [(side.method, vote.reference, vote.prompt, worth) for side, worth in worths]
+        else:
+            changed += 1
+    if changed:
+        say("score", f"{changed:,} votes do not count: a picture has changed since, or is gone", style="yellow")
+    says = f"share of {len(rows) // 2:,} blind votes by {len(read):,} people that a picture won, a tie half"
+    if changed:
+        says += f"; {changed:,} more do not count, since a picture has changed"
+    frame = pd.DataFrame(rows, columns=["method", "reference", "prompt", "number"])
+    return _column(Figure(TITLE, "number", says=says), frame, methods, seed)
+
+
+def _column(figure: Figure, votes: pd.DataFrame, methods: Sequence[Method], seed: int) -> Column:
+    references = list(dict.fromkeys(item.reference.name for method in methods for item in method.drawn))
+    prompts = sorted({item.prompt for method in methods for item in method.drawn})
+    by_method = {method.name: votes[votes["method"] == method.name] for method in methods}
+    matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
+    counts = {
+        name: own.groupby(["reference", "prompt"])["number"].count().unstack("prompt")
+        .reindex(index=references, columns=prompts).fillna(0).to_numpy(np.float64)
+        for name, own in by_method.items()
+    }  # fmt: skip
+    stopped = {name: "nobody voted on a picture of it" for name, own in by_method.items() if own.empty}
+    return Column(figure, cells_of(figure, compare(matrices, seed, weights=counts), by_method, methods, stopped))
+
+
+def _same(shown: Mapping[tuple[str, ...], Drawn], vote: Vote, side: Side, hashes: dict[Path, str]) -> bool:
+    """Whether the picture that was voted on is still the one that is compared.
+
+    Raises:
+        SetError: no such picture was ever asked for here.
+    """
+    key = side.method, vote.reference, vote.prompt, vote.seed
+    if key not in shown:
+        what = " ".join(filter(None, key[1:]))
+        raise SetError(
+            f"--votes: a vote is on {side.method}'s picture of {what}, which is not compared here: name the same folders"
+        )
+    file = shown[key].file
+    if file is None:
+        return False
+    if file not in hashes:
+        hashes[file] = sha256_of_file(file)
+    return hashes[file] == side.sha256
+
+
+def _read(file: Path) -> VotesFile:
+    try:
+        return VotesFile.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = error.strerror if isinstance(error, OSError) else "export it from the page again"
+        raise SetError(f"--votes {file}: is no file of votes: {why}") from error
