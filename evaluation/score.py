@@ -47,9 +47,11 @@ def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str
     rows = []
     for method in methods:
         for item in method.drawn:
-            reference, target = known[hashes[item.reference.file]], None
+            reference, target, remark = known[hashes[item.reference.file]], None, ""
             if item.reference.target is not None:
                 target = known[hashes[item.reference.target]]
+                if wrong := target["error"] or metric.unusable(target):
+                    remark = f"the other photo of the person: {wrong}"
             drawn = known[hashes[item.file]] if item.file is not None else {"error": item.failure or "not drawn"}
             bad = reference["error"] or metric.unusable(reference)
             error = f"{OF_REFERENCE}{bad}" if bad else drawn["error"]
@@ -59,7 +61,7 @@ def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str
             rows.append(
                 {
                     "method": method.name, "reference": item.reference.name, "prompt": item.prompt, "seed": item.seed,
-                    "file": str(item.file or ""), "error": error or metric.remark(drawn), **numbers,
+                    "file": str(item.file or ""), "error": error or metric.remark(drawn) or remark, **numbers,
                 }
             )  # fmt: skip
     readable = {str(file): known[key] for file, key in hashes.items() if not known[key]["error"]}

@@ -16,6 +16,7 @@ from evaluation.__main__ import main
 from evaluation.metrics.base import Metric, Sources
 from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.sets import open_method, open_references
+from tests.real_photos import read
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +55,6 @@ def test_a_reference_without_a_face_and_a_picture_that_is_none_are_listed(sets, 
     references = shutil.copytree(sets.references, tmp_path / "photos")
     mine = shutil.copytree(sets.copies, tmp_path / "mine")
     shutil.copy(sets.copies / "obama.jpg", mine / "wall.jpg")
-    from tests.real_photos import read
-
     (references / "wall.png").write_bytes(read("rocket"))
     (mine / "biden.jpg").write_bytes(b"no picture")
     out = tmp_path / "out"
@@ -65,6 +64,19 @@ def test_a_reference_without_a_face_and_a_picture_that_is_none_are_listed(sets, 
     told = table(out)["FaceSim, dlib", "sound", "mine"]
     assert float(told["value"]) == pytest.approx(0.5) and told["references"] == "2", "one of two that can be judged"
     assert float(table(out)["face found", "sound", "mine"]["value"]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("data", "why"), [(b"no picture", "not_an_image"), (None, "no face to recognise")])
+def test_another_photo_that_tells_nothing_is_listed(sets, tmp_path, capsys, data, why):
+    references = shutil.copytree(sets.references, tmp_path / "photos")
+    (references / "targets" / "obama.jpg").write_bytes(data or read("rocket"))
+    assert main(["score", str(references), f"mine={sets.copies}", "--out", str(tmp_path / "out")]) == 0
+    assert f"obama.jpg: the other photo of the person: {why}" in " ".join(capsys.readouterr().err.split())
+    told = table(tmp_path / "out")
+    assert told["copy-paste, dlib", "sound", "mine"]["value"] == ""
+    assert float(told["FaceSim, dlib", "sound", "mine"]["value"]) == pytest.approx(1), (
+        "the reference is as good as before"
+    )
 
 
 def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
