@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import evaluation
@@ -14,6 +15,7 @@ from evaluation.__main__ import main
 from evaluation.asked import Asked, Prompt, facts, freeze, frozen, read_prompts
 from evaluation.method_facts import differences
 from evaluation.sets import Drawn, Method, Reference, SetError
+from generation.provenance import Provenance, save
 from tests.real_photos import read
 
 FOLDER = Path(evaluation.__file__).parent / "prompts"
@@ -102,6 +104,11 @@ def test_what_differs_between_methods_is_said_by_them_or_seen_or_not_said(tmp_pa
         ("steps", ["50", "not said", "not said"]),
         ("guidance", ["7.5", "not said", "not said"]),
     ]
+    record = Provenance(software="x", version="1", pipeline="OtherPipeline", base_model="sd15", weights={})
+    save(np.full((64, 48, 3), 90, np.uint8), tmp_path / "other" / "a.png", record, watermark=False)
+    told = {what: of[0] for what, of in differences([other])}
+    assert (told["base model"], told["pipeline"]) == ("sd15", "OtherPipeline"), "what a picture's own record says"
+    assert told["native size"] == "48 x 64 (of its pictures)"
     (tmp_path / "method.json").write_text("[]")
     with pytest.raises(SetError, match="is no JSON object"):
         differences([mine])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from common.decode import decode
 from evaluation.__main__ import main
 from evaluation.builders.leakage import ALIKE, Trained
+from evaluation.builders.shard_folder import ShardFolder
 from evaluation.manifest import read_manifest
 from evaluation.sets import open_references
 from tests.real_photos import read
@@ -101,3 +103,12 @@ def test_the_same_bytes_by_another_id_are_left_out(shards, tmp_path, capsys):
     write_shard(tmp_path / "renamed", 0, [("0" * 16, members)])
     assert build(shards, tmp_path / "out", "--trained-on", str(tmp_path / "renamed")) == 0
     assert "1 by their bytes" in said(capsys)
+
+
+def test_shards_from_elsewhere_are_read_the_same(shards):
+    fsspec.filesystem("memory").put(f"{shards}/", "/shards/", recursive=True)
+    here, there = ShardFolder(str(shards)), ShardFolder("memory://shards")
+    assert here.ids() == there.ids() and len(here.ids()) == 7
+    assert list(here.each("txt", "json")) == list(there.each("txt", "json"))
+    name, stem = there.ids()[0]
+    assert there.members(stem, name, "txt", "none") == [*here.members(stem, name, "txt"), b""]

@@ -38,5 +38,8 @@ def test_the_page(browser, page):
     assert tab.locator("#grid img.by").count() == 2, "the method that is sorted by is marked"
     assert tab.get_by_text("no face to recognise").first.is_visible()
     assert tab.locator("#of option").all_inner_texts() == ["mine", "</script><b>copies"], "a name is text"
+    assert tab.locator("#failed tbody tr").count() == 2, "wall is no face, and neither has a picture of it"
+    assert tab.locator("#failed img").first.evaluate("image => image.naturalWidth") > 0
+    assert tab.get_by_text("There is no CLIP-T: the table says why.").is_visible()
     assert not wrong and {url.partition(":")[0] for url in asked} <= {"file", "data"}
     context.close()
