@@ -28,6 +28,7 @@ SEED = 0  # of an answer that is drawn
 LISTED = (".png", ".jpg", ".jpeg", ".bmp", ".gif")  # by the published script, in any case
 NUMBER = r"[-+]?\d+(?:\.\d+)?"
 SCALE = re.compile(r"/\s*100\b|\bout of 100\b|\b0\s*(?:-|–|to)\s*100\b|%", re.IGNORECASE)  # what it is a score of
+SCALED = re.compile(rf"({NUMBER})\s*(?:/\s*100\b|out of 100\b|%)", re.IGNORECASE)
 NAMED = re.compile(rf"""score["'*]*\s*(?:is|of|:|=)+\s*["'*]*({NUMBER})""", re.IGNORECASE)
 
 
@@ -79,11 +80,15 @@ class VlmScore(Metric):
 
 
 def score_of(answer: str) -> float | None:
-    """The score in an answer, of JSON, of words with a score, or of the only number that there is; None if there is none."""
+    """The score in an answer: in JSON, called so, out of 100, or the number alone; None if there is none, or several."""
     found = _in_json(answer)
     if found is None:
         words = SCALE.sub(" ", answer)
-        numbers = set(NAMED.findall(words)) or set(re.findall(NUMBER, words))
+        numbers = set(NAMED.findall(words)) or set(SCALED.findall(answer))
+        if not numbers and (
+            SCALE.search(answer) or not re.search("[^\\W\\d_]", answer)
+        ):  # the scale is said, or no word is
+            numbers = set(re.findall(NUMBER, words))
         found = float(numbers.pop()) if len(numbers) == 1 else None
     return found if found is not None and 0 <= found <= 100 else None
 

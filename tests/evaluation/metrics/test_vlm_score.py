@@ -40,7 +40,7 @@ def metric(tmp_path_factory):
         ('Sure! {"score": 85} I hope that this helps.', 85), ("I would say 85 out of 100.", 85), ('{"Score": 85.5}', 85.5),
         ("**Score**: 85/100, for it has 2 eyes", 85), ('{"why": {"light": 3}, "score": 7}', 7), ("{} {'score': 85}", 85),
         ("On a scale of 0-100 it is 85.", 85), ('{"score": 0}', 0), ("The score is 85%", 85), ('{"score": 8.5e1}', 85),
-        ("This face looks real.", None), ("", None), ('{"score": null}', None), ('{"score": 850}', None),
+        ("It has 2 eyes: 85/100.", 85), ("**85**", 85), ("This face looks real.", None), ("I see 2 eyes.", None), ("", None), ('{"score": null}', None), ('{"score": 850}', None),
         ("between 80 and 90", None), ('{"rating": 80, "of": 90}', None), ("score: 80, no, score: 90", None),
         ('{"score": "high"}', None), ('{"score": NaN}', None), ("-5", None),
     ],
