@@ -13,6 +13,7 @@ from common.command_line import exit_code_of, subcommand_parser
 from evaluation import sets
 from generation.options import positive_int
 
+DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("shards", "urls", "multiid", "folder")  # of sources
 
 REFERENCES = """Make a folder of references, with a manifest of ids, URLs, hashes, licences, and what was left out and why.
@@ -78,6 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--votes", action="append", default=[], metavar="FILE", help="of the page's blind mode; again for each voter"
     )
     score.add_argument("--seed", type=int, default=0, help="of the draws behind the intervals (%(default)s)")
+    score.add_argument("--device", choices=DEVICES, default="auto", help="of the networks (%(default)s)")
+    score.add_argument(
+        "--workers", type=positive_int, help="actors of Ray that score; default: few pictures are scored without, of more "
+        "one a GPU or a CPU",
+    )  # fmt: skip
     return parser
 
 
@@ -98,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     asked = ScoreOptions(
         options.references, options.pictures, options.out, options.weights, options.model, options.prompts, options.seed,
-        options.votes,
+        options.votes, device=options.device, workers=options.workers,
     )  # fmt: skip
     return exit_code_of(lambda: score_command(asked))
 

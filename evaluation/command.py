@@ -38,6 +38,8 @@ class ScoreOptions:
     seed: int = 0
     votes: list[str] = field(default_factory=list)  # files that the page exported
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
+    device: str = "auto"
+    workers: int | None = None  # actors of Ray; None: as many as are worth it
 
 
 def score_command(options: ScoreOptions) -> None:
@@ -73,7 +75,7 @@ def score_methods(
     Raises:
         SetError: two methods have one name, or a model is not named as one.
     """
-    sources = Sources(options.weights, named_models(options.models))
+    sources = Sources(options.weights, named_models(options.models), options.device)
     if len({method.name for method in methods}) < len(methods):
         raise SetError("two methods have one name: give each its own, NAME=FOLDER")
     for method in methods:
@@ -86,7 +88,8 @@ def score_methods(
     columns: list[Column] = [read_votes(options.votes, methods, options.seed)] if options.votes else []
     all_scores = pd.DataFrame(_pictures_of(methods), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
-    scores = score([item for item in opened.values() if isinstance(item, Metric)], methods, out)
+    usable = {title: item for title, item in opened.items() if isinstance(item, Metric)}
+    scores = score(usable, methods, out, sources, options.workers)
     for title, metric in opened.items():
         if isinstance(metric, str):
             protocols: tuple[Protocol, ...] = ("sound", "reconstructed")

@@ -1,4 +1,4 @@
-"""Scores pictures: features by content hash, each made once however often the command is begun; a row a picture."""
+"""Scores pictures by their features: a row a picture and metric."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from common.decode import Undecodable, decode
-from common.decode.limits import ImageLimits
 from common.hashing import sha256_of_bytes
-from common.progress import ProgressBar
 from common.storage import Storage
-from evaluation.metrics.base import Features, Metric, Pair
+from evaluation.features import make_features, read_features
+from evaluation.metrics.base import Features, Metric, Pair, Sources
 from evaluation.sets import Method
 
-LIMITS = ImageLimits(min_side=1, working_side=100_000)  # pictures are scored at their full size
 OF_REFERENCE = "reference: "  # how an error begins that is no method's fault
-PART = 50  # pictures a file of features: what a kill costs
 
 
 @dataclass
@@ -33,17 +28,22 @@ class Scored:
     features: dict[str, Features]
 
 
-def score(metrics: Sequence[Metric], methods: Sequence[Method], out: Storage) -> Iterator[Scored]:
-    """Every picture of every method by each metric, in their order. What is kept in `out` already is not made again."""
+def score(
+    metrics: Mapping[str, Metric], methods: Sequence[Method], out: Storage, sources: Sources, workers: int | None = None
+) -> Iterator[Scored]:
+    """Every picture of every method by each metric, in their order. What is kept in `out` already is not made again.
+
+    Args: as of `make_features`.
+    """
     files = {file for method in methods for item in method.drawn for file in _files_of(item)}
     hashes = {file: sha256_of_bytes(file.read_bytes()) for file in sorted(files)}
-    make_features(metrics, hashes, out)
-    for metric in metrics:
+    make_features(metrics, hashes, out, sources, workers)
+    for metric in metrics.values():
         yield _scored(metric, methods, hashes, out)
 
 
 def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str], out: Storage) -> Scored:
-    known = {row["sha256"]: row for part in _parts(metric, out) for row in out.read_table(part).to_pylist()}
+    known = read_features(metric, out)
     rows = []
     for method in methods:
         for item in method.drawn:
@@ -70,49 +70,3 @@ def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str
 
 def _files_of(item: Any) -> Iterable[Path]:
     return (file for file in (item.reference.file, item.reference.target, item.file) if file is not None)
-
-
-def make_features(metrics: Sequence[Metric], hashes: Mapping[Path, str], out: Storage) -> None:
-    """Keeps in `out` each picture's features by each metric, `error` among them: null, or why it cannot be read.
-
-    A picture is decoded once for all metrics that lack it.
-    """
-    files = {key: file for file, key in hashes.items()}
-    lacking: dict[str, list[Metric]] = {key: [] for key in files}
-    for metric in metrics:
-        parts = [out.read_table(part, ["sha256"])["sha256"].to_pylist() for part in _parts(metric, out)]
-        for key in set(files).difference(*parts):
-            lacking[key].append(metric)
-    waiting = [key for key in files if lacking[key]]
-    with ProgressBar("score", len(files), "pictures") as progress:
-        progress.advance(len(files) - len(waiting))
-        for start in range(0, len(waiting), PART):
-            fresh: dict[str, list[Features]] = {}
-            for key in waiting[start : start + PART]:
-                for metric, row in _features(lacking[key], files[key]):
-                    fresh.setdefault(metric.name, []).append({"sha256": key, **row})
-                progress.advance(1)
-            for metric in metrics:
-                if rows := fresh.get(metric.name):
-                    name = sha256_of_bytes("".join(row["sha256"] for row in rows).encode())[:16]
-                    schema = metric.schema.append(pa.field("error", pa.string()))
-                    out.write_table(f"{_folder(metric)}/{name}.parquet", pa.Table.from_pylist(rows, schema=schema))
-
-
-def _folder(metric: Metric) -> str:
-    return f"features/{metric.name}-{metric.fingerprint}"
-
-
-def _parts(metric: Metric, out: Storage) -> list[str]:
-    return out.glob(f"{_folder(metric)}/*.parquet")
-
-
-def _features(metrics: Sequence[Metric], file: Path) -> Iterator[tuple[Metric, dict[str, Any]]]:
-    try:
-        picture = decode(file.read_bytes(), LIMITS, full_size=True)
-    except Undecodable as error:
-        for metric in metrics:
-            yield metric, {**dict.fromkeys(field.name for field in metric.columns), "error": str(error)}
-        return
-    for metric in metrics:
-        yield metric, {**metric.features(picture.rgb), "error": None}

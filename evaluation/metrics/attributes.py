@@ -41,7 +41,9 @@ class Attributes(Metric):
 
     def __init__(self, sources: Sources):
         self.file, self._sha256 = find_file("attributes", FILE, sources, FETCH)
-        self._logits, self.names = _open_onnx(self.file) if self.file.suffix == ".onnx" else _open_weights(self.file)
+        self._logits, self.names = (
+            _open_onnx(self.file) if self.file.suffix == ".onnx" else _open_weights(self.file, sources.torch_device)
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"weights": self._sha256}
@@ -84,7 +86,7 @@ def pixels_of(rgb: np.ndarray) -> np.ndarray:
     return (small.transpose(2, 0, 1)[None] / 255 - 0.5) / 0.5
 
 
-def _open_weights(file: Path) -> tuple[Any, list[str]]:
+def _open_weights(file: Path, device: Any) -> tuple[Any, list[str]]:
     import torch
 
     from evaluation.metrics.networks.resnet import FIRST, AttributeNetwork
@@ -94,11 +96,13 @@ def _open_weights(file: Path) -> tuple[Any, list[str]]:
     # a thinner one, as tests have it, says so by its first layer
     thinner = max(1, 64 // len(first)) if first is not None and first.ndim else 1
     # the classes that the backbone was trained on are kept in the published file, and not used
-    network = fill(AttributeNetwork(len(CELEBA), thinner), weights, file, ignored=("backbone.fc.", "lambdas"))
+    network = fill(AttributeNetwork(len(CELEBA), thinner), weights, file, ignored=("backbone.fc.", "lambdas")).to(
+        device
+    )
 
     def logits(pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(torch.from_numpy(pixels))[0].numpy()
+            return network(torch.from_numpy(pixels).to(device))[0].cpu().numpy()
 
     return logits, CELEBA
 

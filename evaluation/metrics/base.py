@@ -10,13 +10,16 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from common.hashing import canonical_json, sha256_of_bytes
 from evaluation.metrics.found_faces import FoundFaces
+
+if TYPE_CHECKING:
+    import torch
 
 Protocol = Literal["sound", "reconstructed"]
 Features = Mapping[str, Any]  # one picture's row of `columns`
@@ -82,10 +85,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where models are looked for. `weights`: a folder of pinned files; `models`: a folder or a name of each model."""
+    """Where models are looked for, and where they run. `weights`: a folder of pinned files; `models`: a folder or a name of
+    each model; `device`: of torch, auto is a GPU where there is one. Detectors and recognisers run on the CPU."""
 
     weights: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+
+    @property
+    def torch_device(self) -> torch.device:
+        import torch
+
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
 
     @cached_property
     def faces(self) -> FoundFaces:

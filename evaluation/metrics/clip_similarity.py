@@ -42,6 +42,7 @@ class ClipSimilarity(Metric):
 
     def __init__(self, sources: Sources):
         self.model, self._folder = find_model("clip", DEFAULT, sources)
+        self._sources = sources
         self._words = lru_cache(maxsize=None)(self._embed_words)
 
     def describe(self) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class ClipSimilarity(Metric):
         from transformers import AutoTokenizer, CLIPModel
         from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-        model = CLIPModel.from_pretrained(self._folder).eval()
+        model = CLIPModel.from_pretrained(self._folder).eval().to(self._sources.torch_device)
         return (
             model,
             CLIPImageProcessorPil.from_pretrained(self._folder),
@@ -63,7 +64,9 @@ class ClipSimilarity(Metric):
         import torch
 
         model, processor, _ = self._loaded
-        pixels = torch.as_tensor(np.asarray(processor(images=rgb, return_tensors="np").pixel_values))
+        pixels = torch.as_tensor(
+            np.asarray(processor(images=rgb, return_tensors="np").pixel_values), device=model.device
+        )
         with torch.inference_mode():
             pooled = model.vision_model(pixel_values=pixels).pooler_output
             projected = model.visual_projection(pooled)
@@ -73,7 +76,7 @@ class ClipSimilarity(Metric):
         import torch
 
         model, _, tokenizer = self._loaded
-        tokens = tokenizer([prompt], return_tensors="pt", truncation=True)
+        tokens = tokenizer([prompt], return_tensors="pt", truncation=True).to(model.device)
         with torch.inference_mode():
             return as_list(model.text_projection(model.text_model(**tokens).pooler_output))
 

@@ -31,6 +31,7 @@ class DinoSimilarity(Metric):
 
     def __init__(self, sources: Sources):
         self.model, self._folder = find_model("dino", DEFAULT, sources)
+        self._sources = sources
 
     def describe(self) -> dict[str, Any]:
         return {"model": hashes_of(self._folder)}
@@ -40,13 +41,16 @@ class DinoSimilarity(Metric):
         from transformers import AutoModel
         from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-        return AutoModel.from_pretrained(self._folder).eval(), ViTImageProcessorPil.from_pretrained(self._folder)
+        model = AutoModel.from_pretrained(self._folder).eval().to(self._sources.torch_device)
+        return model, ViTImageProcessorPil.from_pretrained(self._folder)
 
     def features(self, rgb: np.ndarray) -> Features:
         import torch
 
         model, processor = self._loaded
-        pixels = torch.as_tensor(np.asarray(processor(images=rgb, return_tensors="np").pixel_values))
+        pixels = torch.as_tensor(
+            np.asarray(processor(images=rgb, return_tensors="np").pixel_values), device=model.device
+        )
         with torch.inference_mode():
             return {"token": as_list(model(pixel_values=pixels).last_hidden_state[:, 0])}
 

@@ -33,7 +33,8 @@ class InceptionDistance(Metric):
 
     def __init__(self, sources: Sources):
         self.file, self._sha256 = find_file("inception", FILE, sources, FETCH)
-        self._network = _open(self.file)
+        self._device = sources.torch_device
+        self._network = _open(self.file).to(self._device)
 
     def describe(self) -> dict[str, Any]:
         return {"weights": self._sha256}
@@ -47,7 +48,8 @@ class InceptionDistance(Metric):
         unit = torch.from_numpy(small).permute(2, 0, 1)[None] / 255
         published = 2 * F.interpolate(unit, size=(SIDE, SIDE), mode="bilinear", align_corners=False) - 1
         with torch.inference_mode():
-            return {"clean": as_list(self._network(clean)), "published": as_list(self._network(published))}
+            clean, published = (self._network(pixels.to(self._device)) for pixels in (clean, published))
+            return {"clean": as_list(clean), "published": as_list(published)}
 
     def scores(self, pair: Pair) -> dict[str, float | None]:
         return {}

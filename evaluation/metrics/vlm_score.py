@@ -42,7 +42,7 @@ class VlmScore(Metric):
         self.model, folder = find_model("vlm", DEFAULT, sources)
         self._prompt, self._hashes = PROMPT.read_text("utf-8").strip(), hashes_of(folder)
         try:
-            self._asked = ImageTextModel(folder)
+            self._asked = ImageTextModel(folder, sources.torch_device)
         except (ImportError, OSError, ValueError) as error:
             told = " ".join(str(error).split())
             raise Unavailable(f"{self.model}: transformers cannot open it here: {told[:300]}") from error

@@ -11,6 +11,7 @@ import pytest
 
 from common.decode import decode
 from common.storage import Storage
+from evaluation import features
 from evaluation import score as scoring
 from evaluation.__main__ import main
 from evaluation.metrics.base import Metric, Sources
@@ -80,7 +81,7 @@ def test_another_photo_that_tells_nothing_is_listed(sets, tmp_path, capsys, data
 
 
 def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "PART", 1)
+    monkeypatch.setattr(features, "PART", 1)
     metric, seen = FaceSimilarity("dlib", Sources()), []
     plain = metric.features
 
@@ -94,13 +95,15 @@ def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
     methods = [open_method("copies", sets.copies, references)]
     monkeypatch.setattr(metric, "features", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        next(scoring.score([metric], methods, Storage(tmp_path)))
+        next(scoring.score({metric.name: metric}, methods, Storage(tmp_path), Sources()))
     made = []
     monkeypatch.setattr(metric, "features", lambda rgb: made.append(1) or plain(rgb))
-    first = next(scoring.score([metric], methods, Storage(tmp_path))).rows
+    first = next(scoring.score({metric.name: metric}, methods, Storage(tmp_path), Sources())).rows
     assert len(made) == 1, "two of three photos were kept; a copy is the same bytes"
     made.clear()
-    pd.testing.assert_frame_equal(next(scoring.score([metric], methods, Storage(tmp_path))).rows, first)
+    pd.testing.assert_frame_equal(
+        next(scoring.score({metric.name: metric}, methods, Storage(tmp_path), Sources())).rows, first
+    )
     assert not made
 
 
@@ -129,12 +132,14 @@ class Brightness(Metric):
 
 def test_a_picture_is_decoded_once_for_all_metrics_that_lack_it(sets, tmp_path, monkeypatch):
     decoded = []
-    monkeypatch.setattr(scoring, "decode", lambda *given, **how: decoded.append(1) or decode(*given, **how))
+    monkeypatch.setattr(features, "decode", lambda *given, **how: decoded.append(1) or decode(*given, **how))
     methods = [open_method("swapped", sets.swapped, open_references(sets.references))]
     one, other, late = (Brightness(name) for name in ("one", "other", "late"))
-    list(scoring.score([one], methods, Storage(tmp_path)))
+    list(scoring.score({one.name: one}, methods, Storage(tmp_path), Sources()))
     assert len(one.seen) == len(decoded) == 3, "two references, which are the pictures too, and a target"
-    first, second, third = scoring.score([one, other, late], methods, Storage(tmp_path))
+    first, second, third = scoring.score(
+        {one.name: one, other.name: other, late.name: late}, methods, Storage(tmp_path), Sources()
+    )
     assert len(one.seen) == len(other.seen) == len(late.seen) == 3 and len(decoded) == 6
     assert first.rows["difference"].tolist() == third.rows["difference"].tolist() and second.metric is other
     assert first.rows["difference"].sum() == pytest.approx(0) and first.rows["difference"].abs().min() > 1

@@ -29,10 +29,10 @@ class ImageTextModel:
         ImportError, OSError, ValueError: transformers cannot make its processor of what is here.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, device: Any):
         from transformers import AutoConfig, AutoProcessor, AutoTokenizer, GenerationConfig
 
-        self.folder = folder
+        self.folder, self.device = folder, device
         self._qwen = AutoConfig.from_pretrained(folder).model_type in QWEN
         if self._qwen:
             from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -51,15 +51,16 @@ class ImageTextModel:
     def _model(self) -> Any:
         from transformers import AutoModelForImageTextToText
 
-        return AutoModelForImageTextToText.from_pretrained(self.folder, dtype="auto").eval()
+        return AutoModelForImageTextToText.from_pretrained(self.folder, dtype="auto").eval().to(self.device)
 
     def answer(self, rgb: np.ndarray, prompt: str, seed: int | None = None) -> str:
         """The likeliest words; with a seed, drawn as the model's own settings say, the same for the same seed."""
         import torch
 
         inputs = self._qwen_inputs(rgb, prompt) if self._qwen else self._inputs(rgb, prompt)
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
         how = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None} if seed is None else {}
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with torch.inference_mode(), torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed or 0)
             tokens = self._model.generate(**inputs, max_new_tokens=LONGEST, **how)
         return self._words.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()

@@ -112,7 +112,7 @@ def test_only_what_is_above_0_85_counts_and_agreement_is_with_the_reference(shad
 def cells_of(metric, references, pictures, out):
     found = open_references(references)
     method = open_method("mine", pictures, found)
-    (scored,) = score([metric], [method], Storage(out))
+    (scored,) = score({metric.name: metric}, [method], Storage(out), Sources())
     columns = [column_of(figure, scored, [method]) for figure in metric.figures()]
     return {(column.figure.title, column.figure.protocol): column.cells["mine"] for column in columns}
 

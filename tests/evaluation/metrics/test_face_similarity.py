@@ -105,7 +105,7 @@ def test_skipped_failures_move_the_published_figure_and_none_left_is_0(arcface, 
                 (sets.copies / f"{person}.jpg").read_bytes() if person in shown else read("cat")
             )
         methods.append(open_method(name, folder, open_references(sets.references)))
-    (scored,) = score([arcface], methods, Storage(tmp_path / "out"))
+    (scored,) = score({arcface.name: arcface}, methods, Storage(tmp_path / "out"), Sources())
     title = "FaceSim, arcface"
     sound, published = (
         column_of(figure, scored, methods).cells for figure in arcface.figures() if figure.title == title

@@ -95,10 +95,11 @@ def test_a_missing_picture_ends_the_published_script_and_not_the_sound_figure(fo
     (tmp_path / "mine").mkdir()
     shutil.copy(sets.copies / "obama.jpg", tmp_path / "mine")
     methods = [open_method("mine", tmp_path / "mine", open_references(sets.references))]
-    metrics = [ClipSimilarity(Sources(models=folders)), DinoSimilarity(Sources(models=folders))]
+    sources = Sources(models=folders)
+    metrics = {"CLIP": ClipSimilarity(sources), "DINO": DinoSimilarity(sources)}
     cells = {
         (figure.title, figure.protocol): column_of(figure, scored, methods).cells["mine"]
-        for scored in score(metrics, methods, Storage(tmp_path / "out"))
+        for scored in score(metrics, methods, Storage(tmp_path / "out"), sources)
         for figure in scored.metric.figures()
     }
     for title in ("CLIP-I", "DINO"):

@@ -78,7 +78,7 @@ def table_of(metric, sets, out, *answers):
     """The cells of two pictures, of which the model says `answers`, and the rows behind them."""
     metric._asked = Says(*answers, '{"score": 1}')  # another photo of one of them is looked at last
     references = open_references(sets.references)
-    (scored,) = score([metric], [open_method("copies", sets.copies, references)], Storage(out))
+    (scored,) = score({metric.name: metric}, [open_method("copies", sets.copies, references)], Storage(out), Sources())
     cells = {
         (figure.title, figure.protocol): column_of(figure, scored, [open_method("copies", sets.copies, references)])
         for figure in metric.figures()
