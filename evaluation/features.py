@@ -5,6 +5,7 @@ OUT/features/METRIC-FINGERPRINT/PART.parquet     some pictures' features; the fi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from evaluation.metrics.base import Features, Metric, Sources, Unavailable
 from evaluation.metrics.registry import METRICS
 
 LIMITS = ImageLimits(min_side=1, working_side=100_000)  # pictures are scored at their full size
-PART = 50  # pictures a file of features: what a kill costs
+PART, PART_SECONDS = 50, 60  # pictures a file of features, or as many as so long takes: what a kill costs
 MANY = 500  # pictures; fewer are done before a Ray of one's own has started and every actor has loaded its models
 
 
@@ -78,16 +79,19 @@ def make_features(
 
 
 class FeatureMaker:
-    """Makes the features that pictures lack, and commits those of a part: a file a metric."""
+    """Makes the features that pictures lack, and commits those of a part, or of a minute: a file a metric."""
 
     def __init__(self, metrics: Mapping[str, Metric], out: Storage):
         self.metrics, self.out = metrics, out
         self._fresh: dict[str, list[Features]] = {}
+        self._begun = time.monotonic()
 
     def add(self, key: str, file: Path, titles: Sequence[str]) -> None:
         """`key`: the picture's sha256; `titles`: of the metrics that lack it."""
         for title, row in _features({title: self.metrics[title] for title in titles}, file):
             self._fresh.setdefault(title, []).append({"sha256": key, **row})
+        if time.monotonic() - self._begun > PART_SECONDS:
+            self.commit()
 
     def commit(self) -> None:
         for title, rows in self._fresh.items():
@@ -95,7 +99,7 @@ class FeatureMaker:
             name = sha256_of_bytes("".join(row["sha256"] for row in rows).encode())[:16]
             schema = metric.schema.append(pa.field("error", pa.string()))
             self.out.write_table(f"{_folder(metric)}/{name}.parquet", pa.Table.from_pylist(rows, schema=schema))
-        self._fresh = {}
+        self._fresh, self._begun = {}, time.monotonic()
 
 
 class FeatureActor:

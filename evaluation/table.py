@@ -61,9 +61,10 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
     """The distance of a method's pictures to their references, with the scatter of halves."""
     pairs = [item for item in method.drawn if item.file is not None and str(item.file) in scored.features]
     pairs = [item for item in pairs if str(item.reference.file) in scored.features]
-    if figure.suffixes:
-        pairs = [item for item in pairs if item.file.name.endswith(figure.suffixes)]
-    references = {item.reference.name: str(item.reference.file) for item in pairs}
+    listed = figure.suffixes or ("",)
+    pairs = [item for item in pairs if item.file.name.endswith(listed)]
+    shown = dict.fromkeys(item.reference for item in pairs)
+    references = {item.name: str(item.file) for item in shown if item.file.name.endswith(listed)}
     owners = np.array(list(references)), np.array([item.reference.name for item in pairs])
     left_out = len(method.drawn) - len(pairs)
     sets = [

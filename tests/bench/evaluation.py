@@ -6,7 +6,9 @@ largest face embedded. Slices of the pictures alternate.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -16,17 +18,18 @@ from common.decode import Undecodable, decode
 from common.hashing import sha256_of_file
 from common.storage import Storage
 from curation.sample.photos import photos
+from evaluation.features import make_features
 from evaluation.metrics.base import Metric, Sources
-from evaluation.metrics.face_quality import FaceQuality
-from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.metrics.found_faces import largest
-from evaluation.score import make_features, score
+from evaluation.metrics.registry import METRICS
+from evaluation.score import score
 from evaluation.sets import Method, open_method, open_references
 from evaluation.table import column_of
 from model.conditioning.face_finder import FaceFinder
+from model.conditioning.faces import NoFaceError
 from tests.bench.duel import Bench, core_seconds
 
-COUNT, REFERENCES, SLICE = 1000, 40, 100
+COUNT, REFERENCES, SLICE = 1000, 40, 100  # a slice is too small for a Ray of its own
 MOST = 1.15
 SIDES = 240, 1024  # of the photos that are taken: a drawn picture is of such a size
 
@@ -59,11 +62,12 @@ def bare(files: list[Path], finder: FaceFinder) -> None:
             cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
         )
         if faces := finder(rgb):
-            finder.embed(rgb, largest(faces))
+            with contextlib.suppress(NoFaceError):  # too small for dlib
+                finder.embed(rgb, largest(faces))
 
 
-def finish(metrics: list[Metric], method: Method, out: Storage) -> None:
-    for scored in score(metrics, [method], out):
+def finish(metrics: Mapping[str, Metric], method: Method, out: Storage, sources: Sources) -> None:
+    for scored in score(metrics, [method], out, sources):
         for figure in scored.metric.figures():
             column_of(figure, scored, [method])
 
@@ -71,20 +75,20 @@ def finish(metrics: list[Metric], method: Method, out: Storage) -> None:
 def bench(count: int = COUNT) -> Bench:
     found = Bench("evaluation, on this machine, one process")
     sources = Sources()
-    metrics: list[Metric] = [FaceSimilarity("dlib", sources), FaceQuality(sources)]
+    metrics = {title: METRICS[title](sources) for title in ("FaceSim, dlib", "pose and face quality")}
     finder = FaceFinder(identity="dlib")
     with tempfile.TemporaryDirectory(prefix="facemakeup-bench-") as scratch:
         method, out = write_pictures(Path(scratch), count), Storage(Path(scratch) / "out")
         files = sorted({file for item in method.drawn for file in (item.reference.file, item.file) if file})
-        make_features(metrics, {file: f"warm {file}" for file in files[:3]}, Storage(Path(scratch) / "warm"))
+        make_features(metrics, {file: f"warm {file}" for file in files[:3]}, Storage(Path(scratch) / "warm"), sources)
         bare(files[:3], finder)
         ours = theirs = 0.0
         for start in range(0, len(files), SLICE):
             some = files[start : start + SLICE]
             hashes = {file: sha256_of_file(file) for file in some}
-            ours += core_seconds(lambda hashes=hashes: make_features(metrics, hashes, out))
+            ours += core_seconds(lambda hashes=hashes: make_features(metrics, hashes, out, sources))
             theirs += core_seconds(lambda some=some: bare(some, finder))
-        ours += core_seconds(lambda: finish(metrics, method, out))
+        ours += core_seconds(lambda: finish(metrics, method, out, sources))
     per = f"core-s for {len(files):,} pictures"
     found.row("scoring, to the table", f"{ours:.1f} {per}", "the bare calls", f"{theirs:.1f}", ours / theirs, most=MOST)
     return found

@@ -14,7 +14,7 @@ import pytest
 
 from common.hashing import sha256_of_bytes
 from common.storage import Storage
-from evaluation import score as scoring
+from evaluation import features
 from evaluation.__main__ import main
 from evaluation.metrics.base import Figure, Metric
 from evaluation.metrics.registry import METRICS
@@ -61,7 +61,7 @@ def prepare(made, in_picture, in_write):
     """Only this metric, a part a picture; die in that picture, or before that part gets its name."""
     METRICS.clear()
     METRICS["Brightness"] = Brightness
-    scoring.PART = 1
+    features.PART = 1
     Brightness.made, Brightness.dies_at = made, in_picture
     plain, seen = os.replace, []
 
@@ -78,7 +78,7 @@ def prepare(made, in_picture, in_write):
 @pytest.fixture
 def only_brightness(monkeypatch, tmp_path):
     before = dict(METRICS)
-    monkeypatch.setattr(scoring, "PART", 1)
+    monkeypatch.setattr(features, "PART", 1)
     monkeypatch.setattr(Brightness, "made", str(tmp_path / "made"))
     METRICS.clear()
     METRICS["Brightness"] = Brightness

@@ -80,8 +80,9 @@ def test_another_photo_that_tells_nothing_is_listed(sets, tmp_path, capsys, data
     )
 
 
-def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "PART", 1)
+@pytest.mark.parametrize(("limit", "value"), [("PART", 1), ("PART_SECONDS", -1)])
+def test_features_are_made_once_also_after_a_kill(sets, tmp_path, monkeypatch, limit, value):
+    monkeypatch.setattr(features, limit, value)
     metric, seen = FaceSimilarity("dlib", Sources()), []
     plain = metric.features
 

@@ -84,6 +84,8 @@ def test_a_published_script_lists_files_by_their_suffix_and_the_case_counts(worl
     )
     fid = column_of(SetFigure("FID", "vector", frechet_distance, suffixes=(".jpg",)), scored, methods).cells["bad"]
     assert fid.estimate is None and fid.left_out == 16
+    fid = column_of(SetFigure("FID", "vector", frechet_distance, suffixes=(".png",)), scored, methods).cells["bad"]
+    assert "(0,) and (16, 4)" in fid.why, "the references, all .jpg, are listed by the same script"
 
 
 def test_the_interval_of_a_slow_distance_is_that_of_a_fast_one(world):
