@@ -5,9 +5,10 @@ speaks over pipes. Make its environment with
 
     python -m curation.filters.engines.paddle [--folder FOLDER] [--python PYTHON]
 
-which needs 0.7 GB and, on a bare system, the package libgl1 (for OpenCV). It is found in the cache, or where
-FACEMAKEUP_PADDLE names it. The model is the same ONNX file that our own engine runs; so are the boxes, but for
-rounding (tested).
+which needs 0.6 GB and, on a bare system, the package libgl1 (for OpenCV). Every package is pinned by its hash in
+paddle.txt. It is found in the cache, or where FACEMAKEUP_PADDLE names it. The model is the same ONNX file that our own
+engine runs; so are the boxes, but for rounding (tested). PaddlePaddle is not needed: PaddleOCR brings its own way from
+a picture to the network and from its map to boxes, and that is what differs between engines.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.command_line import exit_code_of
+from common.hashing import sha256_of_file
 from common.pinned_files.packages import cache_dir
 from curation.filters.base import FilterBroken
 from curation.filters.engines import paddle_worker
@@ -29,7 +32,7 @@ from curation.filters.engines.paddle_worker import packed, receive, send, unpack
 from curation.filters.engines.ppocr import TEXT_FLOOR, TextEngineSettings
 
 ENVIRONMENT = "FACEMAKEUP_PADDLE"
-PINS = ("paddleocr==3.7.0", "paddlex==3.7.2", "onnxruntime==1.31.1", "opencv-contrib-python==4.10.0.84")
+PINS = Path(__file__).with_name("paddle.txt")
 NAMES = {"ppocr-v4-mobile-det": "PP-OCRv4_mobile_det", "ppocr-v6-small-det": "PP-OCRv6_small_det"}
 
 
@@ -38,7 +41,8 @@ class PaddleError(FilterBroken):
 
 
 def folder() -> Path:
-    return Path(os.environ.get(ENVIRONMENT) or cache_dir() / "paddle-env").expanduser()
+    """Where the environment is, or is to be made: of other pins another one."""
+    return Path(os.environ.get(ENVIRONMENT) or cache_dir() / f"paddle-{sha256_of_file(PINS)[:8]}").expanduser()
 
 
 class PaddleEngine:
@@ -106,10 +110,42 @@ class PaddleEngine:
             self.close()
 
 
-def make(target: Path, python: str) -> None:
-    """The environment, from pins. Raises CalledProcessError if the package index cannot serve them."""
-    subprocess.run([python, "-m", "venv", str(target)], check=True)
-    subprocess.run([str(target / "bin" / "python"), "-m", "pip", "install", "-q", *PINS], check=True)
+def make(target: Path, python: str = sys.executable) -> None:
+    """The environment at `target`, of pinned wheels; one that is there stays as it is.
+
+    Raises:
+        PaddleError: it cannot be made here: no `python`, no package index, no wheel for this machine.
+    """
+    if (target / "bin" / "python").exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # beside it, and renamed when it is whole: what a kill leaves half made must not be taken for an environment
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        half = Path(scratch) / "env"
+        _run([python, "-m", "venv", "--without-pip", str(half)])
+        _run([*(sys.executable, "-m", "pip", "--python", str(half / "bin" / "python"), "install", "-q", "--no-deps"),
+              *("--only-binary", ":all:", "--require-hashes", "-r", str(PINS))])  # fmt: skip
+        try:
+            half.rename(target)
+        except OSError:
+            if not (
+                target / "bin" / "python"
+            ).exists():  # otherwise another process was faster: same hashes, same content
+                raise
+
+
+def _run(command: list[str]) -> None:
+    try:
+        run = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise PaddleError(f"PaddleOCR's environment cannot be made with {command[0]}: {error}") from None
+    if run.returncode:
+        said = (run.stdout + run.stderr).strip().splitlines()
+        reason = [line for line in said if "ERROR" in line] or said[-1:]
+        raise PaddleError(
+            f"PaddleOCR's environment cannot be made here: {' '.join(reason)}\n"
+            f"  remedy: check that `pip download --no-deps --require-hashes -r {PINS}` works here, or set engine: onnxruntime"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,11 +153,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m curation.filters.engines.paddle", description=make.__doc__)
     parser.add_argument("--folder", type=Path, default=folder(), help=f"default: {ENVIRONMENT}, or in the cache")
-    parser.add_argument("--python", default=sys.executable, help="3.10 to 3.12; default: this one")
+    parser.add_argument("--python", default=sys.executable, help="3.11 or 3.12; default: this one")
     options = parser.parse_args(arguments)
-    make(options.folder, options.python)
-    print(f"made {options.folder}")
-    return 0
+
+    def made() -> None:
+        make(options.folder, options.python)
+        print(f"made {options.folder}")
+
+    return exit_code_of(made)
 
 
 if __name__ == "__main__":
