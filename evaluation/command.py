@@ -19,7 +19,7 @@ from evaluation.report.latex import latex
 from evaluation.report.page import render
 from evaluation.score import OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
-from evaluation.table import Column, column_of, comma_separated, markdown, not_measured
+from evaluation.table import Column, column_of, comma_separated, markdown, not_measured, with_absent
 from evaluation.votes import read_votes
 
 KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
@@ -78,27 +78,29 @@ def score_methods(
     sources = Sources(options.weights, named_models(options.models), options.device)
     if len({method.name for method in methods}) < len(methods):
         raise SetError("two methods have one name: give each its own, NAME=FOLDER")
-    for method in methods:
+    there = [method for method in methods if not method.absent]
+    for method in there:
         _tell(method)
     out = Storage(options.out)
     told = asked.facts(methods, asked.frozen(out), prompts)
     for line in told:
         say("score", line)
     head = head_of(references, methods, Path(options.references), told)
-    columns: list[Column] = [read_votes(options.votes, methods, options.seed)] if options.votes else []
-    all_scores = pd.DataFrame(_pictures_of(methods), columns=[*KEY, "error"])
+    columns: list[Column] = [read_votes(options.votes, there, options.seed)] if options.votes else []
+    all_scores = pd.DataFrame(_pictures_of(there), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
     usable = {title: item for title, item in opened.items() if isinstance(item, Metric)}
-    scores = score(usable, methods, out, sources, options.workers)
+    scores = score(usable, there, out, sources, options.workers)
     for title, metric in opened.items():
         if isinstance(metric, str):
             protocols: tuple[Protocol, ...] = ("sound", "reconstructed")
-            columns += [not_measured(NotMeasured(title, protocol, metric), methods) for protocol in protocols]
+            columns += [not_measured(NotMeasured(title, protocol, metric), there) for protocol in protocols]
             continue
         scored = next(scores)
         out.write_table(f"scores/{metric.name}.parquet", pa.Table.from_pandas(scored.rows, preserve_index=False))
-        columns += [column_of(figure, scored, methods, options.seed) for figure in metric.figures()]
+        columns += [column_of(figure, scored, there, options.seed) for figure in metric.figures()]
         all_scores = _beside(all_scores, metric.name, scored.rows)
+    columns = [with_absent(column, methods) for column in columns]
     errors = all_scores[all_scores["error"] != ""]
     for row in errors.itertuples():
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")

@@ -41,7 +41,10 @@ def head_of(
         f"{len(references):,} references, {targets:,} with another photo of the same person; set {set_hash(references)}"
     )
     pictures = [
-        f"{item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} missing" for item in methods
+        f"{item.name}: not drawn: {item.absent}"
+        if item.absent
+        else f"{item.name}: {len(item.drawn) - item.missing:,} pictures, {item.missing:,} missing"
+        for item in methods
     ]
     facts = (*_of_the_set(folder), _people(references), *asked, *pictures)
     return Head(title, facts, tuple((what, tuple(of)) for what, of in differences(methods)))

@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from common.decode import ImageLimits, Undecodable, decode
-from common.hashing import sha256_of_bytes, sha256_of_file
 from evaluation.sets import Method, SetError
 from generation.provenance import ProvenanceError, read
 
 NAME = "method.json"
 ALWAYS = ("base_model", "native_size", "scheduler", "steps")  # asked of every method
-TRAINED = ("unet/*.safetensors", "projector/*.safetensors", "controlnet/*.safetensors")
 NOT_SAID = "not said"
 LIMITS = ImageLimits(min_side=1)
 
@@ -48,36 +45,11 @@ def read_facts(folder: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in told.items()}
 
 
-def exported_facts(model: Path, steps: int) -> dict[str, Any]:
-    """What method.json says of an exported folder, in diffusers' layout, that is drawn with."""
-    unet, vae, scheduler = (
-        _config(model / place) for place in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
-    )
-    side = int(unet.get("sample_size", 0)) * 2 ** (len(vae.get("block_out_channels", [0])) - 1)
-    return {
-        "base_model": model.resolve().name,
-        "native_size": f"{side} x {side}" if side else NOT_SAID,
-        "scheduler": scheduler.get("_class_name", NOT_SAID),
-        "steps": steps,
-        "weights": _weights(model),
-    }
-
-
 def differences(methods: Sequence[Method]) -> list[tuple[str, list[str]]]:
     """(what, of each method): what is always asked, and all else that any of them says."""
     told = [facts_of(method) for method in methods]
     more = sorted({key for facts in told for key in facts} - set(ALWAYS))
     return [(key.replace("_", " "), [facts.get(key, NOT_SAID) for facts in told]) for key in (*ALWAYS, *more)]
-
-
-def _weights(model: Path) -> str:
-    """12 hex digits of what was trained: pictures of a model that was trained on since are another method's."""
-    files = (file for pattern in TRAINED for file in sorted(model.glob(pattern)))
-    return sha256_of_bytes("".join(sha256_of_file(file) for file in files).encode())[:12]
-
-
-def _config(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_bytes()) if file.is_file() else {}
 
 
 def _of_a_picture(file: Path | None) -> dict[str, str]:

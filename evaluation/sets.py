@@ -8,7 +8,8 @@ PICTURES/anna.png                drawn from it; or, with several of each,
 PICTURES/anna/in-the-snow.png    ... for a prompt, by its name
 PICTURES/anna/in-the-snow/42.png ... for a prompt, with a seed
 
-A folder that jobs/generate.py drew is read by its drawn.jsonl, which knows every prompt and why a picture is missing.
+A folder that jobs/generate.py or jobs/evaluate.py drew is read by its drawn.jsonl, which knows every prompt and why a picture is
+missing.
 """
 
 from __future__ import annotations
@@ -56,12 +57,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Method:
-    """A method's pictures. `strange`: files that belong to no reference; `folder`: where a method of its own put them."""
+    """A method's pictures. `strange`: files that belong to no reference; `folder`: where a method of its own put them;
+    `absent`: why it could not draw at all, and so has no number anywhere."""
 
     name: str
     drawn: tuple[Drawn, ...]
     strange: tuple[str, ...]
     folder: Path | None = None
+    absent: str = ""
 
     @property
     def missing(self) -> int:
@@ -136,23 +139,6 @@ def open_method(
     return Method(name, tuple(drawn), tuple(strange), folder)
 
 
-def copies(method: Method) -> Method:
-    """The references themselves in the place of a method's pictures, for the same prompts: what copying reaches."""
-    return Method("the references", tuple(_instead(item, item.reference) for item in method.drawn), ())
-
-
-def others(method: Method) -> Method:
-    """The next reference's photo in the place of each picture: what somebody else reaches. None of a single reference."""
-    names = list(dict.fromkeys(item.reference for item in method.drawn))
-    following = dict(zip(names, [*names[1:], *names[:1]], strict=True)) if len(names) > 1 else {}
-    drawn = tuple(_instead(item, following.get(item.reference)) for item in method.drawn)
-    return Method("other people", drawn, ())
-
-
-def _instead(item: Drawn, shown: Reference | None) -> Drawn:
-    return Drawn(item.reference, item.prompt, item.seed, shown.file if shown else None, item.words)
-
-
 def set_hash(references: Sequence[Reference]) -> str:
     """12 hex digits: equal ones mean the same references and targets, byte for byte."""
     rows = [
@@ -183,11 +169,15 @@ def _read_log(log: Path, known: Mapping[str, Reference], found: dict[str, list[D
                 strange.append(str(row.get("file", name)))
             elif row["status"] == "failed" or file is None:
                 found[name].append(Drawn(known[name], row.get("prompt", ONE), failure=row["reason"]))
+            elif "key" in row:  # of jobs/evaluate.py, which files prompts under their names
+                found[name].append(Drawn(known[name], row["prompt"], row["seed"], file, row["words"]))
             else:
                 seed = file.stem.rpartition("_")[2]
                 found[name].append(Drawn(known[name], row["prompt"], seed, file, row["prompt"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SetError(f"{log}: is no log of jobs/generate.py ({error!r}): take it away, or draw again") from error
+        raise SetError(
+            f"{log}: is no log of jobs/generate.py or jobs/evaluate.py ({error!r}): take it away, or draw again"
+        ) from error
     return strange
 
 

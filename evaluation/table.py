@@ -30,6 +30,7 @@ class Cell:
     why: str = ""
     quotable: bool = True
     people: int | None = None
+    absent: bool = False  # the whole method is: the head says why
 
 
 @dataclass(frozen=True)
@@ -185,10 +186,10 @@ def notes(column: Column) -> list[str]:
     """What the column is, and why numbers are missing in it, once for all methods of which it is so."""
     reasons: dict[str, list[str]] = {}
     for name, cell in column.cells.items():
-        if cell.why:
+        if cell.why and not cell.absent:
             reasons.setdefault(cell.why, []).append(name)
     says = [] if isinstance(column.figure, NotMeasured) or not column.figure.says else [column.figure.says]
-    everywhere = len(column.cells)
+    everywhere = sum(not cell.absent for cell in column.cells.values())
     return says + [
         f"n/a: {why}" if len(names) == everywhere else f"n/a for {', '.join(names)}: {why}"
         for why, names in reasons.items()
@@ -220,6 +221,14 @@ def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str
                 ]  # fmt: skip
             )
     return out.getvalue()
+
+
+def with_absent(column: Column, methods: Sequence[Method]) -> Column:
+    """The column of those that were drawn, with a cell for every method: one that could not be drawn has its reason there."""
+    absent = {
+        method.name: Cell(None, why=f"not drawn: {method.absent}", absent=True) for method in methods if method.absent
+    }
+    return Column(column.figure, column.cells | absent, column.metric)
 
 
 def not_measured(figure: NotMeasured, methods: Sequence[Method]) -> Column:

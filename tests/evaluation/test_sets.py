@@ -7,7 +7,7 @@ import json
 import pytest
 
 from evaluation.asked import read_prompts
-from evaluation.sets import SetError, copies, open_method, open_references, others, set_hash
+from evaluation.sets import SetError, open_method, open_references, set_hash
 
 
 def write(folder, *names):
@@ -117,14 +117,5 @@ def test_a_drawn_folder_is_read_by_its_log_with_the_reasons_of_what_is_missing(r
     ]
     assert method.strange == ("zoe_000_00.png",)
     (folder / "drawn.jsonl").write_text('{"name": "anna"}\n')
-    with pytest.raises(SetError, match="is no log of jobs/generate.py"):
+    with pytest.raises(SetError, match="is no log of jobs/generate.py or jobs/evaluate.py"):
         open_method("mine", folder, references)
-
-
-def test_the_references_themselves_and_other_people_for_the_same_prompts(references, tmp_path):
-    method = open_method("mine", write(tmp_path / "drawn", "anna/sea.png", "anna/snow.png"), references)
-    assert [item.file.name for item in copies(method).drawn] == ["anna.jpg"] * 2 + ["b.c.PNG"] * 2
-    assert [item.file.name for item in others(method).drawn] == ["b.c.PNG"] * 2 + ["anna.jpg"] * 2
-    assert [item.prompt for item in others(method).drawn] == ["sea", "snow"] * 2
-    alone = open_method("mine", tmp_path / "drawn", references[:1])
-    assert others(alone).missing == 2

@@ -19,10 +19,16 @@ from tests.evaluation.twins import clip_twin
         (["--model", "{}/none"], "no such exported folder: run `make train` first"),
         (["--shards", "{}"], "holds no shards: run `make curate` first"),
         (["--model-of", "clipp={}"], "write clip=FOLDER or dino=FOLDER"),
+        (["--methods", "face-makup"], "no such method, did you mean face-makeup"),
+        (["--methods", "others", "others"], "others stands there twice"),
+        (["--set", "face-makeup.preset=loud"], "preset: Input should be 'realistic', 'soft_style'"),
+        (["--set", "face-makeup.stepps=3"], "did you mean `steps`"),
+        (["--part", "face-makeup.model"], "write METHOD.ROLE=PLACE"),
+        (["--part", "facemakeup.model={}"], "no such method, did you mean face-makeup"),
     ],
 )
 def test_a_mistake_is_one_message(tmp_path, capsys, options, words):
-    usual = ["--model", str(tmp_path), "--shards", str(tmp_path), "--out", str(tmp_path / "out")]
+    usual = ["--methods", "face-makeup", "--shards", str(tmp_path), "--out", str(tmp_path / "out")]
     assert job.main([*usual, *(option.format(tmp_path) for option in options)]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert words in said and "Traceback" not in said
@@ -31,6 +37,10 @@ def test_a_mistake_is_one_message(tmp_path, capsys, options, words):
 def cells(out):
     with (out / "table.csv").open() as file:
         return {(row["figure"], row["protocol"], row["method"]): row for row in csv.DictReader(file)}
+
+
+def times(out):
+    return {file: file.stat().st_mtime_ns for file in (out / "pictures").rglob("*.png")}
 
 
 def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_twice(finished, tmp_path, capsys):
@@ -54,20 +64,23 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     assert (
         told["CLIP-T", "sound", "Face-MakeUp"]["value"] and "hf download" in told["DINO", "sound", "Face-MakeUp"]["why"]
     )
-    pictures = {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")}
+    pictures = times(out)
     before = (out / "table.md").read_bytes()
     assert len(pictures) == 3 * 2
     assert job.main(command) == 0
-    assert {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")} == pictures
+    assert times(out) == pictures
     assert (out / "table.md").read_bytes() == before
     head = before.decode()
     assert "frozen before the pictures were drawn" in head and "2 prompts (2 scene) x 1 seeds" in head
     assert "| steps | 2 | not said | not said |" in head and "| scheduler | DDIMScheduler | not said |" in head
+    assert "| seconds a picture | " in head and " (median of 6, cpu) | not said | not said |" in head
     assert "whether a model was trained on these photos is not known" in head
     capsys.readouterr()
-    assert job.main([*command, "--steps", "3"]) == 2
-    assert "were drawn otherwise (steps 2, now 3)" in " ".join(capsys.readouterr().err.split())
+    assert job.main([*command, "--steps", "3", "--count", "3"]) == 0
+    drawn_otherwise = times(out).items() - pictures.items()
+    assert len(drawn_otherwise) == 3 * 2 and pictures.items() < times(out).items(), "both are kept, each under its key"
+    assert job.main(command) == 0 and (out / "table.md").read_bytes() == before
     (tmp_path / "prompts.yaml").write_text("snow: a person in deep snow\nsea: a person by the sea\n")
     assert job.main(command) == 2
     assert "other words: snow" in " ".join(capsys.readouterr().err.split())
-    assert {file: file.stat().st_mtime_ns for file in (out / "pictures").glob("*.png")} == pictures
+    assert times(out) == {**pictures, **dict(drawn_otherwise)}

@@ -1,0 +1,73 @@
+"""The list of methods, in the order of the table, and how a row is asked for by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from common.errors import UserError
+from evaluation.asked import Asked
+from evaluation.methods.base import DrawingMethod
+from evaluation.methods.drawing import pictures_by
+from evaluation.methods.face_makeup import FaceMakeUp, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle, FaceMakeUpWithoutPose
+from evaluation.methods.folder import other_people, references_themselves
+from evaluation.methods.sources import MethodSources, Unavailable
+from evaluation.sets import Method, Reference, open_method
+
+METHODS: dict[str, type[DrawingMethod]] = {
+    kind.name: kind
+    for kind in (FaceMakeUp, FaceMakeUpWithoutPose, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle)
+}  # fmt: skip
+BOUNDS = {
+    "references": references_themselves,
+    "others": other_people,
+}  # what copying reaches, and what somebody else does
+DEFAULT = ("face-makeup", *BOUNDS)
+
+Row = Callable[[Sequence[Reference], Asked, Path], Method]
+
+
+def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
+    """What makes each row: names of `METHODS` and `BOUNDS`, or NAME=FOLDER of pictures that were drawn anywhere.
+
+    Raises:
+        UserError: no such method, one twice, or a place or a setting of none of them.
+    """
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise UserError(f"--methods: {twice[0]} stands there twice")
+    _check_names("--part", sources.named)
+    _check_names("--set", sources.changes)
+    return [_row(name, sources) for name in names]
+
+
+def _row(name: str, sources: MethodSources) -> Row:
+    if name in BOUNDS:
+        make = BOUNDS[name]
+        return lambda references, asked, out: make(references, asked)
+    title, equals, folder = name.partition("=")
+    if equals:
+        return lambda references, asked, out: open_method(title, Path(folder), list(references), asked.words)
+    if name not in METHODS:
+        raise UserError(
+            f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, or NAME=FOLDER"
+        )
+    with suppress(Unavailable):  # that is told in its row; a mistake is told here, before anything is drawn
+        METHODS[name](sources)
+    return partial(pictures_by, METHODS[name], sources)
+
+
+def _check_names(option: str, given: Iterable[str]) -> None:
+    for text in given:
+        method = text.partition(".")[0]
+        if method not in METHODS:
+            raise UserError(
+                f"{option} {text}: no such method{_near(method)}: write METHOD.NAME=VALUE, METHOD one of {', '.join(METHODS)}"
+            )
+
+
+def _near(name: str) -> str:
+    close = difflib.get_close_matches(name, [*METHODS, *BOUNDS], 1)
+    return f", did you mean {close[0]}" if close else ""
