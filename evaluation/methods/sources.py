@@ -76,9 +76,11 @@ class MethodSources:
 
     @property
     def device_name(self) -> str:
+        if self.device != "auto":
+            return self.device
         import torch
 
-        return self.device if self.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        return "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
     def dtype_name(self) -> str:
