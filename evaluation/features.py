@@ -53,6 +53,7 @@ def make_features(
     Raises:
         NodeError: a node of the cluster does not see the pictures, or has not our code.
     """
+    Storage(out.url("features")).sweep()  # what a kill left
     files = {key: str(file) for file, key in hashes.items()}
     lacking: dict[str, list[str]] = {key: [] for key in files}
     for title, metric in metrics.items():

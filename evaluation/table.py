@@ -174,7 +174,8 @@ def people(cell: Cell) -> str:
 def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str]) -> str:
     """The table with its head; figures stand below each other, since a line of them would not fit."""
     names = [method.name for method in methods]
-    lines = [*head, "", "| figure | protocol | " + " | ".join(names) + " |", "|---|---" * 1 + "|---" * len(names) + "|"]
+    titles = [name.replace("|", r"\|") for name in names]
+    lines = [*head, "", "| figure | protocol | " + " | ".join(titles) + " |", "|---" * (2 + len(names)) + "|"]
     for column in columns:
         cells = [number(column.cells[name]) for name in names]
         lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")

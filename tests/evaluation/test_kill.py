@@ -101,6 +101,7 @@ def test_two_kills_and_each_kept_feature_was_made_once(only_brightness, tmp_path
         assert len(Storage(tmp_path / "out").glob("features/*/*.parquet")) == kept
         assert not (tmp_path / "out" / "table.md").exists()
     assert main(command) == 0
+    assert not list((tmp_path / "out").rglob("*.tmp")), "what the kills left is swept"
     with open(Brightness.made) as log:
         made = Counter(log.read().split())
     assert len(made) == len(PHOTOS) and sum(made.values()) == len(PHOTOS) + 2, "again only where each kill was"

@@ -116,6 +116,9 @@ def test_both_files_say_the_same_and_why_a_number_is_missing(world):
     assert "| CLIP-T | reconstructed | n/a | n/a |" in text
     assert "- CLIP-T (reconstructed): n/a: no code was published" in text
     assert "- FaceSim (sound): what it is" in text and "| figure | protocol | good | bad |\n|---|---|---|---|" in text
+    renamed = [Method(method.name.replace("good", "a|b"), method.drawn, method.strange) for method in methods]
+    columns[1].cells["a|b"] = columns[1].cells["good"]
+    assert r"| figure | protocol | a\|b | bad |" in markdown(columns[1:], renamed, ["# head"])
     rows = comma_separated(columns, methods).splitlines()
     assert len(rows) == 5 and rows[1].startswith("FaceSim,sound,good,0.8")
     assert rows[3].endswith("no code was published")
