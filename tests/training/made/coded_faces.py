@@ -1,6 +1,6 @@
-"""64 samples that any single condition tells apart: what shows that a condition is learnt, and not denoising alone.
+"""32 samples that any single condition tells apart: what shows that a condition is learnt, and not denoising alone.
 
-Sample n has two numbers from 0 to 7, a and b = divmod(n, 8). Its picture is four squares of colour: a's three bits as
+Sample n has two numbers, a from 0 to 3 and b from 0 to 7, divmod(n, 8). Its picture is four squares of colour: a's three bits as
 red, green and blue, three parities of them, and the same of b, so that any two pictures differ in three of twelve bits
 at least. Its words, its identity and its pose say a and b too, each in its own way, and nothing else differs.
 """
@@ -21,7 +21,7 @@ from training.tiny_base.base import find_or_train
 from training.tiny_base.pictures import Pictures
 from training.tiny_base.recipe import BaseRecipe
 
-COUNT, SIDE = 64, 64
+COUNT, SIDE = 32, 64
 WORDS = "amber birch cloud delta ember frost grove heron ivory jade kite lemon maple night ocean pearl".split()
 BOX = np.array([11.0, 7.0, 53.0, 57.0])
 BASE = BaseRecipe(vae_steps=250, vae_batch=8, unet_steps=250, unet_batch=32, samples=8)
@@ -75,10 +75,10 @@ def coded_sample(number: int) -> tuple[str, list[tuple[str, bytes]]]:
 
 
 def coded_shards(folder: Path) -> Path:
-    """Four shards of sixteen."""
-    for shard in range(4):
+    """Two shards of sixteen."""
+    for shard in range(2):
         write_shard(folder, shard, (coded_sample(shard * 16 + place) for place in range(16)))
-    (folder / "sizes.json").write_text(json.dumps({f"{shard:05d}.tar": 16 for shard in range(4)}))
+    (folder / "sizes.json").write_text(json.dumps({f"{shard:05d}.tar": 16 for shard in range(2)}))
     return folder
 
 
