@@ -96,7 +96,7 @@ evaluate: $(READY)
 	@$(BIN)/python jobs/evaluate.py $(if $(call given,OUT),--out '$(OUT)') \
 	  $(foreach name,SHARDS MODEL COUNT IMAGES STEPS PROMPTS TRAINED_ON VOTES,$(if $($(name)),\
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) \
-	  $(if $(METHODS),--methods $(METHODS)) $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+	  $(if $(METHODS),--methods $(METHODS)) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(TWINS),--twins) \
 	  $(if $(CLIP),--model-of 'clip=$(CLIP)') $(if $(DINO),--model-of 'dino=$(DINO)')
 
 demo: $(READY_DEMO)

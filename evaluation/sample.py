@@ -39,6 +39,7 @@ class EvaluateOptions:
     votes: list[str] = field(default_factory=list)
     device: str = "auto"
     dtype: str = "auto"
+    twins: bool = False  # also a tiny random twin of each method that has one
 
 
 def evaluate_command(options: EvaluateOptions) -> int:
@@ -56,6 +57,8 @@ def evaluate_command(options: EvaluateOptions) -> int:
     folder = out / "references"
     references_command(ReferencesOptions("shards", options.shards, str(folder), options.count, options.trained_on))
     references = open_references(folder)
+    if options.twins:
+        rows += registry.twin_rows(options.methods, sources, out / "twins")
     wanted = asked.Asked(prompts, tuple(str(SEED + index) for index in range(options.images)))
     asked.freeze(wanted, Storage(out))
     say("evaluate", f"{len(references):,} references x {len(prompts)} prompts x {options.images} seeds")

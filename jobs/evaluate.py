@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--trained-on", metavar="RUN", help="leave out photos of these shards, or of this run's")
     parser.add_argument("--votes", action="append", default=[], metavar="FILE", help="of report.html's blind mode")
     parser.add_argument("--weights", help="a folder of model files, looked in first")
+    parser.add_argument(
+        "--twins", action="store_true", help="also tiny random twins of the methods: they run, and draw noise"
+    )
     parser.add_argument("--device", default="auto", help="that methods draw on: auto, cpu, cuda ...")
     parser.add_argument("--dtype", default="auto", choices=["auto", "fp32", "fp16", "bf16"])
     return parser
@@ -66,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = EvaluateOptions(
         asked.shards, asked.out, asked.count, asked.images, asked.methods,
         [*([f"face-makeup.model={asked.model}"] if asked.model else []), *asked.part], [*steps, *asked.set],
-        asked.prompts or str(PROMPTS), asked.model_of, asked.weights, asked.trained_on, asked.votes, asked.device, asked.dtype,
+        asked.prompts or str(PROMPTS), asked.model_of, asked.weights, asked.trained_on, asked.votes, asked.device, asked.dtype, asked.twins,
     )  # fmt: skip
     return exit_code_of(lambda: evaluate_command(options))
 

@@ -103,7 +103,7 @@ def pretrained_encoders(
         AutoencoderKL.from_pretrained(**_source(vae, base, "vae"), torch_dtype=torch.float32).eval(),
         clip.eval(),
         CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
-        _image_processor(clip),
+        image_processor(clip),
     )
 
 
@@ -174,12 +174,13 @@ def _pipeline(conditions: Conditions, trained: FaceMakeUp, **parts: Any) -> Face
         unet=trained.unet,
         controlnet=trained.controlnet,
         projector=trained.projector,
-        feature_extractor=_image_processor(parts["image_encoder"]),
+        feature_extractor=image_processor(parts["image_encoder"]),
         conditions=conditions.model_dump(),
     )
 
 
-def _image_processor(encoder: CLIPVisionModelWithProjection) -> CLIPImageProcessor:
+def image_processor(encoder: CLIPVisionModelWithProjection) -> CLIPImageProcessor:
+    """What makes pixels of pictures for this encoder."""
     side = encoder.config.image_size
     return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 

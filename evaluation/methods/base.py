@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +17,14 @@ from PIL import Image
 
 from common.settings import Section
 from evaluation.methods.sources import Found, MethodSources, Needed
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A method's tiny random twin: its files, by role, in the authors' layout, and the settings that are its own."""
+
+    parts: Mapping[str, Path]
+    settings: Mapping[str, Any]
 
 
 class DrawingMethod(abc.ABC):
@@ -68,6 +78,17 @@ class DrawingMethod(abc.ABC):
     def weights(self) -> dict[str, str]:
         """sha256 of each file or folder that it draws with, by role."""
         return {role: found.sha256 for role, found in sorted(self.found.items())}
+
+    @classmethod
+    def base_name(cls, sources: MethodSources, part: Needed) -> str:
+        """What the base model is called: as published, or the folder that a person named."""
+        named = sources.place(cls.name, part.role)
+        return Path(named).name if named else part.hub
+
+    @classmethod
+    def twin(cls, folder: Path) -> Twin | None:
+        """Writes its tiny random twin into `folder`; None where it has none."""
+        return None
 
     @abc.abstractmethod
     def load(self) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes, sha256_of_file
 from common.progress import ProgressBar, say
 from common.storage import Storage
@@ -106,8 +105,6 @@ def _draw(method: DrawingMethod, missing: Sequence[Picture], folder: Path, failu
     peak = measure.PeakMemory(method.sources.device_name)
     try:
         method.load()
-    except (UserError, Unavailable):
-        raise
     except Exception as error:  # a file that is no model, too little memory, ...: any of them is the reason in its row
         raise Unavailable(f"cannot be loaded: {type(error).__name__}: {_one_line(error)}") from error
     of: Reference | None = None

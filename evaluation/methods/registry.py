@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +15,20 @@ from evaluation.methods.base import DrawingMethod
 from evaluation.methods.drawing import pictures_by
 from evaluation.methods.face_makeup import FaceMakeUp, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle, FaceMakeUpWithoutPose
 from evaluation.methods.folder import other_people, references_themselves
+from evaluation.methods.ip_adapter import IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2
 from evaluation.methods.sources import MethodSources, Unavailable
 from evaluation.sets import Method, Reference, open_method
 
-METHODS: dict[str, type[DrawingMethod]] = {
-    kind.name: kind
-    for kind in (FaceMakeUp, FaceMakeUpWithoutPose, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle)
-}  # fmt: skip
+KINDS: tuple[type[DrawingMethod], ...] = (
+    FaceMakeUp, FaceMakeUpWithoutPose, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle,
+    IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2,
+)  # fmt: skip
+METHODS = {kind.name: kind for kind in KINDS}
 BOUNDS = {
     "references": references_themselves,
     "others": other_people,
 }  # what copying reaches, and what somebody else does
-DEFAULT = ("face-makeup", *BOUNDS)
+DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", *BOUNDS)
 
 Row = Callable[[Sequence[Reference], Asked, Path], Method]
 
@@ -41,6 +44,28 @@ def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
     _check_names("--part", sources.named)
     _check_names("--set", sources.changes)
     return [_row(name, sources) for name in names]
+
+
+def twin_rows(names: Sequence[str], sources: MethodSources, folder: Path) -> list[Row]:
+    """A row of the tiny random twin of each of these methods that has one, marked: it shows that the method runs, and draws noise."""
+    kinds = [METHODS[name] for name in names if name in METHODS]
+    return [partial(pictures_by, *made) for kind in kinds if (made := _twin(kind, sources, folder / kind.name))]
+
+
+def _twin(
+    kind: type[DrawingMethod], sources: MethodSources, folder: Path
+) -> tuple[type[DrawingMethod], MethodSources] | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    twin = kind.twin(folder)
+    if twin is None:
+        return None
+    own = {
+        "name": f"{kind.name}-twin",
+        "title": f"{kind.title}: RANDOM TWIN",
+        "defaults": {**kind.defaults, **twin.settings},
+    }
+    named = {f"{own['name']}.{role}": str(place) for role, place in twin.parts.items()}
+    return type(f"{kind.__name__}Twin", (kind,), own), replace(sources, named=named, changes=())
 
 
 def _row(name: str, sources: MethodSources) -> Row:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes
-from common.pinned_files.weights import WeightError, resolve, sha256_of_weights
+from common.pinned_files.weights import RefusedError, WeightError, resolve, sha256_of_weights
 from common.settings import Section, validated, with_changes
 
 SUFFIXES = {".safetensors", ".bin", ".pt", ".ckpt", ".onnx", ".dat", ".json", ".txt", ".model"}
@@ -143,6 +143,8 @@ def folder_hash(folder: Path) -> str:
 def _pinned(name: str, folder: str | None) -> Path | None:
     try:
         return resolve(name, folder, download=False).path
+    except RefusedError:
+        raise
     except WeightError:
         return None
 

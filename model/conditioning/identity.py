@@ -18,7 +18,13 @@ import numpy as np
 from common.hashing import canonical_json, sha256_of_bytes
 from common.onnx_sessions import session
 from common.pinned_files.weights import resolve, sha256_of_weights
-from model.conditioning.identity_networks import ARCFACE_SIDE, arcface_identity, dlib_identity, open_dlib
+from model.conditioning.identity_networks import (
+    ARCFACE_SIDE,
+    arcface_identity,
+    arcface_vector,
+    dlib_identity,
+    open_dlib,
+)
 
 EncoderName = Literal["dlib", "arcface"]
 ChannelOrder = Literal["bgr", "rgb"]
@@ -120,6 +126,10 @@ class ArcFace(IdentityEncoder):
 
     def embed(self, rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
         return arcface_identity(self._session, rgb, landmarks, self.channel_order)
+
+    def raw(self, rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+        """The vector as the network gives it, of any length; None where the points lie in one place."""
+        return arcface_vector(self._session, rgb, landmarks, self.channel_order)
 
 
 def open_encoder(

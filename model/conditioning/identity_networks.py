@@ -35,6 +35,12 @@ def dlib_identity(models: tuple[Any, Any, Any], rgb: np.ndarray, box: np.ndarray
 
 def arcface_identity(session: Any, rgb: np.ndarray, landmarks: np.ndarray, channel_order: str) -> np.ndarray | None:
     """float32 (512,), of the 112-pixel face aligned by the five points (5, 2). `session`: onnxruntime's."""
+    vector = arcface_vector(session, rgb, landmarks, channel_order)
+    return None if vector is None else _unit(vector)
+
+
+def arcface_vector(session: Any, rgb: np.ndarray, landmarks: np.ndarray, channel_order: str) -> np.ndarray | None:
+    """The same as the network gives it, of any length: what insightface calls `embedding`."""
     crop = align(rgb, landmarks, ARCFACE_SIDE)
     if crop is None:
         return None
@@ -42,7 +48,7 @@ def arcface_identity(session: Any, rgb: np.ndarray, landmarks: np.ndarray, chann
     planes = crop if channel_order == "bgr" else crop[..., ::-1]
     blob = (planes.astype(np.float32) - 127.5) / 127.5
     (output,) = session.run(None, {session.get_inputs()[0].name: blob.transpose(2, 0, 1)[None]})
-    return _unit(output[0].astype(np.float32))
+    return output[0].astype(np.float32)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray | None:
