@@ -17,9 +17,9 @@ from PIL import Image
 from pydantic import Field
 
 from common.settings import Section
-from evaluation.methods.adapter_files import read_face_id, read_face_id_plus
 from evaluation.methods.base import DrawingMethod, Twin
 from evaluation.methods.faces import BUFFALO, FaceReader
+from evaluation.methods.networks.adapter_files import attach, read_face_id, read_face_id_plus
 from evaluation.methods.sources import MethodSources, Needed
 from model.conditioning.alignment import align
 from model.dtypes import torch_dtype
@@ -106,9 +106,7 @@ class IpAdapterFaceId(DrawingMethod):
             places["base"], vae=AutoencoderKL.from_pretrained(places["vae"], torch_dtype=dtype), torch_dtype=dtype,
             scheduler=DDIMScheduler(**SCHEDULER), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
-        pipeline.load_ip_adapter(state, subfolder="", weight_name="", image_encoder_folder=None)
-        pipeline.set_ip_adapter_scale(self.settings.scale)
-        pipeline.set_progress_bar_config(disable=True)
+        attach(pipeline, state, self.settings.scale)
         self.pipeline = pipeline.to(device)
         if self.plus:
             self.clip = (
@@ -179,7 +177,7 @@ class IpAdapterFaceId(DrawingMethod):
 
     @classmethod
     def twin(cls, folder: Path) -> Twin:
-        from evaluation.methods import twins
+        from evaluation.methods.networks import twins
 
         base = twins.sd15(folder / "base")
         parts = {"base": base, "vae": base / "vae", "recogniser": twins.recogniser(folder / "recogniser.onnx")}

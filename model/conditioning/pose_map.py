@@ -31,12 +31,13 @@ def pose_map(
     if legacy != (source_size is not None):
         raise ValueError("a legacy pose map is drawn on a canvas of source_size=(width, height); give both or neither")
     if legacy:
-        return _resized_centre(_drawn(points, *source_size), size)
-    canvas = _drawn(points * (POSE_CANVAS / size), POSE_CANVAS, POSE_CANVAS)
+        return _resized_centre(stick_drawing(points, *source_size), size)
+    canvas = stick_drawing(points * (POSE_CANVAS / size), POSE_CANVAS, POSE_CANVAS)
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA) if size != POSE_CANVAS else canvas
 
 
-def _drawn(points: np.ndarray, width: int, height: int) -> np.ndarray:
+def stick_drawing(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Four limbs from the nose, darker, and five points above them, on black: uint8 RGB (height, width, 3)."""
     points = np.clip(points, -FARTHEST, np.array([width, height]) + FARTHEST)
     canvas = np.zeros((height, width, 3), np.uint8)
     for index in (0, 1, 3, 4):

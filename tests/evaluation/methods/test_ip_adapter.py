@@ -11,10 +11,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from evaluation.methods.adapter_files import face_id_shapes, read_face_id, read_face_id_plus
 from evaluation.methods.ip_adapter import IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2
+from evaluation.methods.networks.adapter_files import face_id_shapes, read_face_id, read_face_id_plus
+from evaluation.methods.networks.twins import attention_widths
 from evaluation.methods.sources import MethodSources, Unavailable
-from evaluation.methods.twins import attention_widths
 from model.checkpoints.layouts import CheckpointError, image_proj_shapes, ip_adapter_shapes
 from model.config import load_config
 from tests.evaluation.methods.twin_of import twin_of

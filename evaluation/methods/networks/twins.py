@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.methods.adapter_files import face_id_shapes, resampler_shapes
+from evaluation.methods.networks.adapter_files import face_id_shapes, resampler_shapes
 from model.checkpoints.layouts import Shapes, image_proj_shapes, ip_adapter_shapes
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ SIDE = 64  # pixels of a picture
 IDENTITY = 512  # of every recogniser of insightface
 RANK = 4
 STD = 0.1  # of the weights: large enough that all of them are felt
+SDXL_UNET = {
+    "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": (64, 128), "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2), "attention_head_dim": (2, 4), "cross_attention_dim": 128, "norm_num_groups": 16,
+    "use_linear_projection": True, "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 6 * 8 + 64,
+}  # fmt: skip
 
 
 def sd15(folder: Path, seed: int = 0) -> Path:
@@ -38,6 +45,41 @@ def sd15(folder: Path, seed: int = 0) -> Path:
             scheduler=DDIMScheduler.from_config(config.scheduler), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,
         ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def sdxl(folder: Path, seed: int = 0) -> Path:
+    """SDXL's folder in diffusers' layout: two text encoders, whose hidden states stand side by side."""
+    import torch
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = _tiny()
+    text = config.text_encoder | {"hidden_size": 64, "projection_dim": 64}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        StableDiffusionXLPipeline(
+            vae=AutoencoderKL.from_config(config.vae), unet=UNet2DConditionModel(**SDXL_UNET),
+            text_encoder=CLIPTextModel(CLIPTextConfig(**text)), tokenizer=_tokenizer(),
+            text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**text)), tokenizer_2=_tokenizer(),
+            scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
+            add_watermarker=False,
+        ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def controlnet(folder: Path, base: Path, seed: int = 2) -> Path:
+    """A ControlNet's folder whose outputs are not the zeros that a fresh one begins with."""
+    import torch
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    made = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(base / "unet"))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if not parameter.any():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * STD)
+    made.save_pretrained(folder)
     return folder
 
 
