@@ -17,19 +17,20 @@ from evaluation.methods.face_makeup import FaceMakeUp, FaceMakeUpSoftStyle, Face
 from evaluation.methods.folder import other_people, references_themselves
 from evaluation.methods.instantid import InstantId
 from evaluation.methods.ip_adapter import IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2
+from evaluation.methods.photomaker.method import PhotoMaker, PhotoMakerV2
 from evaluation.methods.sources import MethodSources, Unavailable
 from evaluation.sets import Method, Reference, open_method
 
 KINDS: tuple[type[DrawingMethod], ...] = (
     FaceMakeUp, FaceMakeUpWithoutPose, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle,
-    IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2, InstantId,
+    IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2, PhotoMaker, PhotoMakerV2, InstantId,
 )  # fmt: skip
 METHODS = {kind.name: kind for kind in KINDS}
 BOUNDS = {
     "references": references_themselves,
     "others": other_people,
 }  # what copying reaches, and what somebody else does
-DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", "instantid", *BOUNDS)
+DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", "photomaker", "instantid", *BOUNDS)
 
 Row = Callable[[Sequence[Reference], Asked, Path], Method]
 

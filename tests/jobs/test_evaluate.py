@@ -67,6 +67,7 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     for method, words in {
         "InstantID": "InstantX/InstantID",
         "IP-Adapter-FaceID-PlusV2": "h94/IP-Adapter-FaceID",
+        "PhotoMaker": "TencentARC/PhotoMaker photomaker-v1.bin",
     }.items():
         rows = [row for (_, _, name), row in told.items() if name == method]
         assert rows and all(f"hf download {words}" in row["why"] and not row["value"] for row in rows)
@@ -78,7 +79,8 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     assert (out / "table.md").read_bytes() == before
     head = before.decode()
     assert "frozen before the pictures were drawn" in head and "2 prompts (2 scene) x 1 seeds" in head
-    assert "| steps | 2 | 30 | 30 | not said | not said |" in head and "| scheduler | DDIMScheduler | DDIM |" in head
+    assert "| steps | 2 | 30 | 50 | 30 | not said | not said |" in head
+    assert "| scheduler | DDIMScheduler | DDIM | Euler |" in head
     assert "| seconds a picture | " in head and " (median of 6, cpu) | not said | not said |" in head
     assert head.count("InstantID: not drawn: not here: ") == 1, "once, and not below each figure"
     assert "whether a model was trained on these photos is not known" in head

@@ -1,0 +1,1 @@
+"""PhotoMaker: a face in the place of the class noun of a prompt."""
