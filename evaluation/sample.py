@@ -22,8 +22,8 @@ SEED = 42  # of the published figures
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """`shards`: where references are taken from; `methods`: names of the registry, or NAME=FOLDER; `images`: pictures a
-    reference and prompt; `parts`: METHOD.ROLE=PLACE; `changes`: METHOD.SETTING=VALUE; `models`: ROLE=PLACE, of metrics."""
+    """`shards`: where references are taken from; `methods`: names of the registry, NAME=FOLDER or NAME=FILE.yaml; `images`:
+    pictures a reference and prompt; `parts`: METHOD.ROLE=PLACE; `changes`: METHOD.SETTING=VALUE; `models`: ROLE=PLACE, of metrics."""
 
     shards: str
     out: str

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--methods", nargs="+", default=list(DEFAULT), metavar="METHOD", help=f"the rows: {', '.join([*METHODS, *BOUNDS])}, or "
-        "NAME=FOLDER of pictures drawn anywhere (%(default)s)",
+        "NAME=FOLDER of pictures drawn anywhere, or NAME=FILE.yaml of a program (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--model", help="Face-MakeUp's: an exported folder (what `make train` left)")
     parser.add_argument(

@@ -110,6 +110,10 @@ class DrawingMethod(abc.ABC):
             ValueError: there is none, and why.
         """
 
+    def peak_bytes(self) -> int | None:
+        """The most memory it held, where it draws in another process, 0 if that cannot be known; None: it draws in this one."""
+        return None
+
     @abc.abstractmethod
     def close(self) -> None:
         """Lets go of the models, so that the next method has the memory."""

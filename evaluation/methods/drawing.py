@@ -125,7 +125,9 @@ def _draw(method: DrawingMethod, missing: Sequence[Picture], folder: Path, failu
             except (RuntimeError, MemoryError) as error:  # the method's: the next picture would say the same
                 raise Unavailable(f"broke while it drew: {type(error).__name__}: {_one_line(error)}") from error
             else:
-                keep(method, picture, image, measure.Measured(picture.key, seconds, peak.bytes(), peak.device), folder)
+                held = method.peak_bytes()
+                cost = measure.Measured(picture.key, seconds, peak.bytes() if held is None else held, peak.device)
+                keep(method, picture, image, cost, folder)
             progress.advance(1, f"{len(failures)} failed" if failures else "")
 
 

@@ -18,25 +18,29 @@ from evaluation.methods.folder import other_people, references_themselves
 from evaluation.methods.instantid import InstantId
 from evaluation.methods.ip_adapter import IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2
 from evaluation.methods.photomaker.method import PhotoMaker, PhotoMakerV2
+from evaluation.methods.process.described import SUFFIXES, method_of
+from evaluation.methods.process.pulid import PuLid
 from evaluation.methods.sources import MethodSources, Unavailable
 from evaluation.sets import Method, Reference, open_method
 
 KINDS: tuple[type[DrawingMethod], ...] = (
     FaceMakeUp, FaceMakeUpWithoutPose, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle,
     IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2, PhotoMaker, PhotoMakerV2, InstantId,
+    PuLid,
 )  # fmt: skip
 METHODS = {kind.name: kind for kind in KINDS}
 BOUNDS = {
     "references": references_themselves,
     "others": other_people,
 }  # what copying reaches, and what somebody else does
-DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", "photomaker", "instantid", *BOUNDS)
+DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", "photomaker", "instantid", "pulid", *BOUNDS)
 
 Row = Callable[[Sequence[Reference], Asked, Path], Method]
 
 
 def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
-    """What makes each row: names of `METHODS` and `BOUNDS`, or NAME=FOLDER of pictures that were drawn anywhere.
+    """What makes each row: names of `METHODS` and `BOUNDS`, NAME=FOLDER of pictures that were drawn anywhere,
+    or NAME=FILE.yaml of a program.
 
     Raises:
         UserError: no such method, one twice, or a place or a setting of none of them.
@@ -75,15 +79,21 @@ def _row(name: str, sources: MethodSources) -> Row:
         make = BOUNDS[name]
         return lambda references, asked, out: make(references, asked)
     title, equals, folder = name.partition("=")
+    if equals and folder.endswith(SUFFIXES):
+        return _drawn_by(method_of(title, Path(folder)), sources)
     if equals:
         return lambda references, asked, out: open_method(title, Path(folder), list(references), asked.words)
     if name not in METHODS:
         raise UserError(
-            f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, or NAME=FOLDER"
+            f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, NAME=FOLDER, or NAME=FILE.yaml"
         )
+    return _drawn_by(METHODS[name], sources)
+
+
+def _drawn_by(kind: type[DrawingMethod], sources: MethodSources) -> Row:
     with suppress(Unavailable):  # that is told in its row; a mistake is told here, before anything is drawn
-        METHODS[name](sources)
-    return partial(pictures_by, METHODS[name], sources)
+        kind(sources)
+    return partial(pictures_by, kind, sources)
 
 
 def _check_names(option: str, given: Iterable[str]) -> None:

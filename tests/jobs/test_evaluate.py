@@ -65,12 +65,13 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
         told["CLIP-T", "sound", "Face-MakeUp"]["value"] and "hf download" in told["DINO", "sound", "Face-MakeUp"]["why"]
     )
     for method, words in {
-        "InstantID": "InstantX/InstantID",
-        "IP-Adapter-FaceID-PlusV2": "h94/IP-Adapter-FaceID",
-        "PhotoMaker": "TencentARC/PhotoMaker photomaker-v1.bin",
+        "InstantID": "hf download InstantX/InstantID",
+        "IP-Adapter-FaceID-PlusV2": "hf download h94/IP-Adapter-FaceID",
+        "PhotoMaker": "hf download TencentARC/PhotoMaker photomaker-v1.bin",
+        "PuLID": "git clone https://github.com/ToTheBeginning/PuLID",
     }.items():
         rows = [row for (_, _, name), row in told.items() if name == method]
-        assert rows and all(f"hf download {words}" in row["why"] and not row["value"] for row in rows)
+        assert rows and all(words in row["why"] and not row["value"] for row in rows)
     pictures = times(out)
     before = (out / "table.md").read_bytes()
     assert len(pictures) == 3 * 2
@@ -79,7 +80,7 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     assert (out / "table.md").read_bytes() == before
     head = before.decode()
     assert "frozen before the pictures were drawn" in head and "2 prompts (2 scene) x 1 seeds" in head
-    assert "| steps | 2 | 30 | 50 | 30 | not said | not said |" in head
+    assert "| steps | 2 | 30 | 50 | 30 | 4 | not said | not said |" in head
     assert "| scheduler | DDIMScheduler | DDIM | Euler |" in head
     assert "| seconds a picture | " in head and " (median of 6, cpu) | not said | not said |" in head
     assert head.count("InstantID: not drawn: not here: ") == 1, "once, and not below each figure"

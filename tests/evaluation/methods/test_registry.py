@@ -46,7 +46,12 @@ def test_a_twin_is_a_row_of_its_own_and_is_marked(tmp_path, methods):
 @pytest.mark.parametrize(
     ("names", "named", "changes", "words"),
     [
-        (["maid"], {}, [], "no such method, did you mean made: choose of made, references, others, or NAME=FOLDER"),
+        (
+            ["maid"],
+            {},
+            [],
+            "no such method, did you mean made: choose of made, references, others, NAME=FOLDER, or NAME=FILE.yaml",
+        ),
         (["made", "made"], {}, [], "made stands there twice"),
         (["made"], {"maid.adapter": "x"}, [], "--part maid.adapter: no such method, did you mean made"),
         (["made"], {}, ["maid.steps=3"], "--set maid.steps=3: no such method"),
