@@ -23,6 +23,7 @@ from evaluation.methods.base import DrawingMethod
 from evaluation.methods.sources import Found, MethodSources, Unavailable
 from generation.options import ModelOptions
 from model.conditioning.faces import ChoicePolicy
+from model.config import CONFIGS, load_config
 from model.presets import scales_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: not before something is drawn
@@ -87,7 +88,7 @@ class FaceMakeUp(DrawingMethod):
         model = Path(cls._place(sources, "model") or TRAINED_HERE)
         base = cls._place(sources, "base") or model.resolve().name
         scales = {f"{name}_scale": value for name, value in _scales(settings).items()}
-        return super().facts(settings, sources) | {"base_model": Path(base).name} | _of_the_folder(model) | scales
+        return super().facts(settings, sources) | {"base_model": Path(base).name} | _of_the_model(model) | scales
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"options": self._named_by_the_hub(), "detector": self.finder}
@@ -120,11 +121,14 @@ class FaceMakeUp(DrawingMethod):
         self.pipeline = None
 
 
-def _of_the_folder(model: Path) -> dict[str, str]:
-    """What an exported folder, in diffusers' layout, says of itself; nothing where it is none."""
+def _of_the_model(model: Path) -> dict[str, str]:
+    """What an exported folder, in diffusers' layout, or a configuration says of itself; nothing where it is neither."""
     places = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
     if not all((model / place).is_file() for place in places):
-        return {}
+        if not (CONFIGS / f"{model}.yaml").is_file():
+            return {}
+        side = load_config(str(model)).resolution
+        return {"native_size": f"{side} x {side}", "scheduler": "DDIM"}
     unet, vae, scheduler = (json.loads((model / place).read_bytes()) for place in places)
     side = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
     return {"native_size": f"{side} x {side}", "scheduler": scheduler.get("_class_name", NOT_SAID)}

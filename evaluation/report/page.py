@@ -47,8 +47,9 @@ def render(
         if column.scores in scores and scores[column.scores].notna().any():
             sorted_by.setdefault(column.scores, column.title)  # the first that shows these numbers
     pictures = Pictures()
-    rows, left = _rows(references, methods, scores, list(sorted_by), pictures)
-    data = {"methods": [item.name for item in methods], "rows": rows, "sortedBy": sorted_by, "pictures": pictures.shown}
+    drawn = [item for item in methods if not item.absent]
+    rows, left = _rows(references, drawn, scores, list(sorted_by), pictures)
+    data = {"methods": [item.name for item in drawn], "rows": rows, "sortedBy": sorted_by, "pictures": pictures.shown}
     return (
         environment.get_template("evaluation.html")
         .render(
