@@ -77,8 +77,8 @@ class Share:
     def __str__(self) -> str:
         if not self.by_picture.of:
             return "-"
-        low, cautious = self.by_picture.interval[0], self.by_motif.interval[0]
-        return f">= {low:.3f} (motifs {cautious:.2f}); {self.by_picture.hits}/{self.by_picture.of}"
+        (low, high), cautious = self.by_picture.interval, self.by_motif.interval[0]
+        return f">= {low:.3f} (motifs {cautious:.2f}), <= {high:.3f}; {self.by_picture.hits}/{self.by_picture.of}"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def print_kept(labelled: Labelled, every: Iterable[Configuration], choose: Choos
     motifs = np.array([motif_of(label) for label in labelled.labels])
     reporting = ~labelled.choosing
     edits = labelled.where("made", "1")
-    shares = Table(title="the kept set: lower bounds of 95 % intervals", title_justify="left")
+    shares = Table(title="the kept set, with 95 % intervals", title_justify="left")
     for heading in ("", "pictures", "doubtful ones", "precision", "recall"):
         shares.add_column(heading, no_wrap=True)
     errors = Table(title="kept wrongly, of those to go, by kind (doubtful ones left out)", title_justify="left")

@@ -29,6 +29,9 @@ BLOCK = 8  # pixels of JPEG's blocks
 class QualityThresholds(Section):
     min_face_side: float | None = Field(None, ge=0, description="pixels of the face box's shorter side")
     min_sharpness: float | None = Field(None, ge=0, description="variance of the Laplacian of the face at 128 pixels")
+    min_evenness: Share | None = Field(
+        None, description="fine detail of the face where it is weakest, over across it; shaken: near 0"
+    )
     max_yaw: float | None = Field(None, ge=0, le=90, description="degrees to either side, estimated from five points")
     max_roll: float | None = Field(None, ge=0, le=180, description="degrees between the line of the eyes and level")
     max_clipped: Share | None = Field(None, description="share of the face that is all black or all white")
@@ -43,6 +46,7 @@ class QualityThresholds(Section):
 NUMBERS = {
     "face_side": ("min_face_side", "Face: shorter side", "pixels", "log"),
     "sharpness": ("min_sharpness", "Face: sharpness", "variance of the Laplacian at 128 pixels", "log"),
+    "evenness": ("min_evenness", "Face: detail in all directions", "weakest over across it", "linear"),
     "yaw": ("max_yaw", "Face: turned aside", "degrees, estimated", "linear"),
     "roll": ("max_roll", "Face: tilted", "degrees", "linear"),
     "clipped": ("max_clipped", "Face: black or white", "share of the face", "linear"),
@@ -56,7 +60,7 @@ class Quality(Filter):
     """Measures the largest face and JPEG's blocks; rejects what breaks a limit of the recipe's, of which none is set."""
 
     name, label, rejection = "quality", "quality", "below the quality that the recipe asks for"
-    version, needs, drawn = 2, ("faces",), "faces"
+    version, needs, drawn = 3, ("faces",), "faces"
     optional = True
     columns = (
         pa.field("measured", pa.bool_()),
@@ -67,8 +71,9 @@ class Quality(Filter):
     grid = {
         "min_face_side": [16, 24, 32, 40],
         "min_sharpness": [5, 10, 20, 30, 40],
+        "min_evenness": [0, 0.1, 0.15, 0.2, 0.25],
         "min_eyes_at": [0, 0.05, 0.1, 0.15, 0.2],
-        "min_box_ratio": [0.45, 0.5, 0.55, 0.6],
+        "min_box_ratio": [0.45, 0.5, 0.55, 0.58, 0.6],
     }
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:

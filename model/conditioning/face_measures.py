@@ -13,6 +13,7 @@ from common.decode import Picture
 
 SIDE = 128  # pixels of the longer side that a face is brought down to before its sharpness is measured
 NOSE = 0.5  # how far the tip of the nose stands before the eyes, in distances between the eyes
+FINE = 2.0  # pixels, at that size: detail is what is left when a blur of these is taken off
 DARK, BRIGHT = 8, 247  # luma at and beyond which nothing can be told apart any more
 
 
@@ -39,7 +40,19 @@ def measures_of(picture: Picture, face: Mapping[str, Any]) -> dict[str, float]:
     if ratio < 1:
         size = max(3, round(luma.shape[1] * ratio)), max(3, round(luma.shape[0] * ratio))
         luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
-    return numbers | {"sharpness": float(cv2.Laplacian(luma, cv2.CV_64F).var())}
+    return numbers | {"sharpness": float(cv2.Laplacian(luma, cv2.CV_64F).var()), "evenness": evenness(luma)}
+
+
+def evenness(luma: np.ndarray) -> float:
+    """Fine detail in the direction in which it is weakest, over that across it; 1 where there is none at all.
+
+    A camera that moved, or a face that did, leaves lines of one direction. `luma`: uint8 (h, w).
+    """
+    detail = luma.astype(np.float32)
+    detail -= cv2.GaussianBlur(detail, (0, 0), FINE)
+    across, down = (cv2.Sobel(detail, cv2.CV_32F, *axis, ksize=1).ravel() for axis in ((1, 0), (0, 1)))
+    least, most = np.linalg.eigvalsh(np.stack([across, down]) @ np.stack([across, down]).T / across.size)
+    return float(max(least, 0) / most) if most > 1e-6 else 1.0
 
 
 def yaw_and_roll(points: np.ndarray) -> tuple[float, float]:

@@ -26,7 +26,7 @@ def test_pictures_of_one_motif_tell_less_than_as_many_motifs():
     alone = Share.of(hits, counts, np.arange(40))
     together = Share.of(hits, counts, np.repeat(np.arange(4), 10))
     assert alone.by_picture == alone.by_motif == together.by_picture
-    assert together.by_motif.of == 4 and str(together) == ">= 0.912 (motifs 0.51); 40/40"
+    assert together.by_motif.of == 4 and str(together) == ">= 0.912 (motifs 0.51), <= 1.000; 40/40"
     uneven = Share.of(hits, counts, np.array([0] * 37 + [1, 2, 3]))
     assert uneven.by_motif.of == 1, "one motif has nearly all"
     assert str(Share.of(hits, ~counts, np.arange(40))) == "-"

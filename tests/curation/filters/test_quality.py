@@ -15,7 +15,7 @@ from common.decode import Picture, decode
 from curation.filters.evidence import FAIL, PASS, UNKNOWN
 from curation.filters.faces import largest_face
 from curation.filters.quality import NUMBERS, Quality, QualityThresholds, blockiness
-from model.conditioning.face_measures import NOSE, measures_of, yaw_and_roll
+from model.conditioning.face_measures import NOSE, evenness, measures_of, yaw_and_roll
 
 HEAD = np.array([[-1, -0.6, 0], [1, -0.6, 0], [0, 0, -2 * NOSE], [-0.7, 0.8, 0], [0.7, 0.8, 0]], float)  # eyes 2 apart
 
@@ -64,6 +64,33 @@ def test_each_number_of_the_face_moves_with_what_it_measures(photo, face):
     assert told["clipped"] < 0.05 and burnt["clipped"] > 0.3 and burnt["brightness"] > told["brightness"]
     mirrored = measures_of(plain, {**face, "landmarks": np.array(seen(-30, 0)).ravel().tolist()})
     assert mirrored["yaw"] == pytest.approx(-30, abs=0.01)
+
+
+def shaken(rgb, degrees, length=21):
+    """As a camera sees it that moved by so many pixels while the shutter was open."""
+    kernel = np.zeros((length, length), np.float32)
+    turn = length // 2 * np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+    middle = np.full(2, length // 2)
+    cv2.line(kernel, tuple((middle - turn).round().astype(int).tolist()),
+             tuple((middle + turn).round().astype(int).tolist()), 1.0)  # fmt: skip
+    return cv2.filter2D(rgb, -1, kernel / kernel.sum())
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 45, 90, 120])
+def test_what_moved_has_detail_in_one_direction_and_what_is_out_of_focus_in_none_more_than_in_another(
+    photo, face, degrees
+):
+    plain = photo("astronaut")
+    moved = measures_of(edited(plain, lambda rgb: shaken(rgb, degrees)), face)
+    unfocused = measures_of(edited(plain, lambda rgb: cv2.GaussianBlur(rgb, (0, 0), 3)), face)
+    noisy = measures_of(edited(plain, lambda rgb: cv2.add(rgb, cv2.randn(rgb.copy(), 0, 20))), face)
+    assert (
+        moved["evenness"] < 0.2 < 0.4 < min(told["evenness"] for told in (measures_of(plain, face), unfocused, noisy))
+    )
+
+
+def test_of_a_face_without_any_detail_no_direction_is_weaker():
+    assert evenness(np.full((128, 90), 90, np.uint8)) == 1
 
 
 def test_a_face_outside_the_picture_has_no_pixels_to_measure(photo, face):
@@ -118,6 +145,7 @@ def rows(**numbers):
     [
         ({"min_face_side": 64}, "face_side", [63.9, 64, 65]),
         ({"min_sharpness": 50}, "sharpness", [49, 50, 1000]),
+        ({"min_evenness": 0.2}, "evenness", [0.19, 0.2, 1]),
         ({"max_yaw": 40}, "yaw", [-41, -40, 3]),
         ({"max_roll": 20}, "roll", [21, 20, -20]),
         ({"max_clipped": 0.3}, "clipped", [0.31, 0.3, 0]),

@@ -91,11 +91,53 @@ def test_rows_stand_alone(photo, make, one, assert_rows_stand_alone):
     assert_rows_stand_alone(one, pictures, {"faces": needed})
 
 
+def coloured_by_hand(rgb: np.ndarray) -> np.ndarray:
+    """Grey, with the colours of the face and of nothing else."""
+    out = toned(rgb, *TONES["grey"])
+    x1, y1, x2, y2 = map(int, ASTRONAUT)
+    out[y1:y2, x1:x2] = rgb[y1:y2, x1:x2]
+    return out
+
+
+def test_colour_in_the_face_alone_is_hand_coloured(photo, picture_of, one):
+    colour = photo("astronaut").rgb
+    before_paper = np.full_like(colour, 128)  # a backdrop has no colour, the hair and the collar before it have
+    before_paper[40:300, 120:330] = colour[40:300, 120:330]
+    pictures = [picture_of(rgb) for rgb in (colour, before_paper, coloured_by_hand(colour))]
+    evidence = one.score(pictures, {"faces": faces(*[[(0.9, ASTRONAUT)]] * 3)})
+    assert min(evidence["residual"].to_pylist()) > 3, "about the face all three have colour"
+    assert one.verdict(evidence, TonedThresholds()).tolist() == [PASS, PASS, FAIL]
+    assert one.verdict(evidence, TonedThresholds(min_elsewhere=0)).tolist() == [PASS, PASS, PASS]
+
+
+def test_where_there_is_nothing_but_the_face_nothing_is_said_of_elsewhere(photo, picture_of, one):
+    colour = photo("astronaut").rgb
+    alone, filling = np.full_like(colour, 255), colour[62:178, 180:271]
+    alone[62:178, 180:271] = filling
+    boxes = [[(0.9, ASTRONAUT)]], [[(0.9, [0.0, 0.0, 91.0, 116.0])]], [[(0.9, [0.0, 0.0, 512.0, 512.0])]], [[]]
+    pictures = [picture_of(rgb) for rgb in (alone, filling, coloured_by_hand(colour), coloured_by_hand(colour))]
+    evidence = one.score(pictures, {"faces": faces(*(row for rows in boxes for row in rows))})
+    assert evidence["elsewhere"].to_pylist() == [None] * 4
+    assert one.verdict(evidence, TonedThresholds(min_residual=0)).tolist() == [PASS] * 4
+
+
+def test_a_large_picture_is_measured_in_a_smaller_view(photo, picture_of, one):
+    colour = photo("astronaut").rgb
+    large = picture_of(coloured_by_hand(colour).repeat(3, axis=0).repeat(3, axis=1))
+    needed = faces([(0.9, [3 * value for value in ASTRONAUT])], [(0.9, ASTRONAUT)])
+    small = picture_of(coloured_by_hand(colour))
+    assert one.score([large, small], {"faces": needed})["elsewhere"].to_pylist() == pytest.approx([0, 0], abs=0.1)
+
+
 def test_verdict_is_of_evidence_and_threshold_alone(one):
-    evidence = pa.table({"residual": pa.array([1.9, 2.0, None, 9.0], pa.float32())})
-    assert one.verdict(evidence, TonedThresholds(min_residual=2)).tolist() == [FAIL, PASS, UNKNOWN, PASS]
-    assert one.verdict(evidence, TonedThresholds(min_residual=5)).tolist() == [FAIL, FAIL, UNKNOWN, PASS]
-    assert one.in_sample(evidence.to_pylist()[3]) == {"tone_residual": 9.0}
+    residual, elsewhere = [1.9, 2.0, None, 9.0, 9.0], [None, 2.0, None, None, 0.4]
+    evidence = pa.table({"residual": pa.array(residual, pa.float32()), "elsewhere": pa.array(elsewhere, pa.float32())})
+    assert one.verdict(evidence, TonedThresholds(min_residual=2)).tolist() == [FAIL, PASS, UNKNOWN, PASS, FAIL]
+    assert one.verdict(evidence, TonedThresholds(min_residual=5)).tolist() == [FAIL, FAIL, UNKNOWN, PASS, FAIL]
+    looser = TonedThresholds(min_residual=2, min_elsewhere=0.4)
+    assert one.verdict(evidence, looser).tolist() == [FAIL, PASS, UNKNOWN, PASS, PASS]
+    assert one.in_sample(evidence.to_pylist()[3]) == {"tone_residual": 9.0, "colour_elsewhere": "null"}
+    assert one.in_sample(evidence.to_pylist()[1]) == {"tone_residual": 2.0, "colour_elsewhere": "2.0"}
 
 
 def test_what_is_to_go_and_what_is_a_loss():
