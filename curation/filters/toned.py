@@ -28,8 +28,8 @@ from curation.filters.faces import FAINT
 LEVELS = 24  # of lightness
 BLUR = 1.0  # pixels of the view: noise of colour is no colour
 AWAY = 2.0  # what is further from the face's middle than the edge of a box so many times as wide and high
-EDGE, FEWEST = 1.0, 0.01  # an edge: so many L a pixel; fewer of them, as a share of the view, tell nothing
-NEITHER = (10, 95)  # between which L a pixel can have colour: neither black nor white
+EDGE, FEWEST = 2.5, 0.01  # an edge: so many levels of 255 a pixel; fewer of them, as a share of the view, tell nothing
+NEITHER = (25, 242)  # between which levels a pixel can have colour: neither black nor white
 
 
 class TonedSettings(Section):
@@ -163,10 +163,9 @@ def colour_elsewhere(rgb: np.ndarray, face: np.ndarray) -> float | None:
 
     `face`: x1, y1, x2, y2.
     """
-    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    lightness = lab[..., 0]
-    steps = np.hypot(*(cv2.Sobel(lightness, cv2.CV_32F, *axis) / 8 for axis in ((1, 0), (0, 1))))
-    seen = (steps > EDGE) & (lightness > NEITHER[0]) & (lightness < NEITHER[1])
+    luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    seen = cv2.magnitude(*(cv2.Sobel(luma, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))) > EDGE
+    seen &= (luma > NEITHER[0]) & (luma < NEITHER[1])
     corners = face.reshape(2, 2)
     centre, half = corners.mean(axis=0), AWAY / 2 * (corners[1] - corners[0])
     (left, top), (right, bottom) = (
@@ -174,4 +173,7 @@ def colour_elsewhere(rgb: np.ndarray, face: np.ndarray) -> float | None:
         np.floor(centre + half).astype(int),
     )
     seen[top : max(bottom + 1, 0), left : max(right + 1, 0)] = False
-    return float(np.median(np.hypot(*lab[seen][:, 1:].T))) if seen.mean() >= FEWEST else None
+    if seen.mean() < FEWEST:
+        return None
+    _, a, b = cv2.split(cv2.cvtColor(rgb[seen][None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+    return float(np.median(cv2.magnitude(a, b)))
