@@ -23,8 +23,10 @@ LIMITS = ImageLimits(min_side=1)
 
 def facts_of(method: Method) -> dict[str, str]:
     """Raises SetError: its method.json cannot be read."""
-    found = _of_a_picture(next((item.file for item in method.drawn if item.file), None)) if method.folder else {}
-    return found | (read_facts(method.folder) if method.folder else {})
+    told = read_facts(method.folder) if method.folder else {}
+    if not method.folder or all(key in told for key in ALWAYS):
+        return told
+    return _of_a_picture(next((item.file for item in method.drawn if item.file), None)) | told
 
 
 def read_facts(folder: Path) -> dict[str, str]:
@@ -42,7 +44,13 @@ def read_facts(folder: Path) -> dict[str, str]:
         raise SetError(f"{file}: is not JSON: {error}") from error
     if not isinstance(told, dict):
         raise SetError(f'{file}: is no JSON object: write what the method is, e.g. {{"steps": 50}}')
-    return {str(key): str(value) for key, value in told.items()}
+    return {str(key): _text(value) for key, value in told.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def differences(methods: Sequence[Method]) -> list[tuple[str, list[str]]]:

@@ -78,7 +78,7 @@ def pictures_by(
         method.close()
         free_memory()
     _write_log(folder, wanted, failures)
-    weights = ", ".join(f"{role} {digest[:12]}" for role, digest in method.weights.items())
+    weights = {role: digest[:12] for role, digest in method.weights.items()}
     cost = measure.facts(folder, {picture.key for picture in wanted})
     _write_facts(folder, facts | ({"weights": weights} if weights else {}) | cost)
     return Method(kind.title, tuple(_drawn(picture, failures) for picture in wanted), (), folder)

@@ -41,7 +41,7 @@ class FaceMakeUpSettings(Section):
     steps: int = Field(50, ge=1)
     ip_scale: float | None = None
     controlnet_scale: float | None = None
-    guidance_scale: float | None = None
+    guidance: float | None = None
     shortcut_scale: float | None = None
     negative_prompt: str = ""
     policy: ChoicePolicy = Field("largest", description="which of several faces of a reference")
@@ -87,7 +87,7 @@ class FaceMakeUp(DrawingMethod):
     def facts(cls, settings: FaceMakeUpSettings, sources: MethodSources) -> dict[str, Any]:
         model = Path(cls._place(sources, "model") or TRAINED_HERE)
         base = cls._place(sources, "base") or model.resolve().name
-        scales = {f"{name}_scale": value for name, value in _scales(settings).items()}
+        scales = {name if name == "guidance" else f"{name}_scale": value for name, value in _scales(settings).items()}
         return super().facts(settings, sources) | {"base_model": Path(base).name} | _of_the_model(model) | scales
 
     def describe(self) -> dict[str, Any]:
@@ -155,6 +155,6 @@ class FaceMakeUpStrongStyle(FaceMakeUp):
 def _scales(settings: FaceMakeUpSettings) -> dict[str, float]:
     scales = scales_of(
         settings.preset, ip=settings.ip_scale, controlnet=settings.controlnet_scale,
-        guidance=settings.guidance_scale, shortcut=settings.shortcut_scale,
+        guidance=settings.guidance, shortcut=settings.shortcut_scale,
     )  # fmt: skip
     return (scales if settings.pose else scales._replace(controlnet=0.0))._asdict()

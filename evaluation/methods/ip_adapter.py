@@ -46,7 +46,7 @@ class IpAdapterSettings(Section):
 
     steps: int = Field(30, ge=1)
     guidance: float = 7.5
-    scale: float = Field(1.0, description="of the face tokens")
+    ip_scale: float = Field(1.0, description="of the face tokens")
     shortcut_scale: float = Field(1.0, description="-PlusV2: of what CLIP adds to the identity")
     size: int = Field(512, description="pixels of a side", ge=8)
     negative_prompt: str = "monochrome, lowres, bad anatomy, worst quality, low quality"
@@ -106,7 +106,7 @@ class IpAdapterFaceId(DrawingMethod):
             places["base"], vae=AutoencoderKL.from_pretrained(places["vae"], torch_dtype=dtype), torch_dtype=dtype,
             scheduler=DDIMScheduler(**SCHEDULER), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
-        attach(pipeline, state, self.settings.scale)
+        attach(pipeline, state, self.settings.ip_scale)
         self.pipeline = pipeline.to(device)
         if self.plus:
             self.clip = (

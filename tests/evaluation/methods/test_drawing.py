@@ -41,7 +41,7 @@ def test_each_picture_is_drawn_once_and_what_fails_has_its_reason(tmp_path, coun
     record = read(first.drawn[0].file)
     assert record.seed == 42 and record.weights["adapter"] == Made(make(tmp_path / "in")[1]).weights["adapter"]
     told = facts_of(first)
-    assert told["steps"] == "5" and told["licences"] == "{'adapter': 'MIT'}" and told["weights"].startswith("adapter ")
+    assert told["steps"] == "5" and told["licences"] == "adapter MIT" and told["weights"].startswith("adapter ")
     assert f"(median of {ALL}, cpu)" in told["seconds_a_picture"] and told["peak_memory"].endswith(" GiB (cpu)")
 
 

@@ -64,7 +64,7 @@ def test_the_face_reaches_the_picture_by_its_scale_and_by_clip_in_plus_only(twin
             assert (latents(face) - latents(unseen)).abs().max() > 1e-3, kind.name
         twin.pipeline.set_ip_adapter_scale(0.0)
         assert torch.equal(latents(face), latents(other)), kind.name
-        twin.pipeline.set_ip_adapter_scale(twin.settings.scale)
+        twin.pipeline.set_ip_adapter_scale(twin.settings.ip_scale)
 
 
 def test_v2_adds_what_v1_replaces(twins, rgb):
