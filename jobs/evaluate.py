@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # of an adapter it warns of what is meant to be so
 
 from evaluation.methods.registry import BOUNDS, DEFAULT, METHODS
 from generation.options import positive_int

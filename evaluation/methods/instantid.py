@@ -91,8 +91,8 @@ class InstantId(DrawingMethod):
         dtype = torch_dtype(self.sources.dtype_name)
         state = read_instant_id(places["adapter"])
         pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(
-            places["base"], controlnet=FaceTokenControlNet.from_pretrained(places["controlnet"], torch_dtype=dtype),
-            torch_dtype=dtype, add_watermarker=False,
+            places["base"], controlnet=FaceTokenControlNet.from_pretrained(places["controlnet"], dtype=dtype),
+            dtype=dtype, add_watermarker=False,
         )  # fmt: skip
         attach(pipeline, state, self.settings.ip_scale)
         self.pipeline = pipeline.to(self.sources.device_name)

@@ -103,7 +103,7 @@ class IpAdapterFaceId(DrawingMethod):
         file = places["adapter"]
         state = read_face_id_plus(file, self.shortcut) if self.plus else read_face_id(file)
         pipeline = StableDiffusionPipeline.from_pretrained(
-            places["base"], vae=AutoencoderKL.from_pretrained(places["vae"], torch_dtype=dtype), torch_dtype=dtype,
+            places["base"], vae=AutoencoderKL.from_pretrained(places["vae"], dtype=dtype), dtype=dtype,
             scheduler=DDIMScheduler(**SCHEDULER), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
         attach(pipeline, state, self.settings.ip_scale)

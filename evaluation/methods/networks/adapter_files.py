@@ -5,7 +5,6 @@ Two dictionaries, `image_proj` and `ip_adapter`. Stock diffusers would pass over
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,16 +66,9 @@ def read_instant_id(file: Path) -> Parts:
 
 def attach(pipeline: Any, state: Parts, scale: float) -> None:
     """Puts the adapter into the UNet of a stock pipeline, by the stock loader."""
-    logger = logging.getLogger("diffusers.loaders.ip_adapter")
-    # it warns that there is no image encoder: whoever draws has made the embeddings
-    logger.addFilter(_no_image_encoder)
     pipeline.load_ip_adapter(state, subfolder="", weight_name="", image_encoder_folder=None)
     pipeline.set_ip_adapter_scale(scale)
     pipeline.set_progress_bar_config(disable=True)
-
-
-def _no_image_encoder(record: logging.LogRecord) -> bool:
-    return "image_encoder is not loaded" not in str(record.msg)
 
 
 def face_id_shapes(identity: int, token: int) -> dict[str, tuple[int, ...]]:
