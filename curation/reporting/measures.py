@@ -28,11 +28,15 @@ LIMIT = 200_000  # images
 
 @dataclass
 class MeasuredImages(Measure):
-    """A filter's measure with its value for each image that was scored by the filter `check`."""
+    """A filter's measure with its value for each image that was scored by the filter `check`.
+
+    `without`: images that were scored and have no value here (no face to measure, say): no threshold rejects them.
+    """
 
     check: str = ""
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    without: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def passes(self) -> np.ndarray:
         """bool (values,): at or beyond the threshold."""
@@ -95,15 +99,16 @@ def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
             unknown = missing(table, item.columns[0].name)
             columns = [measured.value_of(table).astype(np.float64) for measured in mine[name]]
             (ids,) = ledger.tables.arrays("SELECT id_number(id) FROM part", part=table.select(["id"]))
-            parts.append([ids, *(np.where(unknown, np.nan, column) for column in columns)])
+            parts.append([ids, unknown, *(np.where(unknown, np.nan, column) for column in columns)])
         if not parts:
             continue
-        ids, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        ids, unknown, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         ids, first = np.unique(ids, return_index=True)
         taken = ledger.tables.contains("taken", ids)
         for measured, values in zip(mine[name], columns, strict=True):
             known = taken & np.isfinite(values[first])
             measured.ids, measured.values = ids[known], values[first][known]
+            measured.without = ids[taken & ~known & ~unknown[first]]
     return Scores(measures, seen, ledger.tables.size("taken"))
 
 

@@ -60,7 +60,8 @@ def panel_of(measure: MeasuredImages, scores: Scores, ledger: Ledger) -> Panel:
         bins, layers, measure.title, measure.unit, edge, label, percent=measure.unit.startswith("share")
     )
     if edge is not None and measure.decides and ledger.has("verdicts"):
-        panel.slider = _slider(measure, bins, passes_the_rest(measure, scores, ledger), edge)
+        always = int(ledger.tables.contains("kept", measure.without).sum())
+        panel.slider = _slider(measure, bins, passes_the_rest(measure, scores, ledger), edge, always)
     if threshold is not None:
         passing, failing = closest(measure, CLOSEST)
         panel.grids = [
@@ -77,8 +78,11 @@ def _edge_of(threshold: float, scale: str, bins: figures.Bins) -> int:
     return int(np.argmin(np.abs(bins.edges - cut)))
 
 
-def _slider(measure: MeasuredImages, bins: figures.Bins, rest: np.ndarray, at: int) -> Slider:
-    """`rest`: for each image 1 where it passes everything else, 0 where it does not, -1 where that is not known."""
+def _slider(measure: MeasuredImages, bins: figures.Bins, rest: np.ndarray, at: int, always: int) -> Slider:
+    """`rest`: for each image 1 where it passes everything else, 0 where it does not, -1 where that is not known.
+
+    `always`: how many are kept wherever the threshold stands.
+    """
     bars, bar = len(bins.edges) - 1, bins.place(measure.values)
 
     def passing(chosen: np.ndarray) -> list[int]:
@@ -86,7 +90,7 @@ def _slider(measure: MeasuredImages, bins: figures.Bins, rest: np.ndarray, at: i
         below = np.append(0, np.cumsum(np.bincount(bar[chosen], minlength=bars)))
         return (below[-1] - below if measure.above else below).tolist()
 
-    kept = passing(rest == 1)
+    kept = [always + number for number in passing(rest == 1)]
     edges = np.floor(bins.edges) if measure.scale == "count" else bins.edges
     data = {
         "kept": kept,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curation.filters.grayscale import Grayscale
 from curation.ledger.read import read_ledger
 from curation.report import main
 from curation.reporting import figures
+from curation.reporting.measures import read_scores
 from curation.reporting.page import render_page
+from curation.reporting.panels import panel_of
 from curation.run_directory.run import Run
 from tests.bucket import s3_bucket
 from tests.curation import fake_run
@@ -72,6 +76,26 @@ def test_only_the_opt_outs_that_cost_something_are_said(run: Run, page: str, cap
 
 def test_a_hostile_host_name_is_text(page: str):
     assert "<img onerror" not in page and "&lt;img onerror=alert(1)&gt;.test" in page
+
+
+def test_an_image_that_has_no_value_is_lost_by_no_threshold(run: Run, monkeypatch):
+    ledger, measures = read_ledger(run), Grayscale.measures
+    scores = read_scores(ledger)
+    whole = panel_of(scores["std"], scores, ledger)
+
+    def with_holes(self, thresholds):
+        (one,) = measures(self, thresholds)
+        value_of = one.value_of
+        one.value_of = lambda rows: np.where(np.arange(len(rows)) % 2, np.nan, value_of(rows))
+        return [one]
+
+    monkeypatch.setattr(Grayscale, "measures", with_holes)
+    scores = read_scores(ledger)
+    holed = panel_of(scores["std"], scores, ledger)
+    assert len(holed.measure.values) + len(holed.measure.without) == len(whole.measure.values)
+    assert whole.slider.kept == holed.slider.kept == 40
+    strictest = [json.loads(panel.slider.data)["kept"][-1] for panel in (whole, holed)]
+    assert strictest[0] == 0 < strictest[1] < 40
 
 
 def test_pictures_are_pictures_of_what_they_say(run: Run, page: str):
