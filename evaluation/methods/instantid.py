@@ -27,7 +27,10 @@ from model.dtypes import torch_dtype
 if TYPE_CHECKING:  # torch takes seconds to import: not before something is drawn
     import torch
 
-BASE = Needed("base", "CreativeML Open RAIL++-M", "stabilityai/stable-diffusion-xl-base-1.0")
+BASE = Needed(
+    "base", "CreativeML Open RAIL++-M", "stabilityai/stable-diffusion-xl-base-1.0",
+    fetch="`hf download stabilityai/stable-diffusion-xl-base-1.0 --include '*.json' '*.txt' '*model.safetensors'`",
+)  # fmt: skip
 ADAPTER = Needed("adapter", "Apache-2.0", "InstantX/InstantID", "ip-adapter.bin")
 CONTROLNET = Needed(
     "controlnet", "Apache-2.0", "InstantX/InstantID", "ControlNetModel",

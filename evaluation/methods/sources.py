@@ -5,6 +5,7 @@ Nothing is downloaded here: what is missing is said, with the command that fetch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,9 @@ from common.hashing import canonical_json, sha256_of_bytes
 from common.pinned_files.weights import RefusedError, WeightError, resolve, sha256_of_weights
 from common.settings import Section, validated, with_changes
 
-SUFFIXES = {".safetensors", ".bin", ".pt", ".ckpt", ".onnx", ".dat", ".json", ".txt", ".model"}
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".dat"}
+SETTINGS = {".json", ".txt", ".model"}
+VARIANT = re.compile(r"\.(fp16|bf16|non_ema|ema)\.")
 Settings = TypeVar("Settings", bound=Section)
 
 
@@ -135,9 +138,21 @@ class MethodSources:
 
 def folder_hash(folder: Path) -> str:
     """The sha256 of a folder's files that a model is read from, with their names."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in SUFFIXES)
-    rows = [[file.relative_to(folder).as_posix(), sha256_of_weights(file)] for file in files]
+    rows = [[file.relative_to(folder).as_posix(), sha256_of_weights(file)] for file in files_read(folder)]
     return sha256_of_bytes(canonical_json(rows).encode())
+
+
+def files_read(folder: Path) -> list[Path]:
+    """What stock loaders read of a folder: safetensors where there are any beside other weights, no variant (`.fp16.`), and of
+    a pipeline's folder no checkpoint in one file beside its model_index.json. The rest may be tens of gigabytes."""
+    chosen = []
+    for place in sorted({file.parent for file in folder.rglob("*") if file.is_file()}):
+        files = sorted(file for file in place.iterdir() if file.is_file())
+        weights = [file for file in files if file.suffix in WEIGHTS and not VARIANT.search(file.name)]
+        safe = [file for file in weights if file.suffix == ".safetensors"]
+        whole = place == folder and (folder / "model_index.json").is_file()
+        chosen += [file for file in files if file.suffix in SETTINGS] + ([] if whole else safe or weights)
+    return chosen
 
 
 def _pinned(name: str, folder: str | None) -> Path | None:

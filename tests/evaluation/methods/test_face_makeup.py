@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.pinned_files.weights import resolve
 from evaluation.methods import face_makeup
 from evaluation.methods.face_makeup import FaceMakeUp, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle, FaceMakeUpWithoutPose
+from evaluation.methods.networks import twins
 from evaluation.methods.sources import MethodSources, Unavailable
 from model.build import random_pipeline
 from model.config import load_config
@@ -96,3 +97,24 @@ def test_what_make_train_would_leave_is_a_reason_and_what_a_person_named_an_erro
         FaceMakeUp(sources(tmp_path))
     with pytest.raises(UserError, match="choose one of|Input should be"):
         FaceMakeUp(MethodSources(changes=["face-makeup.preset=loud"]))
+
+
+def test_a_checkpoint_on_a_base_as_the_authors_released_theirs(tmp_path):
+    """Without a folder of its own: the parts are hashed, and the names that are no file here stand among what it depends on."""
+    base, encoder = twins.sd15(tmp_path / "base"), twins.image_encoder(tmp_path / "encoder")
+    file = twins.face_id_adapter(tmp_path / "plusv2.bin", base, encoder)
+    named = {
+        "model": "sd15",
+        "checkpoint": str(file),
+        "base": str(base),
+        "image_encoder": str(encoder),
+        "vae": "some/vae",
+    }
+    given = MethodSources(
+        named={f"face-makeup.{role}": place for role, place in named.items()}, device="cpu", dtype="fp32"
+    )
+    method = FaceMakeUp(given)
+    assert set(method.weights) == {"checkpoint", "base", "image_encoder"}
+    assert method.describe()["options"] == {"model": "sd15", "vae": "some/vae"}
+    told = method.facts(method.settings, given)
+    assert (told["base_model"], told["native_size"], told["scheduler"]) == ("base", "512 x 512", "DDIM")
