@@ -16,6 +16,8 @@ from common.errors import UserError
 from common.failures.transient import is_overload
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_ONE_SLASH = re.compile(r"(s3a?|gs|gcs|file):(/(?!/)|$)")
+WRITABLE = ("s3", "s3a", "gs", "gcs", "memory")  # besides paths: stores with a write that happens only once
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -41,6 +43,25 @@ def absolute(place: str | os.PathLike[str]) -> str:
         return text
     # "~x" may be a folder's name
     return str((Path(text).expanduser() if text == "~" or text.startswith("~/") else Path(text)).resolve())
+
+
+def require_writable_place(place: str | os.PathLike[str]) -> None:
+    """Is the place a path, or in a store that is written to here? Nothing is asked of it.
+
+    Raises:
+        PathError: no, and what would do.
+    """
+    text = os.fspath(place)
+    if _ONE_SLASH.match(text):
+        scheme, _, rest = text.partition(":")
+        raise PathError(f"{text}: a URL has two slashes: write {scheme}://{rest.lstrip('/')}")
+    scheme, found, rest = text.partition("://")
+    if found and _URL.match(text) and scheme not in (*WRITABLE, "file"):
+        raise PathError(
+            f"{text}: nothing can be written to {scheme}://: give a folder, s3://bucket/... or gs://bucket/..."
+        )
+    if found and scheme in WRITABLE and not rest.strip("/"):
+        raise PathError(f"{text}: names no bucket: write {scheme}://bucket/folder")
 
 
 def open_place(place: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -154,8 +154,13 @@ def _explanation(model: type[BaseModel], problem: Any, renamed: Mapping[str, str
         if field in renamed:
             return f"  {field}: is now called `{renamed[field]}`"
         known = _fields_at(model, problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        advice = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        inside = [name for name in known if str(problem["loc"][-1]) in _fields_at(model, (*problem["loc"][:-1], name))]
+        near = [f"{name}.{problem['loc'][-1]}" for name in inside] or difflib.get_close_matches(
+            str(problem["loc"][-1]), known, n=1
+        )
+        advice = (
+            f"did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else f"known here: {', '.join(known)}"
+        )
         return f"  {field}: no such field; {advice}"
     if problem["type"] == "missing":
         return f"  {field}: is required"

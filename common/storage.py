@@ -153,6 +153,15 @@ class Storage:
         return int(self.fs.size(self.path(relative)))
 
     @_patient
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each file of a folder, by its name; none where there is no such folder."""
+        try:
+            listed = self.fs.ls(self.path(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {entry["name"].rsplit("/", 1)[1]: int(entry["size"]) for entry in listed if entry["type"] == "file"}
+
+    @_patient
     def files(self) -> list[str]:
         """Relative paths of all files, in all folders, sorted."""
         base = self.path("").rstrip("/") + "/"

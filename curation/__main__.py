@@ -45,6 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     parsers.choices["fetch"].add_argument("--again", action="store_true", help="one more round over what may heal")
     report = subcommand_parser(parsers, "report", "What a run did: a summary here, and RUN/report.html.")
     report.add_argument("rest", nargs=argparse.REMAINDER, help="as python curation/report.py --help says")
+    from curation.packing.verify import ABOUT as VERIFY
+
+    verify = subcommand_parser(parsers, "verify", VERIFY)
+    verify.add_argument("run", help="the run directory: a folder, or s3://...")
+    verify.add_argument("--name", help="the cut; default: the recipe's name")
     from curation.calibration.calibrate import ABOUT, add_arguments
 
     calibrate = subcommand_parser(parsers, "calibrate", ABOUT)
@@ -79,6 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
         from curation.report import main as report
 
         return report(options.rest)
+    if options.step == "verify":
+        from curation.packing.verify import verify_command
+
+        return exit_code_of(lambda: verify_command(options))
     if options.step == "calibrate":
         from curation.calibration.calibrate import calibrate_command
 

@@ -52,7 +52,8 @@ def _cache(asked: argparse.Namespace) -> int:
     from common.cluster.jobs import run_on_cluster
     from common.progress import say
     from jobs.tiny_base import sample_photos
-    from training.encoder_cache.on_ray import kinds_of, require_shared_shards, write_encoder_cache
+    from training.encoder_cache.on_ray import kinds_of, write_encoder_cache
+    from training.launch.preflight import require_shared_shards
     from training.recipe import load_recipe, submitted_recipe
     from training.tiny_base.provide import with_base
 
@@ -63,7 +64,7 @@ def _cache(asked: argparse.Namespace) -> int:
         words = ["python", "jobs/train.py", "--recipe", asked.recipe, *(f"--set={change}" for change in asked.set)]
         say("cache", f"next, training that reads it: {shlex.join(words)}")
         return 0
-    require_shared_shards(recipe)
+    require_shared_shards(recipe.data.shards)
     command = ["python", "jobs/cache.py", "--recipe", asked.recipe, "--what", asked.what]
     command += ["--dtype", asked.dtype] if asked.dtype else []
     command += ["--workers", str(asked.workers)] if asked.workers else []

@@ -10,7 +10,9 @@ import logging
 import os
 import shlex
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+UNUSUAL, GIVEN_UP = 30.0, 300.0  # seconds for a head to take a job, the code's upload with it
 EXCLUDED = [".venv", ".git", "runs", "**/__pycache__", ".pytest_cache", ".ruff_cache", "tests"]
 
 
@@ -103,7 +106,7 @@ def _begun_or_submitted(
             )
         say("submit", f"job {name} is this command, {_since(other)}: taken up again")
         return name, True
-    name = _submit_when_ready(client, job, variables)
+    name = _in_time(lambda: _submit_when_ready(client, job, variables), address)
     say("submit", f"job {name} on {address}")
     if sent := sorted(SECRETS & variables.keys()):
         say("submit", f"PASS_SECRETS=1: {', '.join(sent)} can be read by whoever can see the jobs of this cluster")
@@ -115,6 +118,37 @@ def _since(other: JobDetails) -> str:
         return "about to start"
     began = datetime.datetime.fromtimestamp(other.start_time / 1000).astimezone()
     return f"since {began.isoformat(sep=' ', timespec='minutes')}"
+
+
+def _in_time(submit: Callable[[], str], address: str) -> str:
+    """What `submit` gives. A head whose agent did not start answers, and takes no job: it lets the request wait for ever.
+
+    Raises:
+        ClusterError: the head does not take it.
+    """
+    told: list[str | Exception] = []
+
+    def run() -> None:
+        try:
+            told.append(submit())
+        except Exception as error:  # noqa: BLE001  raised below, where it can be
+            told.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    why = (
+        "the head answers and does not take the job. Its agent may not have started: two Rays on one machine want another "
+        "`--dashboard-agent-listen-port` each; the head's logs/dashboard_agent.log tells"
+    )
+    thread.join(UNUSUAL)
+    if thread.is_alive():
+        say("submit", f"{address}: {why}. Waiting until {GIVEN_UP:.0f} s have passed", style="yellow")
+        thread.join(GIVEN_UP - UNUSUAL)
+    if not told:
+        raise ClusterError(f"{address}: {why}")
+    if isinstance(told[0], Exception):
+        raise told[0]
+    return told[0]
 
 
 def _submit_when_ready(client: JobSubmissionClient, job: Job, variables: dict[str, str]) -> str:

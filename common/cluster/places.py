@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from common.cluster.job import Job
 from common.errors import UserError
 from common.progress import say
@@ -28,6 +31,7 @@ from common.progress import say
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"
 HEAD_THERE, RECIPE_THERE = "http://head:8265", "/tmp/recipe.yaml"  # as a container of it sees them
+TO_FILL_IN = ("REGISTRY/", "ACCOUNT", "HEAD_ADDRESS", "WORKER_ADDRESS", "STORAGE_ADDRESS")  # of our own files
 PATIENCE = 300.0  # seconds for a dashboard to answer after its machines are up
 
 
@@ -92,6 +96,14 @@ def run_in_compose(job: Job) -> int:
     docker = program(
         "docker", "CLUSTER=compose", "Install Docker with its compose plugin: https://docs.docker.com/engine/"
     )
+    for words, what in ((["compose", "version"], "its compose plugin"), (["info"], "an answer of its daemon")):
+        asked = subprocess.run([docker, *words], capture_output=True, text=True)
+        if asked.returncode:
+            said = (asked.stderr.strip() or asked.stdout.strip()).splitlines()
+            raise PlaceError(
+                f"CLUSTER=compose: docker is here without {what} (`docker {' '.join(words)}`: {said[-1] if said else 'fails'}): "
+                "https://docs.docker.com/engine/"
+            )
     run_program([os.fspath(COMPOSE_FILE.parent / "secrets.sh")], "the cluster's token and keys cannot be made")
     compose = [docker, "compose", "--file", os.fspath(COMPOSE_FILE)]
     with tempfile.TemporaryDirectory() as folder:
@@ -113,6 +125,7 @@ def run_in_compose(job: Job) -> int:
 def _ray_up(file: str) -> Iterator[str]:
     if not Path(file).is_file():
         raise PlaceError(f"CLUSTER={file}: there is no such file. Start from docker/cluster.yaml")
+    _require_filled_in(file)
     ray = os.fspath(Path(sys.executable).parent / "ray")
     say("cluster", f"ray up {file}")
     run_program([ray, "up", "--yes", "--no-config-cache", file], "the machines do not start")
@@ -129,6 +142,20 @@ def _ray_up(file: str) -> Iterator[str]:
             run_program([ray, "down", "--yes", file], "the machines do not end, and cost money")
         else:
             say("cluster", f"the machines stay, and may cost money; to end them: ray down {file} (or DOWN=1)")
+
+
+def _require_filled_in(file: str) -> None:
+    """Raises PlaceError: it is no file for `ray up`, or has words of the template where something of yours must stand."""
+    try:
+        tree = yaml.safe_load(Path(file).read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PlaceError(f"CLUSTER={file}: cannot be read: {error}") from error
+    if not isinstance(tree, dict) or "provider" not in tree:
+        advice = "; for the containers of docker/compose.yaml write CLUSTER=compose" * ("services" in (tree or {}))
+        raise PlaceError(f"CLUSTER={file}: no file for `ray up`, which has a `provider`{advice}")
+    text = yaml.safe_dump(tree)
+    if left := [word for word in TO_FILL_IN if re.search(rf"\b{word}", text)]:
+        raise PlaceError(f"CLUSTER={file}: {', '.join(left)} must be replaced by yours: its comments say what they are")
 
 
 def _answering(address: str, tunnel: subprocess.Popen[bytes] | None = None) -> str:

@@ -164,6 +164,8 @@ def _pack_equations(ledger: Ledger) -> Iterator[Equation]:
     packed = sum(shard.samples for shard in ledger.shards)
     indexed = {"indexed": sum(shard.indexed for shard in ledger.shards)}
     yield _equation("packed samples = indexed", packed, indexed)
+    there = {"in the tars": sum(shard.there for shard in ledger.shards)}
+    yield _equation("bytes of the shards = in the tars", sum(shard.bytes for shard in ledger.shards), there)
     # `forget` leaves holes in a shard and raises its revision; elsewhere a hole is a mistake
     holes = sum(
         ledger.planned_samples.get(shard.number, shard.samples) - shard.samples

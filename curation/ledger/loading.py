@@ -154,12 +154,17 @@ def without_identity(ledger: Ledger, cut: str, encoder: str, table: str) -> str:
 
 
 def _load_shards(ledger: Ledger) -> None:
+    found = []
     for path in ledger.run.glob(f"shards/{ledger.cut}/*.json"):
         if not re.fullmatch(r"\d+\.json", path.rsplit("/", 1)[1]):
             continue  # sizes.json and such are beside them
         sidecar = ledger.run.read_json(path, ("shard", "samples", "index"))
         index = [row["id"] for row in sidecar["index"]]
         ledger.tables.insert_ids("packed", index, path)
-        ledger.shards.append(
-            Shard(sidecar["shard"], sidecar["samples"], sidecar.get("bytes", 0), sidecar.get("revision", 0), len(index))
-        )
+        found.append((path.rsplit("/", 1)[1].replace(".json", ".tar"), sidecar, len(index)))
+    # looked at afterwards: while a run packs, a tar is there before its sidecar
+    tars = ledger.run.sizes(f"shards/{ledger.cut}")
+    for tar, sidecar, indexed in found:
+        there = tars.get(tar, 0)
+        numbers = sidecar["shard"], sidecar["samples"], sidecar.get("bytes", there), there, sidecar.get("revision", 0)
+        ledger.shards.append(Shard(*numbers, indexed))

@@ -44,11 +44,13 @@ class StepState:
 
 @dataclass(frozen=True)
 class Shard:
-    """What the sidecar of a finished shard says; `indexed`: the samples that its index lists."""
+    """What the sidecar of a finished shard says; `there`: bytes that its tar has; `indexed`: the samples that its index
+    lists."""
 
     number: int
     samples: int
     bytes: int
+    there: int
     revision: int
     indexed: int
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from typing import Any
 import pyarrow as pa
 
 from common.failures.damage import DamagedFile, MissingFile, table_of
+from common.paths import require_writable_place
 from common.storage import Storage
 from common.version import VERSION
 
@@ -44,15 +46,23 @@ MADE_AGAIN = {
 
 
 class Run(Storage):
-    """A run directory. `Run("runs/a")`, `Run("s3://bucket/runs/a")`; cheap to make, safe to pickle."""
+    """A run directory. `Run("runs/a")`, `Run("s3://bucket/runs/a")`; cheap to make, safe to pickle.
+
+    Raises:
+        PathError: a place where no run can be.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]):
+        require_writable_place(root)
+        super().__init__(root)
 
     def remedy(self, relative: str) -> str:
         if relative == "manifest.json":
-            return "delete it, and the same command with the run's --recipe makes it again"
+            return "delete it, and `make curate` with the run's RECIPE makes it again"
         for pattern, deleted in MADE_AGAIN.items():
             if match := re.fullmatch(pattern, relative):
                 what = match.expand(deleted)
-                return f"delete {'it' if what == relative else self.url(what)}, and the same command makes it again"
+                return f"delete {'it' if what == relative else self.url(what)}, and `make curate` makes it again"
         return "restore it from a copy, or begin again in a new run directory"
 
     def read_columns(self, relative: str, columns: list[str]) -> pa.Table:

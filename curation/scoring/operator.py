@@ -97,7 +97,7 @@ class ScoringOperator:
         if self._is_child:
             return self._score_unit(row)
         scored, retried = counting_retries(patiently(self._score_unit), row)
-        return {**scored, "retried": row.get("retried", 0) + retried}
+        return {**scored, "node": self.node, "retried": scored.get("retried", 0) + retried}
 
     def _score_unit(self, row: dict[str, Any]) -> dict[str, Any]:
         unit = Unit.of_row(row)
@@ -108,7 +108,8 @@ class ScoringOperator:
         if todo.any():
             order, begun = self._order(known)
             if begun and not self._is_child:
-                return run_in_children(self._again, row)
+                # the worker that had begun it is gone: so this is another try
+                return run_in_children(self._again, {**row, "retried": row.get("retried", 0) + 1})
             with UnitBytes(self.run, unit.tar, known.fetched, np.flatnonzero(todo)) as data:
                 work = _UnitInWork(self, known, data, order, audit_lane)
                 size = 1 if self._is_child else self.recipe.score.batch

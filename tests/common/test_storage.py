@@ -27,7 +27,7 @@ from s3fs import S3FileSystem
 import common.progress
 from common.failures import transient
 from common.failures.damage import DamagedFile, MissingFile
-from common.paths import PathError, absolute, open_place
+from common.paths import PathError, absolute, open_place, require_writable_place
 from common.storage import Storage
 from tests.bucket import s3_bucket
 from tests.chaos.faulty_store import Faults, faulty_bucket
@@ -100,6 +100,27 @@ def test_an_empty_object_is_read(bucket):
     storage = Storage(f"{bucket}/empty")
     storage.write_bytes("nothing.bin", b"")
     assert storage.read_bytes("nothing.bin") == b""
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("https://example.com/x", "nothing can be written to https://"),
+        ("ftp://a/b", "give a folder, s3://bucket/... or gs://bucket/..."),
+        ("s3:/bucket/x", "two slashes: write s3://bucket/x"),
+        ("gs:", "two slashes: write gs://"),
+        ("s3://", "names no bucket"),
+    ],
+)
+def test_a_place_that_nothing_is_written_to_is_told_at_once(place, words):
+    with pytest.raises(PathError) as caught:
+        require_writable_place(place)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["runs/a", "a:b/c", "s3://bucket/x", "gs://bucket/x", "file:///x", *NAMES])
+def test_every_other_place_is_one(place):
+    require_writable_place(place)
 
 
 def is_found_again(root):

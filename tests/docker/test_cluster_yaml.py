@@ -52,6 +52,10 @@ def faults(config: dict[str, Any]) -> list[str]:
         found.append("file_mounts: the token does not reach the nodes")
     if prepared["setup_commands"] + prepared["head_setup_commands"] + prepared["worker_setup_commands"]:
         found.append("setup_commands: something is installed that the lock does not know")
+    for option in config["docker"].get("run_options", []):
+        if match := re.match(r"--shm-size[= ](.*)", option):
+            good = re.fullmatch(r"\d+(\.\d+)?[bkmg]?b?", match[1], re.IGNORECASE)
+            found += [] if good else [f"{option}: docker takes no such size"]
     if not config["docker"].get("image"):
         found.append("docker.image: the nodes would run without the image")
     return found
@@ -81,6 +85,7 @@ PLANTED = [
     ("cluster.yaml", "max_worker", 3, "'max_worker' was unexpected"),
     ("cluster.yaml", "docker.imag", "x", "'imag' was unexpected"),
     ("cluster.yaml", "docker.image", None, "image"),
+    ("cluster.yaml", "docker.run_options", ["--shm-size=30%"], "docker takes no such size"),
     ("cluster.yaml", "idle_timeout_minutes", "five", "is not of type"),
     ("cluster.yaml", "head_node_type", "haed", "head_node_type"),
     ("cluster.yaml", "available_node_types.cpu.min_worker", 1, "'min_worker' was unexpected"),

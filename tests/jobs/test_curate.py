@@ -27,6 +27,7 @@ def changed(world, tmp_path, **sections):
     ("sections", "words"),
     [
         ({"fetch": {"tiemout": 3}}, ["fetch.tiemout", "did you mean `timeout`"]),
+        ({"text": {"max_area": 0.1}}, ["text: no such field", "or `thresholds.text`"]),
         ({"thresholds": {"text": {"min_confidence": 0.1}}}, ["thresholds.text.min_confidence", "0.3", "not stored"]),
         ({"thresholds": {"faces": {"min_confidence": 0.05}}}, ["thresholds.faces.min_confidence", "0.1", "not stored"]),
         ({"sources": {"facecaption": ["/nowhere/at/all.parquet"]}}, ["sources.facecaption", "/nowhere/at/all.parquet"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -31,20 +30,6 @@ def kinds_of(what: str) -> list[str]:
     if unknown := [kind for kind in asked if kind not in KINDS]:
         raise RecipeError(f"--what {what}: {unknown[0] or 'nothing'} cannot be cached; give vae, clip or vae,clip")
     return list(dict.fromkeys(asked))
-
-
-def require_shared_shards(recipe: TrainRecipe) -> None:
-    """Is the folder of the shards one that means the same on every node of a cluster?
-
-    Raises:
-        RecipeError: no.
-    """
-    place = recipe.data.shards
-    if "://" not in place and not Path(place).is_absolute():
-        raise RecipeError(
-            f"data.shards is {place}: on a cluster it must mean the same on every node: an absolute path on shared "
-            "storage, or s3://bucket/..."
-        )
 
 
 def write_encoder_cache(recipe: TrainRecipe, kinds: list[str], stored: str | None, workers: int | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from common.progress import say
-from training.launch.preflight import check_ranks, for_export, require_writable, resolved_out
+from training.launch.preflight import check_ranks, for_export, require_shared_shards, require_writable, resolved_out
 from training.launch.rank import NonRetryableError
 from training.launch.stop_checks import request_stop
 from training.launch.torchrun import train_under_torchrun, under_torchrun
@@ -78,6 +78,7 @@ def _submit(options: TrainOptions, recipe: TrainRecipe) -> int:
     from common.cluster.jobs import run_on_cluster
 
     out = resolved_out(options.out, on_cluster=True)
+    require_shared_shards(recipe.data.shards)
     job = Job(options.command(), f"train {out}", recipe.model_dump_json(), stop=lambda: request_stop(out))
     return run_on_cluster(options.cluster, job)
 

@@ -6,9 +6,22 @@ import os
 from pathlib import Path
 
 from common.cluster.environment import inside_job
-from common.paths import is_utf8
+from common.paths import is_utf8, require_writable_place
 from training.data.index import read_index
 from training.recipe import RecipeError, TrainRecipe
+
+
+def require_shared_shards(place: str) -> None:
+    """Is the folder of the shards one that means the same on every node of a cluster?
+
+    Raises:
+        RecipeError: no.
+    """
+    if "://" not in place and not Path(place).is_absolute():
+        raise RecipeError(
+            f"data.shards is {place}: on a cluster it must mean the same on every node: an absolute path on shared "
+            "storage, or s3://bucket/..."
+        )
 
 
 def check_ranks(recipe: TrainRecipe, ranks: int) -> None:
@@ -17,6 +30,8 @@ def check_ranks(recipe: TrainRecipe, ranks: int) -> None:
     Raises:
         RecipeError, ShardError: no, and what would do.
     """
+    if inside_job():
+        require_shared_shards(recipe.data.shards)
     samples = read_index(recipe.data.shards, recipe.data.shard_cache).samples
     try:
         recipe.batch.check_layout(ranks, samples)
@@ -30,11 +45,13 @@ def resolved_out(out: str, on_cluster: bool = False) -> str:
     Raises:
         RecipeError: a relative path for a job: it would be inside the job's own copy of the code, and go with it; a
             path that is no text.
+        PathError: a place that nothing is written to.
     """
     if not is_utf8(out):
         raise RecipeError(
             f"--out {out!a}: safetensors and TensorBoard write only where a path is UTF-8: take another name"
         )
+    require_writable_place(out)
     if "://" in out:
         return out
     if (on_cluster or inside_job()) and not Path(out).is_absolute():

@@ -46,7 +46,11 @@ def with_base(recipe: TrainRecipe, photos: Callable[[], Path]) -> TrainRecipe:
     if recipe.base or config.pretrained:
         return recipe
     say("train", f"{recipe.model} needs a base that has learnt: found in the cache, or trained now, in minutes")
-    return recipe.model_copy(update={"base": str(provide(config, photos()))})
+    progress = StageProgress()
+    try:
+        return recipe.model_copy(update={"base": str(provide(config, photos(), report=progress))})
+    finally:
+        progress.end()
 
 
 class StageProgress:

@@ -38,7 +38,7 @@ def test_the_columns_that_are_not_asked_for_are_not_read(run, monkeypatch):
 def test_a_damaged_table_is_named(run, data):
     whole = run.read_bytes(TABLE)
     run.write_bytes(TABLE, whole[:-1000] if data is None else data)
-    with pytest.raises(DamagedFile, match=f"{TABLE} is no parquet file, or damaged .*delete it, and the same command"):
+    with pytest.raises(DamagedFile, match=f"{TABLE} is no parquet file, or damaged .*delete it, and `make curate`"):
         run.read_columns(TABLE, ["id"])
 
 

@@ -76,7 +76,7 @@ def test_what_can_be_made_again_is_or_the_message_says_what_to_delete(finished, 
         assert report.main([str(root), "--no-html"]) in (0, 1, 2)
         if message := run_again(root, small_world, capsys):
             assert str(file.parent) in message
-            (what,) = re.findall(r": delete (.+), and the same command makes it again\n$", message)
+            (what,) = re.findall(r": delete (.+), and `make curate` makes it again\n$", message)
             (file if what == "it" else Path(what)).unlink()
             assert run_again(root, small_world, capsys) == ""
         assert shard_hashes(root) == shard_hashes(finished), f"{kind}, {damage}"
@@ -88,7 +88,7 @@ def test_a_fetch_needs_the_whole_selection(finished, tmp_path, kind, damage):
     root = started(finished, tmp_path / "run")
     run, ids = Run(root), id_texts(selected_ids(Run(finished))).to_pylist()
     damaged(root, kind, damage)
-    with pytest.raises(DamagedFile, match=f"{kind.split('/')[0]}/.*: delete {root}/selected/counts.json, and the same"):
+    with pytest.raises(DamagedFile, match=f"{kind.split('/')[0]}/.*: delete {root}/selected/counts.json, and `make curate`"):
         selected_ids(run)
         read_candidates(run, ids)
 
