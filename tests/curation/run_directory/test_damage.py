@@ -88,7 +88,9 @@ def test_a_fetch_needs_the_whole_selection(finished, tmp_path, kind, damage):
     root = started(finished, tmp_path / "run")
     run, ids = Run(root), id_texts(selected_ids(Run(finished))).to_pylist()
     damaged(root, kind, damage)
-    with pytest.raises(DamagedFile, match=f"{kind.split('/')[0]}/.*: delete {root}/selected/counts.json, and `make curate`"):
+    with pytest.raises(
+        DamagedFile, match=f"{kind.split('/')[0]}/.*: delete {root}/selected/counts.json, and `make curate`"
+    ):
         selected_ids(run)
         read_candidates(run, ids)
 
