@@ -66,7 +66,9 @@ def evaluate_command(options: EvaluateOptions) -> int:
     score_methods(
         references,
         methods,
-        ScoreOptions(str(folder), [], str(out), options.weights, options.models, votes=options.votes),
+        ScoreOptions(
+            str(folder), [], str(out), options.weights, options.models, votes=options.votes, device=options.device
+        ),
         prompts,
     )
     return 0
