@@ -173,11 +173,15 @@ class Storage:
 
     @_patient
     def read_bytes(self, relative: str, offset: int = 0, size: int | None = None) -> bytes:
-        # of an empty object S3 refuses any range, also the whole
-        part = {"start": offset, "end": None if size is None else offset + size} if offset or size is not None else {}
+        end = None if size is None else offset + size
         try:
-            return self.fs.cat_file(self.path(relative), **part)
-        except FileNotFoundError as error:
+            # by a range always: s3fs asks for the size first where there is none
+            return self.fs.cat_file(self.path(relative), start=offset, end=end)
+        except OSError as error:
+            if offset == 0 and answer_code(error.__cause__) == "InvalidRange":
+                return b""  # of an empty object S3 refuses any range
+            if not isinstance(error, FileNotFoundError):
+                raise
             if self.is_local and not os.path.exists(self.path("")):
                 raise PathError(f"{self.root}: this folder is gone: mount its disk again, or restore it") from error
             raise self.damaged(relative, "is not there", MissingFile) from error
