@@ -50,8 +50,6 @@ def sample_photos() -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """0: the base is there, its folder on stdout; 2: it cannot be made, and why."""
     asked = parser().parse_args(arguments)
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
     from common.command_line import exit_code_of
     from common.errors import UserError
@@ -59,8 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
     from model.config import load_config
     from training.tiny_base.provide import StageProgress, provide, summary
 
-    diffusers_logging.disable_progress_bar()  # of files written in milliseconds
-    transformers_logging.disable_progress_bar()
     recipe = BaseRecipe(vae_steps=asked.vae_steps, unet_steps=asked.unet_steps, seed=asked.seed)
 
     def work() -> None:

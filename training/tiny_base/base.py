@@ -87,8 +87,13 @@ def find_or_train(
     if is_complete(folder):
         return folder
     # imported here: a rerun that finds its base is done before torch is loaded
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
     from training.tiny_base import parts as base_parts
 
+    diffusers_logging.disable_progress_bar()  # of files written in milliseconds
+    transformers_logging.disable_progress_bar()
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
     scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".tmp", dir=root))
