@@ -17,12 +17,10 @@ from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unav
 from evaluation.metrics.registry import METRICS, ROLES
 from evaluation.report.latex import latex
 from evaluation.report.page import render
-from evaluation.score import OF_REFERENCE, score
+from evaluation.score import KEY, OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured, with_absent
 from evaluation.votes import read_votes
-
-KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
 
 
 @dataclass(frozen=True)

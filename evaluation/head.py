@@ -26,7 +26,7 @@ class Head:
 
     def lines(self, methods: Sequence[Method]) -> list[str]:
         """As Markdown."""
-        names = [method.name for method in methods]
+        names = [method.name.replace("|", r"\|") for method in methods]
         rows = [("what differs", *names), ("---",) * (len(names) + 1), *((what, *of) for what, of in self.differs)]
         table = ["| " + " | ".join(row) + " |" for row in rows]
         return [f"# {self.title}", "", ABOUT, "", *(f"- {fact}" for fact in self.facts), "", *table]

@@ -15,6 +15,7 @@ from evaluation.features import make_features, read_features
 from evaluation.metrics.base import Features, Metric, Pair, Sources
 from evaluation.sets import Method
 
+KEY = ["method", "reference", "prompt", "seed", "file"]  # of a picture
 OF_REFERENCE = "reference: "  # how an error begins that is no method's fault
 
 
@@ -65,7 +66,8 @@ def _scored(metric: Metric, methods: Sequence[Method], hashes: Mapping[Path, str
                 }
             )  # fmt: skip
     readable = {str(file): known[key] for file, key in hashes.items() if not known[key]["error"]}
-    return Scored(metric, pd.DataFrame(rows), readable)
+    # where no method could draw there are no rows, and nothing to tell the columns from
+    return Scored(metric, pd.DataFrame(rows, columns=None if rows else [*KEY, "error"]), readable)
 
 
 def _files_of(item: Any) -> Iterable[Path]:

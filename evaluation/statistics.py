@@ -79,6 +79,8 @@ def compare(
     A mean is that of the pictures that have a number; a reference without any counts for nothing. `weights`: how much each
     number counts, e.g. the votes that it is the mean of; without, all count the same.
     """
+    if not matrices:
+        return Compared((), (), np.empty((draws, 0)))
     first = next(iter(matrices.values()))
     if any(matrix.shape != first.shape for matrix in matrices.values()):
         raise ValueError("the methods' matrices have different references or prompts")

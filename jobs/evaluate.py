@@ -2,7 +2,7 @@
 
 python jobs/evaluate.py                                       what `make curate` and `make train` left
 python jobs/evaluate.py --shards shards/ --model exported/ --count 200 --images 4 --model-of clip=FOLDER --out runs/mine
-python jobs/evaluate.py --methods face-makeup ip-adapter theirs=drawn/ references others --weights models/
+python jobs/evaluate.py --methods face-makeup ip-adapter-faceid theirs=drawn/ references others --weights models/
 python -m evaluation score --help                             pictures that were drawn anywhere
 
 Started again with the same --out it draws and scores only what is missing.

@@ -14,9 +14,10 @@ from common.storage import Storage
 from evaluation import features
 from evaluation import score as scoring
 from evaluation.__main__ import main
+from evaluation.command import ScoreOptions, score_methods
 from evaluation.metrics.base import Metric, Sources
 from evaluation.metrics.face_similarity import FaceSimilarity
-from evaluation.sets import open_method, open_references
+from evaluation.sets import Method, open_method, open_references
 from tests.real_photos import read
 
 
@@ -164,3 +165,13 @@ def test_twice_the_same_digits(sets, tmp_path):
     for name in ("one", "other"):
         assert main(["score", str(sets.references), str(sets.copies), "--out", str(tmp_path / name)]) == 0
     assert (tmp_path / "one" / "table.md").read_bytes() == (tmp_path / "other" / "table.md").read_bytes()
+
+
+def test_where_no_method_could_draw_the_table_says_why(sets, tmp_path, capsys):
+    options = ScoreOptions(str(sets.references), [], str(tmp_path))
+    score_methods(
+        open_references(sets.references), [Method("far|off", (), (), absent="its weights are not here")], options
+    )
+    said = capsys.readouterr().out
+    assert "far|off: not drawn: its weights are not here" in said and r"| what differs | far\|off |" in said
+    assert table(tmp_path)["FaceSim, dlib", "sound", "far|off"]["why"] == "not drawn: its weights are not here"
