@@ -6,18 +6,16 @@ never needs a lock, and "is it done?" is always "does this file exist?".
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import json
 import os
 import shutil
-import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -25,37 +23,11 @@ import pyarrow.parquet as pq
 
 from common.failures.damage import DamagedFile, MissingFile, json_of, table_of
 from common.failures.transient import answer_code, is_overload, patiently
+from common.local_files import new_file
 from common.paths import PathError, absolute, glob_in, is_local, open_place, remove_folder
 
 REQUESTS = 32  # at a time, of one process to an object store
 TAKEN = ("PreconditionFailed", "412")  # what a store answers where a file was to be created and is there
-
-
-@contextlib.contextmanager
-def _new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
-    """A local file to write, which gets its final name, whole and on the disk, when the block ends without an error.
-
-    Raises:
-        FileExistsError: the name is taken and may not be.
-    """
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-        raise PathError(f"{final.parent}: no folder can be made there: take another path") from error
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        (os.replace if may_replace else os.link)(temporary, final)
-    except OSError as error:
-        if error.filename is None or str(error.filename) == str(temporary):  # a person knows only the final name
-            error.filename = str(final)
-        raise
-    finally:
-        with contextlib.suppress(OSError):  # a read-only disk refuses that, too: it would hide the error above
-            temporary.unlink(missing_ok=True)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -265,7 +237,7 @@ class Storage:
         if not self.is_local:
             self.fs.pipe_file(target, data)
             return
-        with _new_file(Path(target)) as file:
+        with new_file(Path(target)) as file:
             file.write(data)
 
     @_patient
@@ -274,7 +246,7 @@ class Storage:
         target = self.path(relative)
         try:
             if self.is_local:
-                with _new_file(Path(target), may_replace=False) as file:
+                with new_file(Path(target), may_replace=False) as file:
                     file.write(data)
             else:
                 self.fs.pipe_file(target, data, mode="create")
@@ -299,7 +271,7 @@ class Storage:
             Path(local).unlink()
             return
         # shutil.move would copy under the final name when the folders are on two file systems
-        with open(local, "rb") as source, _new_file(Path(self.path(relative))) as file:
+        with open(local, "rb") as source, new_file(Path(self.path(relative))) as file:
             shutil.copyfileobj(source, file, 1 << 24)
         Path(local).unlink()
 

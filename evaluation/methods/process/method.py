@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,13 +41,13 @@ class ProcessMethod(DrawingMethod):
         size = {"native_size": f"{settings.width} x {settings.height}"}
         return {key: value for key, value in told.items() if key not in ("width", "height", *LIMITS)} | size
 
+    @abc.abstractmethod
     def command(self) -> list[str]:
         """What is started."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def folder(self) -> Path:
         """Where it is started."""
-        raise NotImplementedError
 
     def told(self) -> dict[str, Any]:
         """The program's own settings: all but those that every program is told."""

@@ -17,7 +17,7 @@ from evaluation.methods.networks.twins import attention_widths
 from evaluation.methods.sources import MethodSources, Unavailable
 from model.checkpoints.layouts import CheckpointError, image_proj_shapes, ip_adapter_shapes
 from model.config import load_config
-from tests.evaluation.methods.twin_of import twin_of
+from tests.evaluation.methods.twin_of import loaded_twins
 from tests.real_photos import photo  # noqa: F401  (a fixture)
 
 KINDS = (IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2)
@@ -25,10 +25,7 @@ KINDS = (IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2)
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
-    made = {kind: twin_of(kind, tmp_path_factory.mktemp(kind.name)) for kind in KINDS}
-    for twin in made.values():
-        twin.load()
-    return made
+    return loaded_twins(KINDS, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from evaluation.methods.photomaker.method import PhotoMaker, PhotoMakerV2
 from evaluation.methods.sources import MethodSources, Unavailable
 from model.conditioning.alignment import align
 from model.conditioning.faces import choose_face
-from tests.evaluation.methods.twin_of import twin_of
+from tests.evaluation.methods.twin_of import loaded_twins
 from tests.real_photos import photo  # noqa: F401  (a fixture)
 
 KINDS = (PhotoMaker, PhotoMakerV2)
@@ -27,11 +27,7 @@ STEPS, LAST_BLIND = 4, 1
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
-    own = {"steps": STEPS, "start_merge_step": LAST_BLIND}
-    made = {kind: twin_of(kind, tmp_path_factory.mktemp(kind.name), **own) for kind in KINDS}
-    for twin in made.values():
-        twin.load()
-    return made
+    return loaded_twins(KINDS, tmp_path_factory, steps=STEPS, start_merge_step=LAST_BLIND)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,39 @@
+"""Files of a local disk that become visible whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from common.paths import PathError
+
+
+@contextlib.contextmanager
+def new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
+    """A local file to write, which gets its final name, whole and on the disk, when the block ends without an error.
+
+    Raises:
+        FileExistsError: the name is taken and may not be.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise PathError(f"{final.parent}: no folder can be made there: take another path") from error
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        (os.replace if may_replace else os.link)(temporary, final)
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(temporary):  # a person knows only the final name
+            error.filename = str(final)
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # a read-only disk refuses that, too: it would hide the error above
+            temporary.unlink(missing_ok=True)
