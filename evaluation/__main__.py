@@ -1,7 +1,7 @@
 """The command line of the evaluation.
 
 python -m evaluation references shards shards/ --out photos/ --count 1000 --trained-on runs/train/mine
-python -m evaluation score photos/ mine=drawn/ other=elsewhere/ --out runs/evaluation
+python -m evaluation score photos/ mine=drawn/ other=elsewhere/ --out runs/mine
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ set; of URLs, what failed is tried again.
 
 FREEZE = """Freeze the prompts and seeds of a comparison by one hash, before anything is drawn.
 
-python -m evaluation freeze evaluation/prompts/own.yaml --seeds 42 43 --out runs/evaluation
+python -m evaluation freeze evaluation/prompts/own.yaml --seeds 42 43 --out runs/mine
 
 OUT/asked.json keeps them, and the head of the table in OUT says the hash. Other prompts for the same OUT are refused;
 `score` tells where it is given others, or finds pictures of others.
@@ -57,13 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
     freeze = subcommand_parser(parsers, "freeze", FREEZE)
     freeze.add_argument("prompts", metavar="PROMPTS", help="YAML: NAME: words, or several of these under CATEGORY:")
     freeze.add_argument("--seeds", nargs="+", default=["42"], metavar="SEED", help="as pictures are named (42)")
-    freeze.add_argument("--out", default="runs/evaluation", help="where the table will be (%(default)s)")
+    freeze.add_argument("--out", required=True, help="where the table will be")
     score = subcommand_parser(parsers, "score", SCORE)
     score.add_argument("references", metavar="REFERENCES", help="a folder of photos")
     score.add_argument(
         "pictures", metavar="[NAME=]PICTURES", nargs="+", help="a method's folder; default: its own name"
     )
-    score.add_argument("--out", default="runs/evaluation", help="a folder, or s3://... (%(default)s)")
+    score.add_argument("--out", default="runs/score", help="a folder, or s3://...; of one comparison (%(default)s)")
     score.add_argument("--weights", help="a folder of model files, looked in first")
     score.add_argument(
         "--model", action="append", default=[], metavar="ROLE=PLACE",
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 done, 2 what a person has to change."""
+    """The exit code: 0 done, 1 nothing could be scored, 2 what a person has to change."""
     options = build_parser().parse_args(arguments)
     if options.step == "references":
         from evaluation.builders.build import ReferencesOptions, references_command

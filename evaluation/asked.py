@@ -75,15 +75,21 @@ def freeze(asked: Asked, out: Storage) -> None:
     Raises:
         SetError: another is kept there.
     """
+    require_same(asked, out)
+    if out.exists(NAME):
+        return
+    told = {"hash": asked.hash, "prompts": [list(prompt) for prompt in asked.prompts], "seeds": list(asked.seeds)}
+    out.write_json(NAME, told)
+
+
+def require_same(asked: Asked, out: Storage) -> None:
+    """Raises SetError: something else is frozen in `out`."""
     before = frozen(out)
     if before is not None and before != asked:
         raise SetError(
             f"{out.root}: its prompts and seeds are frozen as {before.hash}, and these are {asked.hash} "
             f"({_difference(before, asked)}): take another --out, or give the frozen ones"
         )
-    if before is None:
-        told = {"hash": asked.hash, "prompts": [list(prompt) for prompt in asked.prompts], "seeds": list(asked.seeds)}
-        out.write_json(NAME, told)
 
 
 def frozen(out: Storage) -> Asked | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,17 @@ from common.progress import say
 from common.storage import Storage
 from evaluation import asked
 from evaluation.head import head_of
+from evaluation.method_facts import read_facts
 from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
+from evaluation.metrics.hub_models import is_hub_name
 from evaluation.metrics.registry import METRICS, ROLES
+from evaluation.out import Comparison, claim
 from evaluation.report.latex import latex
 from evaluation.report.page import render
 from evaluation.score import KEY, OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
 from evaluation.table import Column, column_of, comma_separated, markdown, not_measured, with_absent
-from evaluation.votes import read_votes
+from evaluation.votes import VotesFile, compared_of, open_votes, require_compared, votes_column
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,65 @@ class ScoreOptions:
     workers: int | None = None  # actors of Ray; None: as many as are worth it
 
 
-def score_command(options: ScoreOptions) -> None:
-    """Score all methods, and write table.md, table.tex, table.csv, report.html, scores/*.parquet to `out`.
+def score_command(options: ScoreOptions) -> int:
+    """Score all methods, and write table.md, table.tex, table.csv, report.html, scores/*.parquet to `out`; as `score_methods`.
+
+    All that a person named is looked at before anything is written.
 
     Raises:
-        SetError: references or pictures that cannot be compared.
+        SetError: references or pictures that cannot be compared, or `out` holds another table.
     """
+    require_sources(options.weights, options.models, options.device)
+    votes = open_votes(options.votes)
     references = open_references(Path(options.references))
     prompts = asked.read_prompts(Path(options.prompts)) if options.prompts else ()
-    kept = asked.frozen(Storage(options.out))
+    out = Storage(options.out)
+    kept = asked.frozen(out)
     words = {prompt.name: prompt.words for prompt in prompts or (kept.prompts if kept else ())}
     methods = [open_method(*_named(text), references, words) for text in options.pictures]
-    score_methods(references, methods, options, prompts)
+    require_comparable(methods)
+    require_compared(votes, compared_of(methods))
+    claim(out, Comparison.of(options.references, references, methods))
+    return score_methods(references, methods, options, prompts, votes)
+
+
+def require_comparable(methods: Sequence[Method], others: Sequence[str] = ()) -> None:
+    """Looks at what a person named of these methods. `others`: names of rows that are yet to be drawn.
+
+    Raises:
+        SetError: two methods have one name, or what one says of itself cannot be read.
+    """
+    names = Counter([*(method.name for method in methods), *others])
+    if twice := [name for name, number in names.items() if number > 1]:
+        raise SetError(f"two methods are called {twice[0]}: give each its own name, NAME=FOLDER")
+    for method in methods:
+        if method.folder:
+            read_facts(method.folder)
+
+
+def require_sources(weights: str | None, models: Sequence[str], device: str) -> None:
+    """Looks at what a person named of the machine and the models of metrics.
+
+    Raises:
+        SetError: no such folder, model or device.
+    """
+    if weights and not Path(weights).expanduser().is_dir():
+        raise SetError(f"--weights {weights}: no such folder")
+    for role, place in named_models(models).items():
+        if not Path(place).expanduser().exists() and (ROLES[role] == "FILE" or not is_hub_name(place)):
+            raise SetError(f"{role}={place}: no such {ROLES[role].lower()}")
+    if device != "auto":
+        _require_device(device)
+
+
+def _require_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise SetError(f"--device {name}: torch has no such device here ({why}): give auto or cpu") from error
 
 
 def freeze_command(prompts: str, seeds: Sequence[str], out: str) -> None:
@@ -66,16 +117,14 @@ def freeze_command(prompts: str, seeds: Sequence[str], out: str) -> None:
 
 
 def score_methods(
-    references: list[Reference], methods: list[Method], options: ScoreOptions, prompts: Sequence[asked.Prompt] = ()
-) -> None:
-    """The same, of methods that are open already. `prompts`: that the table is made with, where they are given.
+    references: list[Reference], methods: list[Method], options: ScoreOptions, prompts: Sequence[asked.Prompt] = (),
+    votes: Sequence[VotesFile] = (),
+) -> int:  # fmt: skip
+    """The same, of methods that are open already; 0, or 1 where nothing at all could be scored.
 
-    Raises:
-        SetError: two methods have one name, or a model is not named as one.
+    `prompts`: that the table is made with, where they are given.
     """
     sources = Sources(options.weights, named_models(options.models), options.device)
-    if len({method.name for method in methods}) < len(methods):
-        raise SetError("two methods have one name: give each its own, NAME=FOLDER")
     there = [method for method in methods if not method.absent]
     for method in there:
         _tell(method)
@@ -84,7 +133,7 @@ def score_methods(
     for line in told:
         say("score", line)
     head = head_of(references, methods, Path(options.references), told)
-    columns: list[Column] = [read_votes(options.votes, there, options.seed)] if options.votes else []
+    columns: list[Column] = [votes_column(votes, there, options.seed)] if votes else []
     all_scores = pd.DataFrame(_pictures_of(there), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
     usable = {title: item for title, item in opened.items() if isinstance(item, Metric)}
@@ -112,6 +161,16 @@ def score_methods(
     print(text)
     say("score", f"the table: {out.url('table.md')}; a row a picture: {out.url('scores')}")
     say("score", f"the pictures: {out.url('report.html')}")
+    if any_number(all_scores):
+        return 0
+    say("score", "nothing could be scored: the table says why", style="yellow")
+    return 1
+
+
+def any_number(scores: pd.DataFrame) -> bool:
+    """Whether any picture has a number by any metric."""
+    numbers = scores.drop(columns=[*KEY, "error"]).select_dtypes("number")
+    return bool(numbers.notna().any(axis=None))
 
 
 def _open(title: str, sources: Sources) -> Metric | str:

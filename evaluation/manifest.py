@@ -78,7 +78,8 @@ class Manifest(BaseModel):
     def facts(self, folder: Path) -> list[str]:
         """What stands in the head of a table of these references."""
         left = f"; {len(self.left_out):,} photos left out, each with its reason in {NAME}" if self.left_out else ""
-        lines = [f"references of {self.kind} {self.source}{left}", self.leakage.sentence()]
+        asked = "; no site was asked for opt-outs" if self.kind == "urls" else ""
+        lines = [f"references of {self.kind} {self.source}{left}{asked}", self.leakage.sentence()]
         if changed := self.changed(folder):
             lines.append(f"CHANGED since the set was built: {len(changed):,} files, e.g. {changed[0]}")
         return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from common.progress import say
 from common.storage import Storage
 from evaluation import asked
 from evaluation.builders.build import ReferencesOptions, references_command
-from evaluation.command import ScoreOptions, named_models, score_methods
+from evaluation.command import ScoreOptions, require_comparable, require_sources, score_methods
 from evaluation.methods import registry
 from evaluation.methods.sources import MethodSources
-from evaluation.sets import open_references
+from evaluation.out import EVALUATE, Comparison, claim, refused_leaves_nothing, require_free
+from evaluation.sets import Drawn, Method, Reference, open_references
+from evaluation.votes import compared_of, open_votes, require_compared
 
 PROMPTS = Path(__file__).parent / "prompts" / "own.yaml"
 SEED = 42  # of the published figures
@@ -43,35 +45,49 @@ class EvaluateOptions:
 
 
 def evaluate_command(options: EvaluateOptions) -> int:
-    """Draw what is not drawn yet, score it, and write the table; 0.
+    """Draw what is not drawn yet, score it, and write the table; 0, or 1 where nothing could be scored.
+
+    All that a person named is looked at before anything is drawn; what is refused leaves nothing behind.
 
     Raises:
         UserError: no shards, a method or a place that is not there, or a folder of another evaluation.
     """
-    out = Path(options.out)
-    named_models(options.models)
-    prompts = asked.read_prompts(Path(options.prompts))
+    out, folder, storage = Path(options.out), Path(options.out) / "references", Storage(options.out)
+    require_sources(options.weights, options.models, options.device)
+    votes = open_votes(options.votes)
+    wanted = asked.Asked(
+        asked.read_prompts(Path(options.prompts)), tuple(str(SEED + index) for index in range(options.images))
+    )
     named = dict(_pair(text) for text in options.parts)
     sources = MethodSources(options.weights, named, options.changes, options.device, options.dtype)
     rows = registry.rows_of(options.methods, sources)
-    folder = out / "references"
-    references_command(ReferencesOptions("shards", options.shards, str(folder), options.count, options.trained_on))
-    references = open_references(folder)
-    if options.twins:
-        rows += registry.twin_rows(options.methods, sources, out / "twins")
-    wanted = asked.Asked(prompts, tuple(str(SEED + index) for index in range(options.images)))
-    asked.freeze(wanted, Storage(out))
-    say("evaluate", f"{len(references):,} references x {len(prompts)} prompts x {options.images} seeds")
-    methods = [row(references, wanted, out / "pictures") for row in rows]
-    score_methods(
-        references,
-        methods,
-        ScoreOptions(
-            str(folder), [], str(out), options.weights, options.models, votes=options.votes, device=options.device
-        ),
-        prompts,
-    )
-    return 0
+    asked.require_same(wanted, storage)
+    require_free(storage, Comparison(EVALUATE))
+    with refused_leaves_nothing(out), refused_leaves_nothing(folder), refused_leaves_nothing(out / "twins"):
+        references_command(ReferencesOptions("shards", options.shards, str(folder), options.count, options.trained_on))
+        references = open_references(folder)
+        there = {row: row(references, wanted, out / "pictures") for row in rows if not row.draws}
+        if options.twins:
+            rows += registry.twin_rows(options.methods, sources, out / "twins")
+        require_comparable(list(there.values()), [row.title for row in rows if row.draws])
+        require_compared(votes, compared_of([*there.values(), *_to_be_drawn(rows, references, wanted)]))
+    claim(storage, Comparison(EVALUATE))
+    asked.freeze(wanted, storage)
+    say("evaluate", f"{len(references):,} references x {len(wanted.prompts)} prompts x {options.images} seeds")
+    methods = [there.get(row) or row(references, wanted, out / "pictures") for row in rows]
+    of_metrics = ScoreOptions(str(folder), [], str(out), options.weights, options.models, device=options.device)
+    return score_methods(references, methods, of_metrics, wanted.prompts, votes)
+
+
+def _to_be_drawn(
+    rows: Sequence[registry.Row], references: Sequence[Reference], wanted: asked.Asked
+) -> Iterator[Method]:
+    """What the rows that draw will have, without a picture yet."""
+    drawn = [
+        Drawn(reference, prompt.name, seed, None, prompt.words)
+        for reference in references for prompt in wanted.prompts for seed in wanted.seeds
+    ]  # fmt: skip
+    yield from (Method(row.title, tuple(drawn), ()) for row in rows if row.draws)
 
 
 def _pair(text: str) -> tuple[str, str]:

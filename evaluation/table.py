@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evaluation.distances import half_samples
 from evaluation.metrics.base import AnyFigure, Figure, NotMeasured, SetFigure
+from evaluation.metrics.distances import half_samples
 from evaluation.score import OF_REFERENCE, Scored
 from evaluation.sets import Method
 from evaluation.statistics import Compared, Estimate, compare, matrix_of

@@ -8,7 +8,7 @@ pictures are, byte for byte, those that were shown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +19,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.hashing import sha256_of_file
 from common.progress import say
 from evaluation.metrics.base import Figure
-from evaluation.sets import Drawn, Method, SetError
+from evaluation.sets import Method, SetError
 from evaluation.statistics import compare, matrix_of
 from evaluation.table import Column, cells_of
 
 TITLE = "preferred"
 WORTH = {"left": (1.0, 0.0), "right": (0.0, 1.0), "tie": (0.5, 0.5)}
+Key = tuple[str, str, str, str]  # of a picture: method, reference, prompt, seed
 
 
 class Side(BaseModel):
@@ -57,29 +58,52 @@ class VotesFile(BaseModel):
     votes: list[Vote]
 
 
-def read_votes(files: Sequence[str], methods: Sequence[Method], seed: int = 0) -> Column:
-    """The column of all votes in these files; says how many do not count.
+def open_votes(files: Sequence[str]) -> list[VotesFile]:
+    """The votes of each file.
 
     Raises:
-        SetError: a file that cannot be read or stands there twice, or a vote between pictures that are not compared here.
+        SetError: a file that cannot be read, or stands there twice.
     """
     read = [_read(Path(file)) for file in files]
     if twice := [voter for voter, number in Counter(item.voter for item in read).items() if number > 1]:
         raise SetError(f"--votes: two files are of one voter ({twice[0]}): give the later of the two, it has all votes")
+    return read
+
+
+def require_compared(files: Sequence[VotesFile], compared: Collection[Key]) -> None:
+    """Raises SetError: a vote is on a picture that is not among these (method, reference, prompt, seed)."""
+    for vote in (vote for file in files for vote in file.votes):
+        for side in (vote.left, vote.right):
+            if _key(vote, side) not in compared:
+                what = " ".join(filter(None, (vote.reference, vote.prompt, vote.seed)))
+                raise SetError(
+                    f"--votes: a vote is on {side.method}'s picture of {what}, which is not compared here: name the same "
+                    "folders"
+                )
+
+
+def compared_of(methods: Iterable[Method]) -> set[Key]:
+    return {(method.name, item.reference.name, item.prompt, item.seed) for method in methods for item in method.drawn}
+
+
+def votes_column(files: Sequence[VotesFile], methods: Sequence[Method], seed: int = 0) -> Column:
+    """The column of all votes; says how many do not count."""
     shown = {
-        (method.name, item.reference.name, item.prompt, item.seed): item for method in methods for item in method.drawn
+        (method.name, item.reference.name, item.prompt, item.seed): item.file
+        for method in methods
+        for item in method.drawn
     }
     hashes: dict[Path, str] = {}
     rows, changed = [], 0
-    for vote in (vote for item in read for vote in item.votes):
-        if all(_same(shown, vote, side, hashes) for side in (vote.left, vote.right)):
+    for vote in (vote for item in files for vote in item.votes):
+        if all(_same(shown.get(_key(vote, side)), side, hashes) for side in (vote.left, vote.right)):
             worths = zip((vote.left, vote.right), WORTH[vote.won], strict=True)
             rows += [(side.method, vote.reference, vote.prompt, worth) for side, worth in worths]
         else:
             changed += 1
     if changed:
         say("score", f"{changed:,} votes do not count: a picture has changed since, or is gone", style="yellow")
-    says = f"share of {len(rows) // 2:,} blind votes by {len(read):,} people that a picture won, a tie half"
+    says = f"share of {len(rows) // 2:,} blind votes by {len(files):,} people that a picture won, a tie half"
     if changed:
         says += f"; {changed:,} more do not count, since a picture has changed"
     frame = pd.DataFrame(rows, columns=["method", "reference", "prompt", "number"])
@@ -100,19 +124,12 @@ def _column(figure: Figure, votes: pd.DataFrame, methods: Sequence[Method], seed
     return Column(figure, cells_of(figure, compare(matrices, seed, weights=counts), by_method, methods, stopped))
 
 
-def _same(shown: Mapping[tuple[str, ...], Drawn], vote: Vote, side: Side, hashes: dict[Path, str]) -> bool:
-    """Whether the picture that was voted on is still the one that is compared.
+def _key(vote: Vote, side: Side) -> Key:
+    return side.method, vote.reference, vote.prompt, vote.seed
 
-    Raises:
-        SetError: no such picture was ever asked for here.
-    """
-    key = side.method, vote.reference, vote.prompt, vote.seed
-    if key not in shown:
-        what = " ".join(filter(None, key[1:]))
-        raise SetError(
-            f"--votes: a vote is on {side.method}'s picture of {what}, which is not compared here: name the same folders"
-        )
-    file = shown[key].file
+
+def _same(file: Path | None, side: Side, hashes: dict[Path, str]) -> bool:
+    """Whether the picture that was voted on is still the one that is compared."""
     if file is None:
         return False
     if file not in hashes:

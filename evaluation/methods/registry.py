@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from evaluation.asked import Asked
 from evaluation.methods.base import DrawingMethod
 from evaluation.methods.drawing import pictures_by
 from evaluation.methods.face_makeup import FaceMakeUp, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle, FaceMakeUpWithoutPose
-from evaluation.methods.folder import other_people, references_themselves
+from evaluation.methods.folder import CEILING, FLOOR, other_people, references_themselves
 from evaluation.methods.instantid import InstantId
 from evaluation.methods.ip_adapter import IpAdapterFaceId, IpAdapterFaceIdPlus, IpAdapterFaceIdPlusV2
 from evaluation.methods.photomaker.method import PhotoMaker, PhotoMakerV2
@@ -30,12 +30,22 @@ KINDS: tuple[type[DrawingMethod], ...] = (
 )  # fmt: skip
 METHODS = {kind.name: kind for kind in KINDS}
 BOUNDS = {
-    "references": references_themselves,
-    "others": other_people,
+    "references": (CEILING, references_themselves),
+    "others": (FLOOR, other_people),
 }  # what copying reaches, and what somebody else does
 DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", "photomaker", "instantid", "pulid", *BOUNDS)
 
-Row = Callable[[Sequence[Reference], Asked, Path], Method]
+
+@dataclass(frozen=True)
+class Row:
+    """What makes a row of the table. `draws`: it makes its pictures, where others only look at what is there."""
+
+    title: str
+    make: Callable[[Sequence[Reference], Asked, Path], Method]
+    draws: bool = True
+
+    def __call__(self, references: Sequence[Reference], asked: Asked, out: Path) -> Method:
+        return self.make(references, asked, out)
 
 
 def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
@@ -55,7 +65,8 @@ def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
 def twin_rows(names: Sequence[str], sources: MethodSources, folder: Path) -> list[Row]:
     """A row of the tiny random twin of each of these methods that has one, marked: it shows that the method runs, and draws noise."""
     kinds = [METHODS[name] for name in names if name in METHODS]
-    return [partial(pictures_by, *made) for kind in kinds if (made := _twin(kind, sources, folder / kind.name))]
+    made = [_twin(kind, sources, folder / kind.name) for kind in kinds]
+    return [Row(twin[0].title, partial(pictures_by, *twin)) for twin in made if twin]
 
 
 def _twin(
@@ -76,13 +87,20 @@ def _twin(
 
 def _row(name: str, sources: MethodSources) -> Row:
     if name in BOUNDS:
-        make = BOUNDS[name]
-        return lambda references, asked, out: make(references, asked)
-    title, equals, folder = name.partition("=")
-    if equals and folder.endswith(SUFFIXES):
-        return _drawn_by(method_of(title, Path(folder)), sources)
+        title, make = BOUNDS[name]
+        return Row(title, lambda references, asked, out: make(references, asked), draws=False)
+    title, equals, place = name.partition("=")
+    if equals and not title:
+        raise UserError(f"--methods {name}: write NAME={place}")
+    if equals and place.endswith(SUFFIXES):
+        return _drawn_by(method_of(title, Path(place)), sources)
     if equals:
-        return lambda references, asked, out: open_method(title, Path(folder), list(references), asked.words)
+        folder = Path(place).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"--methods {name}: no such folder of pictures")
+        return Row(
+            title, lambda references, asked, out: open_method(title, folder, list(references), asked.words), draws=False
+        )
     if name not in METHODS:
         raise UserError(
             f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, NAME=FOLDER, or NAME=FILE.yaml"
@@ -93,7 +111,7 @@ def _row(name: str, sources: MethodSources) -> Row:
 def _drawn_by(kind: type[DrawingMethod], sources: MethodSources) -> Row:
     with suppress(Unavailable):  # that is told in its row; a mistake is told here, before anything is drawn
         kind(sources)
-    return partial(pictures_by, kind, sources)
+    return Row(kind.title, partial(pictures_by, kind, sources))
 
 
 def _check_names(option: str, given: Iterable[str]) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.distances import cmmd
 from evaluation.metrics.base import (
     AnyFigure,
     Features,
@@ -25,6 +24,7 @@ from evaluation.metrics.base import (
     Sources,
     stops_at_errors,
 )
+from evaluation.metrics.distances import cmmd
 from evaluation.metrics.hub_models import as_list, find_model, hashes_of
 from evaluation.metrics.vectors import cosine
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.distances import HEADLINE_AT, frechet_distance, kernel_distance
 from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, SetFigure, Sources, stops_at_errors
+from evaluation.metrics.distances import HEADLINE_AT, frechet_distance, kernel_distance
 from evaluation.metrics.hub_models import as_list, find_model, hashes_of
 from evaluation.metrics.vectors import cosine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from common.hashing import sha256_of_file
 from evaluation.metrics.base import Sources, Unavailable
 
 WEIGHT_FILES = ("*.safetensors", "*.bin")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def is_hub_name(place: str) -> bool:
+    """Whether a model of the hub may be called so: OWNER/NAME, where OWNER is no folder here."""
+    return bool(HUB_NAME.fullmatch(place)) and not Path(place).parent.is_dir()
 
 
 def find_model(role: str, default: str, sources: Sources) -> tuple[str, Path]:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from evaluation.distances import HEADLINE_AT, frechet_distance, kernel_distance, published_frechet_distance
 from evaluation.metrics.base import AnyFigure, Features, Metric, Pair, SetFigure, Sources
+from evaluation.metrics.distances import HEADLINE_AT, frechet_distance, kernel_distance, published_frechet_distance
 from evaluation.metrics.hub_models import as_list
 from evaluation.metrics.networks.files import fill, find_file, read_weights
 

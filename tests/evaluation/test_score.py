@@ -152,7 +152,7 @@ def test_a_picture_is_decoded_once_for_all_metrics_that_lack_it(sets, tmp_path, 
     [
         (["{references}", "x={root}/none"], "no such folder of pictures"),
         (["{root}", "x={copies}"], "holds no references"),
-        (["{references}", "a={copies}", "a={swapped}"], "two methods have one name"),
+        (["{references}", "a={copies}", "a={swapped}"], "two methods are called a"),
     ],
 )
 def test_a_mistake_is_one_message(sets, tmp_path, capsys, arguments, words):
@@ -169,9 +169,19 @@ def test_twice_the_same_digits(sets, tmp_path):
 
 def test_where_no_method_could_draw_the_table_says_why(sets, tmp_path, capsys):
     options = ScoreOptions(str(sets.references), [], str(tmp_path))
-    score_methods(
-        open_references(sets.references), [Method("far|off", (), (), absent="its weights are not here")], options
-    )
+    absent = [Method("far|off", (), (), absent="its weights are not here")]
+    assert score_methods(open_references(sets.references), absent, options) == 1, "nothing could be scored"
     said = capsys.readouterr().out
     assert "far|off: not drawn: its weights are not here" in said and r"| what differs | far\|off |" in said
     assert table(tmp_path)["FaceSim, dlib", "sound", "far|off"]["why"] == "not drawn: its weights are not here"
+
+
+def test_where_no_picture_can_be_read_the_exit_code_says_so(sets, tmp_path, capsys):
+    for name in ("biden", "obama"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / f"{name}.jpg").write_bytes(b"no picture")
+    command = ["score", str(sets.references), f"mine={tmp_path / 'mine'}", "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "nothing could be scored: the table says why" in capsys.readouterr().err
+    shutil.copy(sets.copies / "obama.jpg", tmp_path / "mine")
+    assert main(command) == 0

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.distances import frechet_distance, kernel_distance
 from evaluation.metrics.base import Figure, NotMeasured, SetFigure, stops_at_errors
+from evaluation.metrics.distances import frechet_distance, kernel_distance
 from evaluation.score import Scored
 from evaluation.sets import Drawn, Method, Reference
 from evaluation.table import column_of, comma_separated, markdown, number

@@ -9,9 +9,16 @@ import pytest
 
 from common.hashing import sha256_of_file
 from evaluation.sets import Drawn, Method, Reference, SetError
-from evaluation.votes import read_votes
+from evaluation.votes import compared_of, open_votes, require_compared, votes_column
 
 PEOPLE = [f"r{number}" for number in range(6)]
+
+
+def read_votes(files, methods):
+    """As the command does it: all votes are looked at before anything is scored."""
+    read = open_votes(files)
+    require_compared(read, compared_of(methods))
+    return votes_column(read, methods)
 
 
 @pytest.fixture
@@ -96,3 +103,10 @@ def test_a_file_that_holds_no_votes(methods, tmp_path, text):
 def test_votes_of_other_methods_are_refused(methods, votes):
     with pytest.raises(SetError, match="zoe's picture of r0 snow 42, which is not compared here"):
         read_votes([votes([("r0", "zoe", "a", "left")])], methods)
+
+
+def test_votes_on_a_method_that_could_not_draw_this_time_do_not_count(methods, votes):
+    file = votes([("r0", "a", "b", "left"), ("r1", "a", "c", "left")])
+    now = [methods[0], Method("b", (), (), absent="its weights are gone"), methods[2]]
+    column = votes_column(open_votes([file]), [method for method in now if not method.absent])
+    assert column.cells["a"].estimate.n == 1 and "1 more do not count" in column.figure.says

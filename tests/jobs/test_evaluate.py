@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 
 from common.pinned_files.weights import resolve
+from evaluation.builders.shard_folder import ShardFolder
 from jobs import evaluate as job
 from model.build import random_pipeline
 from model.config import load_config
 from tests.evaluation.twins import clip_twin
+from tests.real_photos import read
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,10 @@ from tests.evaluation.twins import clip_twin
         (["--set", "face-makeup.preset=loud"], "preset: Input should be 'realistic', 'soft_style'"),
         (["--set", "face-makeup.stepps=3"], "did you mean `steps`"),
         (["--part", "face-makeup.model"], "write METHOD.ROLE=PLACE"),
+        (["--methods", "theirs={}/none"], "none: no such folder of pictures"),
+        (["--votes", "{}/none.json"], "none.json: is no file of votes"),
+        (["--device", "banana"], "--device banana: torch has no such device here"),
+        (["--weights", "{}/none"], "none: no such folder"),
         (["--part", "facemakeup.model={}"], "no such method, did you mean face-makeup"),
     ],
 )
@@ -32,6 +39,31 @@ def test_a_mistake_is_one_message(tmp_path, capsys, options, words):
     assert job.main([*usual, *(option.format(tmp_path) for option in options)]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert words in said and "Traceback" not in said
+    assert not (tmp_path / "out").exists(), "what is refused leaves nothing"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"folder": "zoe.png"}, "none of its 1 pictures is named as a reference"),
+        ({"votes": "zoe"}, "a vote is on zoe's picture of"),
+        ({"name": "Face-MakeUp"}, "two methods are called Face-MakeUp"),
+    ],
+)
+def test_what_only_the_references_can_tell_is_told_before_anything_is_drawn(finished, tmp_path, capsys, change, words):
+    out, shards, theirs = tmp_path / "out", finished / "shards" / "small", tmp_path / "theirs"
+    theirs.mkdir()
+    reference = ShardFolder(str(shards)).ids()[0][0]
+    (theirs / change.get("folder", f"{reference}.png")).write_bytes(read("cat"))
+    side = {"method": change.get("votes", "the references"), "sha256": "0"}
+    vote = {"reference": reference, "prompt": "red-jacket", "seed": "42", "won": "tie", "left": side, "right": side}
+    (tmp_path / "votes.json").write_text(json.dumps({"format": 1, "voter": "x", "votes": [vote]}))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text("{}")
+    command = ["--model", str(tmp_path / "model"), "--shards", str(shards), "--count", "3", "--out", str(out)]
+    methods = ["face-makeup", f"{change.get('name', 'theirs')}={theirs}", "references"]
+    assert job.main([*command, "--methods", *methods, "--votes", str(tmp_path / "votes.json")]) == 2
+    assert words in " ".join(capsys.readouterr().err.split()) and not out.exists()
 
 
 def cells(out):

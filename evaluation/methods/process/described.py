@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
+from common.errors import UserError
 from common.settings import read_yaml, validated
 from evaluation.methods.process.method import ProcessMethod, ProgramSettings
-from evaluation.methods.sources import Found, MethodSources, Unavailable
+from evaluation.methods.sources import Found, MethodSources
 from generation.names import name_for_files
 
 SUFFIXES = (".yaml", ".yml")
@@ -34,7 +35,8 @@ def method_of(name: str, file: Path) -> type[ProcessMethod]:
     """The method that a file describes.
 
     Raises:
-        UserError: it cannot be read, or has a field that does not belong there.
+        UserError: it cannot be read, or has a field that does not belong there. Made, the method raises it, too, where
+            something that the file names is not here.
     """
     described = validated(Described, read_yaml(file), str(file))
     home = file.expanduser().absolute().parent
@@ -49,9 +51,9 @@ def method_of(name: str, file: Path) -> type[ProcessMethod]:
             places = {role: home / Path(place).expanduser() for role, place in described.files.items()}
             places["program"] = home / described.program
             if not Path(self.python).exists():
-                raise Unavailable(f"not here: the Python of its environment, {self.python}, of {file}")
+                raise UserError(f"{file}: not here: the Python of its environment, {self.python}")
             if absent := [f"{role} ({place})" for role, place in places.items() if not place.exists()]:
-                raise Unavailable(f"not here: {', '.join(absent)}, of {file}")
+                raise UserError(f"{file}: not here: {', '.join(absent)}")
             self.found = {role: Found(place) for role, place in places.items()}
 
         @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +12,7 @@ import pytest
 
 from evaluation.__main__ import main
 from evaluation.builders import build as building
-from evaluation.builders.build import ReferencesOptions, build
-from evaluation.builders.from_urls import from_urls, read_list
+from evaluation.builders.from_urls import Kept, from_urls, read_list
 from evaluation.head import head_of
 from evaluation.manifest import read_manifest
 from evaluation.sets import SetError, open_references
@@ -45,19 +45,35 @@ http://photos.test/picture,,,,
 
 
 @pytest.fixture
-def fetched(tmp_path, monkeypatch):
-    """A set of LIST, each failure a row."""
-    (tmp_path / "list.csv").write_text(LIST)
-    with serving(Photos) as web:
-        opener = opener_for(web)
+def web(monkeypatch):
+    """Serves the photos of lists, which are then fetched from it."""
+    with serving(Photos) as server:
+        opener = opener_for(server)
         opener.client.book.allowed = opener.client.book.allowed[:1]
         monkeypatch.setitem(
-            building.SOURCES, "urls", lambda source: from_urls(read_list(tmp_path / "list.csv"), opener)
-        )
-        yield build(building.SOURCES["urls"](""), ReferencesOptions("urls", "list.csv", str(tmp_path / "out")))
+            building.SOURCES, "urls",
+            lambda source, out: from_urls(read_list(Path(source)), Kept(out, out / ".part" / "urls"), opener),
+        )  # fmt: skip
+        yield server
 
 
-def test_photos_of_urls_and_a_reason_for_each_that_is_none(fetched, tmp_path):
+@pytest.fixture
+def urls(tmp_path, web):
+    """A function that builds a set of a list in `out`: the exit code."""
+
+    def build(text):
+        (tmp_path / "list.csv").write_text(text)
+        return main(["references", "urls", str(tmp_path / "list.csv"), "--out", str(tmp_path / "out")])
+
+    return build
+
+
+def test_photos_of_urls_and_a_reason_for_each_that_is_none(urls, tmp_path):
+    assert urls(LIST) == 0
+    fetched = read_manifest(tmp_path / "out")
+    assert fetched.facts(tmp_path / "out")[0].endswith(
+        "each with its reason in manifest.json; no site was asked for opt-outs"
+    )
     assert [(row.name, row.words, row.person, row.licence) for row in fetched.references] == [
         ("tom", "a cat", "Tom", "Unsplash")
     ]
@@ -69,6 +85,58 @@ def test_photos_of_urls_and_a_reason_for_each_that_is_none(fetched, tmp_path):
     assert reasons["passwd"].startswith("refused_scheme")
     assert reasons["picture"].startswith("cannot be read"), "an image by its first bytes alone"
     assert reasons["rocket"] == "its name is taken: tom"
+
+
+def asked_for(web):
+    paths = [path for path, _ in web.seen]
+    web.seen.clear()
+    return paths
+
+
+TWO = "url\nhttp://photos.test/cat\nhttp://photos.test/rocket\n"
+
+
+def test_what_is_here_is_not_fetched_again(urls, web, tmp_path):
+    assert urls(TWO + "http://photos.test/404\n") == 0 and len(asked_for(web)) == 3
+    before = read_manifest(tmp_path / "out")
+    assert urls(TWO + "http://photos.test/404\n") == 0 and asked_for(web) == ["/404"], "what failed is tried again"
+    assert read_manifest(tmp_path / "out") == before
+    (tmp_path / "out" / before.references[0].file).write_bytes(read("page"))
+    assert urls(TWO + "http://photos.test/404\n") == 0 and sorted(asked_for(web)) == ["/404", "/cat"], (
+        "that one was changed"
+    )
+    assert not before.changed(tmp_path / "out") and not (tmp_path / "out" / ".part").exists()
+
+
+def test_what_an_interrupted_build_has_fetched_is_not_fetched_again(urls, web, tmp_path, monkeypatch):
+    plain = building._write
+
+    def stops(item, *more):
+        if item.url.endswith("rocket"):
+            raise KeyboardInterrupt
+        return plain(item, *more)
+
+    monkeypatch.setattr(building, "_write", stops)
+    assert urls(TWO) == 130 and sorted(asked_for(web)) == ["/cat", "/rocket"]
+    assert read_manifest(tmp_path / "out") is None, "no set yet"
+    monkeypatch.setattr(building, "_write", plain)
+    assert urls(TWO) == 0 and not asked_for(web)
+
+
+def test_a_refused_command_leaves_nothing_and_a_set_that_was_there_as_it_was(urls, tmp_path):
+    assert urls("http://photos.test/404\n") == 2 and not (tmp_path / "out").exists()
+    assert urls(TWO) == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    for file in before:
+        if file.suffix == ".png":
+            file.unlink()
+    assert urls("http://photos.test/404\n") == 2, "of what the list names now there is nothing"
+    left = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    assert left.items() <= before.items() and "manifest.json" in {file.name for file in left}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.jpg").write_bytes(read("cat"))
+    command = ["references", "folder", str(tmp_path / "out"), "--out", str(tmp_path / "mine")]
+    assert main(command) == 2 and [file.name for file in (tmp_path / "mine").iterdir()] == ["a.jpg"]
 
 
 def test_a_private_address_is_refused_by_the_command(tmp_path, capsys):

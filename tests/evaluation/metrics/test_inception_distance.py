@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy import linalg
 
-from evaluation import distances
-from evaluation.distances import frechet_distance, published_frechet_distance
+from evaluation.metrics import distances
 from evaluation.metrics.base import Sources, Unavailable
+from evaluation.metrics.distances import frechet_distance, published_frechet_distance
 from evaluation.metrics.inception_distance import FILE, InceptionDistance, resized
 from evaluation.metrics.networks.inception import FidInception, Mixed
 from tests.evaluation.twins import inception_twin

@@ -145,8 +145,10 @@ def test_a_picture_that_is_still_written_is_waited_for_and_another_format_is_ref
         ({"python": "none/bin/python"}, "not here: the Python of its environment, "),
     ],
 )
-def test_what_is_not_there_is_a_row_with_its_reason(row, change, words):
-    assert words in row(SNOW, **change).absent
+def test_what_the_description_names_and_is_not_there_is_refused_before_anything_is_drawn(row, change, words):
+    with pytest.raises(UserError) as told:
+        row(SNOW, **change)
+    assert "painter.yaml: " in str(told.value) and words in str(told.value)
 
 
 def test_a_mistake_in_the_description_is_one_message(tmp_path):

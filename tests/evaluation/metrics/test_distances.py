@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from evaluation.distances import cmmd, frechet_distance, half_samples, kernel_distance
+from evaluation.metrics.distances import cmmd, frechet_distance, half_samples, kernel_distance
 
 
 @pytest.fixture
