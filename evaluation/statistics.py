@@ -9,19 +9,23 @@ the same for all methods, so a difference between two is paired by reference and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from common.intervals import wilson
+
 DRAWS = 2000
 CHUNK = 200  # draws at a time
 LEVEL = 0.95
+ANY = (-np.inf, np.inf)
+EQUAL = 1e-6  # draws that are nearer to each other are of references with one value: cosines in float32 end there
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; `n`: the references behind it. NaN with `n` 0, no interval with one reference."""
+    """A mean with its 95 % interval; `n`: the references behind it. NaN with `n` 0; an interval of NaN is not known."""
 
     value: float
     low: float
@@ -32,8 +36,13 @@ class Estimate:
     def known(self) -> bool:
         return bool(np.isfinite(self.value))
 
-    def contains(self, number: float) -> bool:
-        return self.low <= number <= self.high
+    @property
+    def has_interval(self) -> bool:
+        return bool(np.isfinite(self.low))
+
+    def may_be(self, number: float) -> bool:
+        """Whether it is within noise of a number: an interval that is not known rules nothing out."""
+        return not self.has_interval or self.low <= number <= self.high
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,15 @@ class Compared:
     names: tuple[str, ...]
     means: tuple[Estimate, ...]
     draws: np.ndarray  # float64 (draws, methods): the means of each draw
+    bounds: tuple[float, float] = ANY
 
     def difference(self, one: str, other: str) -> Estimate:
         """`one` less `other`, over the references that both have."""
         a, b = self.names.index(one), self.names.index(other)
         between = self.draws[:, a] - self.draws[:, b]
         n = min(self.means[a].n, self.means[b].n)
-        return _estimate(self.means[a].value - self.means[b].value, between, n)
+        furthest = self.bounds[1] - self.bounds[0]
+        return _estimate(self.means[a].value - self.means[b].value, between, n, (-furthest, furthest))
 
     def first(self, higher_is_better: bool = True) -> dict[str, float]:
         """The share of draws in which a method is the best; of a tie each of the equal ones gets its part."""
@@ -72,12 +83,12 @@ def matrix_of(rows: pd.DataFrame, column: str, references: Sequence[str], prompt
 
 def compare(
     matrices: Mapping[str, np.ndarray], seed: int = 0, other_prompts: bool = False, draws: int = DRAWS,
-    weights: Mapping[str, np.ndarray] | None = None,
+    weights: Mapping[str, np.ndarray] | None = None, bounds: tuple[float, float] = ANY,
 ) -> Compared:  # fmt: skip
     """The mean of each matrix with its interval, all from the same draws of references (and of prompts).
 
     A mean is that of the pictures that have a number; a reference without any counts for nothing. `weights`: how much each
-    number counts, e.g. the votes that it is the mean of; without, all count the same.
+    number counts, e.g. the votes that it is the mean of; without, all count the same. `bounds`: what a number can be at all.
     """
     if not matrices:
         return Compared((), (), np.empty((draws, 0)))
@@ -107,19 +118,42 @@ def compare(
     for place, name in enumerate(matrices):
         count = there[name].sum()
         value = numbers[name].sum() / count if count else np.nan
-        means.append(_estimate(value, drawn[:, place], int((there[name].sum(axis=1) > 0).sum())))
-    return Compared(tuple(matrices), tuple(means), drawn)
+        means.append(_estimate(value, drawn[:, place], int((there[name].sum(axis=1) > 0).sum()), bounds))
+    return Compared(tuple(matrices), tuple(means), drawn, bounds)
 
 
-def _estimate(value: float, draws: np.ndarray, n: int) -> Estimate:
-    """The interval by percentiles of the draws, widened for few references as Student's t widens a normal one."""
+def _estimate(value: float, draws: np.ndarray, n: int, bounds: tuple[float, float]) -> Estimate:
+    """The interval by percentiles of the draws, widened for few references as Student's t widens a normal one, as far as
+    a mean can be at all."""
     from scipy.stats import norm, t
 
     known = draws[np.isfinite(draws)]
     if n < 2 or not len(known) or not np.isfinite(value):
         return Estimate(float(value), float("nan"), float("nan"), n)
+    if np.ptp(known) <= EQUAL * max(1, abs(value)):
+        return _of_equal(float(value), n, bounds)
     tail = (1 - LEVEL) / 2
     # a bootstrap takes the spread of the draws for known: sqrt((n-1)/n) too narrow, and a normal's tails
     wider = float(t.ppf(1 - tail, n - 1) / norm.ppf(1 - tail) * np.sqrt(n / (n - 1)))
     low, high = np.quantile(known, [tail, 1 - tail])
-    return Estimate(float(value), float(value - wider * (value - low)), float(value + wider * (high - value)), n)
+    return within(
+        Estimate(float(value), float(value - wider * (value - low)), float(value + wider * (high - value)), n), bounds
+    )
+
+
+def _of_equal(value: float, n: int, bounds: tuple[float, float]) -> Estimate:
+    """Of references that all have one value. That none of `n` was seen with another leaves a share of such unseen ones open,
+    as large as Wilson's interval says, and they may be anything: of a share this is Wilson's interval of n/n or 0/n."""
+    unseen = wilson(0, n)[1]
+    low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
+    if not np.isfinite(high - low):
+        low = high = float("nan")
+    return within(Estimate(value, low, high, n), bounds)
+
+
+def within(estimate: Estimate, bounds: tuple[float, float]) -> Estimate:
+    """With the interval as far as the figure can be at all; its value lies in it, though it be rounded out of bounds."""
+    if not estimate.has_interval:
+        return estimate
+    low, high = max(estimate.low, bounds[0]), min(estimate.high, bounds[1])
+    return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))

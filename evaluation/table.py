@@ -14,7 +14,7 @@ from evaluation.metrics.base import AnyFigure, Figure, NotMeasured, SetFigure
 from evaluation.metrics.distances import half_samples
 from evaluation.score import OF_REFERENCE, Scored
 from evaluation.sets import Method
-from evaluation.statistics import Compared, Estimate, compare, matrix_of
+from evaluation.statistics import Compared, Estimate, compare, matrix_of, within
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Cell:
     left_out: int = 0
     pictures: int = 0
     first: float | None = None
-    close: bool = False  # its difference from the best is within noise
+    close: bool = False  # its difference from the best is within noise, or nobody can tell
     why: str = ""
     quotable: bool = True
     people: int | None = None
@@ -79,7 +79,7 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
         return Cell(None, left_out, len(pairs), why=str(error))
     low, high = value + np.quantile(halves, [0.025, 0.975]) - halves.mean()
     quotable = len(pairs) >= figure.headline_at
-    told = Estimate(value, float(low), float(high), len(references))
+    told = within(Estimate(value, float(low), float(high), len(references)), figure.bounds)
     return Cell(told, left_out, len(pairs), quotable=quotable, people=_people([method], set(references)))
 
 
@@ -100,7 +100,7 @@ def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed
     stopped = {name: why for name, own in by_method.items() if (why := _stopped(figure, own))}
     by_method |= {name: by_method[name].assign(number=np.nan) for name in stopped}
     matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
-    compared = compare(matrices, seed)
+    compared = compare(matrices, seed, bounds=figure.bounds)
     return Column(figure, cells_of(figure, compared, by_method, methods, stopped), scored.metric.name)
 
 
@@ -136,9 +136,10 @@ def cells_of(
             why = "" if told else stopped.get(name, "no picture has a number")
             cells[name] = Cell(told, left_out, len(rows), why=why)
             continue
-        close = bool(best) and best != name and compared.difference(name, best).contains(0)
+        close = bool(best) and best != name and compared.difference(name, best).may_be(0)
+        first = ranks.get(name) if estimate.n > 1 else None  # of one reference all draws are the same
         there = _people(methods, set(rows.loc[rows["number"].notna(), "reference"]))
-        cells[name] = Cell(estimate, left_out, len(rows) - left_out, ranks.get(name), close, people=there)
+        cells[name] = Cell(estimate, left_out, len(rows) - left_out, first, close, people=there)
     return cells
 
 
@@ -149,12 +150,15 @@ def _people(methods: Sequence[Method], references: set[str]) -> int | None:
     return None if "" in people else len(people)
 
 
+CLOSE = "`~`: its difference from the best of the row is within noise, as every difference is where N is 1."
+
+
 def number(cell: Cell) -> str:
     """As it stands in a table: `0.412 [0.380, 0.444] N=50`, and what a reader must know of it."""
     if cell.estimate is None:
         return "n/a"
     text = f"{cell.estimate.value:.3f}"
-    if np.isfinite(cell.estimate.low):
+    if cell.estimate.has_interval:
         text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
     text += f" N={cell.estimate.n}{people(cell)}"
     if not cell.quotable:
@@ -180,7 +184,7 @@ def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequenc
         cells = [number(column.cells[name]) for name in names]
         lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
     below = [f"- {column.title}: {note}" for column in columns for note in notes(column)]
-    return "\n".join([*lines, "", "`~`: its difference from the best of the row is within noise.", "", *below, ""])
+    return "\n".join([*lines, "", CLOSE, "", *below, ""])
 
 
 def notes(column: Column) -> list[str]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.hashing import sha256_of_file
 from common.progress import say
-from evaluation.metrics.base import Figure
+from evaluation.metrics.base import SHARE, Figure
 from evaluation.sets import Method, SetError
 from evaluation.statistics import compare, matrix_of
 from evaluation.table import Column, cells_of
@@ -107,7 +107,7 @@ def votes_column(files: Sequence[VotesFile], methods: Sequence[Method], seed: in
     if changed:
         says += f"; {changed:,} more do not count, since a picture has changed"
     frame = pd.DataFrame(rows, columns=["method", "reference", "prompt", "number"])
-    return _column(Figure(TITLE, "number", says=says), frame, methods, seed)
+    return _column(Figure(TITLE, "number", says=says, bounds=SHARE), frame, methods, seed)
 
 
 def _column(figure: Figure, votes: pd.DataFrame, methods: Sequence[Method], seed: int) -> Column:
@@ -121,7 +121,10 @@ def _column(figure: Figure, votes: pd.DataFrame, methods: Sequence[Method], seed
         for name, own in by_method.items()
     }  # fmt: skip
     stopped = {name: "nobody voted on a picture of it" for name, own in by_method.items() if own.empty}
-    return Column(figure, cells_of(figure, compare(matrices, seed, weights=counts), by_method, methods, stopped))
+    return Column(
+        figure,
+        cells_of(figure, compare(matrices, seed, weights=counts, bounds=figure.bounds), by_method, methods, stopped),
+    )
 
 
 def _key(vote: Vote, side: Side) -> Key:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
+from evaluation.metrics.base import SHARE, AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
 from evaluation.metrics.networks.files import fill, find_file, read_weights
 
 FILE = "FAC_resnet50_AW_V1/best_model.pth"
@@ -66,12 +66,13 @@ class Attributes(Metric):
     def figures(self) -> Sequence[AnyFigure]:
         whole = "CelebA's 40" if self.names == CELEBA else f"{len(self.names)} attributes ({', '.join(self.names)})"
         by = f"of {whole}, by {self.file.name}"
+        counts = (0, len(self.names))
         return [
-            Figure("Attr_c", "count", higher_is_better=None, says=f"how many are above {COUNTED}; {by}"),
-            Figure("Attr agreement", "agreement", says=f"share that both have or both lack; {by}"),
-            Figure("Attr agreement, balanced", "balanced", says=f"those had and those lacked weigh the same; {by}"),
+            Figure("Attr_c", "count", higher_is_better=None, says=f"how many are above {COUNTED}; {by}", bounds=counts),
+            Figure("Attr agreement", "agreement", says=f"share that both have or both lack; {by}", bounds=SHARE),
+            Figure("Attr agreement, balanced", "balanced", says=f"those had and those lacked weigh the same; {by}", bounds=SHARE),
             Figure(
-                "Attr_c", "count", "reconstructed", suffixes=(".jpg",), stops=_stops, of_none=0.0,
+                "Attr_c", "count", "reconstructed", suffixes=(".jpg",), stops=_stops, of_none=0.0, bounds=counts,
                 says=f"of *.jpg only, 0 where there is none; {by}",
             ),
         ]  # fmt: skip

@@ -7,6 +7,7 @@ A number that cannot be had has a reason, and counts as its figure says.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 Protocol = Literal["sound", "reconstructed"]
 Features = Mapping[str, Any]  # one picture's row of `columns`
+Bounds = tuple[float, float]  # what a number can be at all
+COSINE: Bounds = (-1, 1)
+SHARE: Bounds = (0, 1)
+POSITIVE: Bounds = (0, math.inf)
 
 
 class Unavailable(Exception):
@@ -47,6 +52,7 @@ class Figure:
     of_none: float | None = None
     higher_is_better: bool | None = True  # None: neither is
     says: str = ""
+    bounds: Bounds = (-math.inf, math.inf)
 
 
 def stops_at_errors(row: Mapping[str, Any]) -> str:
@@ -71,6 +77,7 @@ class SetFigure:
     scatter: Callable[[np.ndarray, np.ndarray], float] | None = None
     suffixes: tuple[str, ...] = ()
     says: str = ""
+    bounds: Bounds = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.metrics.base import (
+    COSINE,
+    POSITIVE,
     AnyFigure,
     Features,
     Figure,
@@ -90,12 +92,12 @@ class ClipSimilarity(Metric):
     def figures(self) -> Sequence[AnyFigure]:
         by = f"by {self.model}"
         return [
-            Figure("CLIP-T", "clip_t", says=f"cosine of words and picture {by}; pictures without a prompt left out"),
+            Figure("CLIP-T", "clip_t", says=f"cosine of words and picture {by}; pictures without a prompt left out", bounds=COSINE),
             NotMeasured("CLIP-T", "reconstructed", "no code was published"),
-            Figure("CLIP-I", "clip_i", says=f"cosine of the projected embeddings {by}; a copy of the reference has 1"),
+            Figure("CLIP-I", "clip_i", says=f"cosine of the projected embeddings {by}; a copy of the reference has 1", bounds=COSINE),
             Figure(
-                "CLIP-I", "clip_i_pooled", "reconstructed", stops=stops_at_errors,
+                "CLIP-I", "clip_i_pooled", "reconstructed", stops=stops_at_errors, bounds=COSINE,
                 says=f"of the pooled output before the projection, {by}",
             ),
-            SetFigure("CMMD", "projected", cmmd, says=f"{by}; its paper takes openai/clip-vit-large-patch14-336"),
+            SetFigure("CMMD", "projected", cmmd, bounds=POSITIVE, says=f"{by}; its paper takes openai/clip-vit-large-patch14-336"),
         ]  # fmt: skip

@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, SetFigure, Sources, stops_at_errors
+from evaluation.metrics.base import (
+    COSINE,
+    POSITIVE,
+    AnyFigure,
+    Features,
+    Figure,
+    Metric,
+    Pair,
+    SetFigure,
+    Sources,
+    stops_at_errors,
+)
 from evaluation.metrics.distances import HEADLINE_AT, frechet_distance, kernel_distance
 from evaluation.metrics.hub_models import as_list, find_model, hashes_of
 from evaluation.metrics.vectors import cosine
@@ -64,10 +75,12 @@ class DinoSimilarity(Metric):
         pooled = f"through a pooler of random numbers, {by}; the mean of {POOLERS} draws"
         fid = f"{by}, not by Inception; under {HEADLINE_AT:,} pictures mostly bias"
         return [
-            Figure("DINO", "dino", says=f"cosine of the class tokens {by}"),
-            Figure("DINO", "pooled", "reconstructed", stops=stops_at_errors, says=pooled),
+            Figure("DINO", "dino", says=f"cosine of the class tokens {by}", bounds=COSINE),
+            Figure("DINO", "pooled", "reconstructed", stops=stops_at_errors, says=pooled, bounds=COSINE),
             SetFigure("KID, DINO features", "token", kernel_distance, says=f"unbiased; {by}, not by Inception"),
-            SetFigure("FID, DINO features", "token", frechet_distance, headline_at=HEADLINE_AT, says=fid),
+            SetFigure(
+                "FID, DINO features", "token", frechet_distance, headline_at=HEADLINE_AT, says=fid, bounds=POSITIVE
+            ),
         ]
 
 

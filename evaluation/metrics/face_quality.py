@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from common.decode import Picture
 from common.pinned_files.weights import WeightError
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
+from evaluation.metrics.base import POSITIVE, AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
 from evaluation.metrics.found_faces import largest
 from model.conditioning.face_measures import measures_of
 
@@ -57,7 +57,7 @@ class FaceQuality(Metric):
         without = "pictures without a face left out"
         pose = [
             Figure(
-                f"pose: {turn} apart", f"{turn}_apart", higher_is_better=False,
+                f"pose: {turn} apart", f"{turn}_apart", higher_is_better=False, bounds=(0, 180),
                 says=f"degrees from the reference's, estimated from five points; {without}",
             )
             for turn in ("yaw", "roll")
@@ -66,8 +66,8 @@ class FaceQuality(Metric):
         sharp = f"variance of the Laplacian of the face at 128 pixels; noise raises it too; {without}"
         return [
             *pose,
-            Figure("face: size", "size", higher_is_better=None, says=size),
-            Figure("face: sharpness", "sharpness", higher_is_better=None, says=sharp),
+            Figure("face: size", "size", higher_is_better=None, says=size, bounds=POSITIVE),
+            Figure("face: sharpness", "sharpness", higher_is_better=None, says=sharp, bounds=POSITIVE),
         ]
 
 

@@ -17,7 +17,18 @@ import numpy as np
 import pyarrow as pa
 
 from common.pinned_files.weights import WeightError
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, NotMeasured, Pair, Sources, Unavailable
+from evaluation.metrics.base import (
+    COSINE,
+    SHARE,
+    AnyFigure,
+    Features,
+    Figure,
+    Metric,
+    NotMeasured,
+    Pair,
+    Sources,
+    Unavailable,
+)
 from evaluation.metrics.found_faces import largest
 from evaluation.metrics.vectors import cosine
 from model.conditioning.face_finder import FaceFinder
@@ -83,18 +94,18 @@ class FaceSimilarity(Metric):
     def figures(self) -> Sequence[AnyFigure]:
         title = f"FaceSim, {self.recogniser}"
         sound = [
-            Figure(title, "similarity", of_failures=0.0, says="the largest face; a picture without a face counts 0"),
-            Figure(f"{title}, faces only", "similarity", says="pictures without a face left out"),
-            Figure("face found", "detected", of_failures=0.0, says="share of pictures with a face to recognise"),
+            Figure(title, "similarity", of_failures=0.0, says="the largest face; a picture without a face counts 0", bounds=COSINE),
+            Figure(f"{title}, faces only", "similarity", says="pictures without a face left out", bounds=COSINE),
+            Figure("face found", "detected", of_failures=0.0, says="share of pictures with a face to recognise", bounds=SHARE),
             Figure(
-                f"copy-paste, {self.recogniser}", "copy_paste", higher_is_better=False,
+                f"copy-paste, {self.recogniser}", "copy_paste", higher_is_better=False, bounds=COSINE,
                 says="1 a copy of the reference, -1 the other photo of the person; where there is one",
             ),
         ]  # fmt: skip
         if self._swapped is None:
             return [*sound, NotMeasured(title, "reconstructed", WITHOUT_ARCFACE)]
         says = "red and blue exchanged, the first face, failures left out; 0 where nothing is left"
-        return [*sound, Figure(title, "swapped", "reconstructed", of_none=0.0, says=says)]
+        return [*sound, Figure(title, "swapped", "reconstructed", of_none=0.0, says=says, bounds=COSINE)]
 
 
 def _embedded(finder: FaceFinder, rgb: np.ndarray, face: Face) -> list[float] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from evaluation.metrics.base import AnyFigure, Features, Metric, Pair, SetFigure, Sources
+from evaluation.metrics.base import POSITIVE, AnyFigure, Features, Metric, Pair, SetFigure, Sources
 from evaluation.metrics.distances import HEADLINE_AT, frechet_distance, kernel_distance, published_frechet_distance
 from evaluation.metrics.hub_models import as_list
 from evaluation.metrics.networks.files import fill, find_file, read_weights
@@ -60,10 +60,10 @@ class InceptionDistance(Metric):
         published = "resized to 256 x 256 first, np.cov and a matrix root; its interval is that of the exact distance"
         return [
             SetFigure("KID", "clean", kernel_distance, says=f"unbiased; {by}"),
-            SetFigure("FID", "clean", frechet_distance, headline_at=HEADLINE_AT, says=f"{by}; {few}"),
+            SetFigure("FID", "clean", frechet_distance, headline_at=HEADLINE_AT, says=f"{by}; {few}", bounds=POSITIVE),
             SetFigure(
                 "FID", "published", published_frechet_distance, "reconstructed", headline_at=HEADLINE_AT,
-                scatter=frechet_distance, suffixes=LISTED, says=f"{published}; {by}; {few}",
+                scatter=frechet_distance, suffixes=LISTED, bounds=POSITIVE, says=f"{published}; {by}; {few}",
             ),
         ]  # fmt: skip
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from common.hashing import sha256_of_bytes
-from evaluation.metrics.base import AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
+from evaluation.metrics.base import SHARE, AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
 from evaluation.metrics.hub_models import find_model, hashes_of
 from evaluation.metrics.networks.image_text import ImageTextModel
 
@@ -70,8 +70,8 @@ class VlmScore(Metric):
         listed = LISTED + tuple(suffix.upper() for suffix in LISTED)
         how = "drawn by a fixed seed" if self._asked.draws else "its settings draw nothing"
         return [
-            Figure("VLM-score", "score", says=f"0 to 100; the likeliest answer; answers without a score left out; {by}"),
-            Figure("VLM answers read", "read", says="share of the answers that hold a score", higher_is_better=None),
+            Figure("VLM-score", "score", says=f"0 to 100; the likeliest answer; answers without a score left out; {by}", bounds=(0, 100)),
+            Figure("VLM answers read", "read", says="share of the answers that hold a score", higher_is_better=None, bounds=SHARE),
             Figure(
                 "VLM-score", "published", "reconstructed", suffixes=listed, stops=_stops,
                 says=f"answers of bare JSON only, others left out; {how}; {by}",

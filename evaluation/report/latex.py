@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from evaluation.head import ABOUT, Head
 from evaluation.sets import Method
 from evaluation.table import Cell, Column, notes, people
@@ -42,7 +40,7 @@ def latex(columns: Sequence[Column], methods: Sequence[Method], head: Head) -> s
     lines += [r"\bottomrule", r"\end{tabular}}"]
     caption = " ".join([f"{head.title}.", ABOUT, *(f"{fact}." for fact in head.facts)])
     lines += [
-        rf"\caption{{{escaped(caption)} $\sim$: within noise of the best of the row.}}",
+        rf"\caption{{{escaped(caption)} $\sim$: within noise of the best of the row, as all is where N is 1.}}",
         r"\label{tab:evaluation}",
     ]
     lines += [r"\par\raggedright\footnotesize"]
@@ -64,7 +62,7 @@ def _clearly_first(column: Column) -> str | None:
 
 
 def _has_interval(cell: Cell) -> bool:
-    return cell.estimate is not None and bool(np.isfinite(cell.estimate.low))
+    return cell.estimate is not None and cell.estimate.has_interval
 
 
 def _cell(cell: Cell, bold: bool) -> str:

@@ -93,7 +93,7 @@ def _measured(columns: Sequence[Column], title: str) -> Column | None:
 
 def _ends(cell: Cell) -> tuple[float, float]:
     told = cell.estimate
-    return (told.low, told.high) if np.isfinite(told.low) else (told.value, told.value)
+    return (told.low, told.high) if told.has_interval else (told.value, told.value)
 
 
 def _range(cells: Sequence[Cell]) -> tuple[float, float]:

@@ -49,6 +49,25 @@ def test_a_failure_counts_as_the_figure_says(world):
     assert kept.first == 1.0 and not kept.close
 
 
+def test_with_one_reference_every_difference_is_marked_and_nobody_is_first(world):
+    scored, methods = world
+    scored.rows.drop(scored.rows.index[scored.rows["reference"] != "r0"], inplace=True)
+    cells = column_of(Figure("x", "score"), scored, methods).cells
+    assert [(cells[name].close, cells[name].first, cells[name].estimate.n) for name in ("good", "bad")] == [
+        (False, None, 1), (True, None, 1)
+    ]  # fmt: skip
+    assert number(cells["bad"]).endswith("N=1 ~") and "P(best)" not in number(cells["good"])
+
+
+def test_no_interval_goes_beyond_what_a_figure_can_be(world):
+    scored, methods = world
+    for bounds in ((0, 0.8), (0.8, 1)):
+        told = column_of(Figure("x", "score", bounds=bounds), scored, methods).cells["good"].estimate
+        assert told.low >= min(bounds[0], told.value) and told.high <= max(bounds[1], told.value)
+        fid = column_of(SetFigure("FID", "vector", frechet_distance, bounds=(0, 0.1)), scored, methods).cells["bad"]
+        assert 0 <= fid.estimate.low and fid.estimate.high == fid.estimate.value
+
+
 def test_what_has_no_direction_has_no_rank(world):
     cell = column_of(Figure("x", "score", higher_is_better=None), *world).cells["good"]
     assert cell.first is None and "P(best)" not in number(cell)

@@ -241,5 +241,5 @@ def test_how_many_people_stand_behind_a_number_is_said_where_it_is_known(sets, t
     assert main(["references", "folder", str(tmp_path / "people"), "--out", str(folder)]) == 0
     assert main(["score", str(folder), f"mine={sets.copies}", f"targets={sets.targets}", "--out", str(out)]) == 0
     table = (out / "table.md").read_text()
-    assert "- people: 2" in table and "| FaceSim, dlib | sound | 1.000 [1.000, 1.000] N=2 of 2 people" in table
+    assert "- people: 2" in table and "| FaceSim, dlib | sound | 1.000 [-0.315, 1.000] N=2 of 2 people" in table
     assert "N=1 of 1 person, 1 left out" in table and "of 2 people" in (out / "table.tex").read_text()
