@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from tests.evaluation.methods.independent.sampling import (
     ddim,
     noise_of,
     numbered,
+    opened,
     sd_text,
     unet_with,
 )
@@ -53,11 +54,6 @@ DRAWING_SLIPS = (
     "steps without offset",
     "all signal at the end",
 )
-
-
-@cache
-def opened(file: Path) -> dict[str, dict[str, Tensor]]:
-    return torch.load(file, weights_only=True)
 
 
 @dataclass

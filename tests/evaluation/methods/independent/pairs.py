@@ -11,13 +11,14 @@ from torch import Tensor
 
 from evaluation.methods.base import DrawingMethod
 
-SAME = 1e-4  # float32, values of a few units
-FAR = 100 * SAME
+SAME = 2e-5  # float32: 1e-4 at values of five
+FAR = 50 * SAME
 
 
 def apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference, as a part of the largest value where that is above one."""
     assert a.shape == b.shape, (a.shape, b.shape)
-    return float((a - b).abs().max())
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1))
 
 
 @dataclass

@@ -19,6 +19,12 @@ from tests.evaluation.methods.independent.networks import Weights, attention, li
 Noise = Callable[[Tensor, Tensor, int], Tensor]  # two copies of the latents, the time, the step: two predictions
 
 
+@cache
+def opened(file: Path) -> dict[str, dict[str, Tensor]]:
+    """An adapter's file: its parts, each of named tensors."""
+    return torch.load(file, weights_only=True)
+
+
 def tokenised(base: Path, prompt: str, which: str = "tokenizer") -> Tensor:
     tokenizer = CLIPTokenizer.from_pretrained(base / which)
     return tokenizer(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
