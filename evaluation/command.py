@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,6 +111,7 @@ def freeze_command(prompts: str, seeds: Sequence[str], out: str) -> None:
     Raises:
         SetError: prompts that cannot be read, or others are frozen there.
     """
+    asked.require_seeds(seeds)
     wanted = asked.Asked(asked.read_prompts(Path(prompts)), tuple(seeds))
     asked.freeze(wanted, Storage(out))
     say("freeze", f"prompts and seeds {wanted}: {Storage(out).url(asked.NAME)}")
@@ -118,18 +119,19 @@ def freeze_command(prompts: str, seeds: Sequence[str], out: str) -> None:
 
 def score_methods(
     references: list[Reference], methods: list[Method], options: ScoreOptions, prompts: Sequence[asked.Prompt] = (),
-    votes: Sequence[VotesFile] = (),
+    votes: Sequence[VotesFile] = (), since: Collection[str] = (),
 ) -> int:  # fmt: skip
     """The same, of methods that are open already; 0, or 1 where nothing at all could be scored.
 
-    `prompts`: that the table is made with, where they are given.
+    `prompts`: that the table is made with, where they are given; `since`: methods that are known to have drawn after
+    prompts were frozen in `out`.
     """
     sources = Sources(options.weights, named_models(options.models), options.device)
     there = [method for method in methods if not method.absent]
     for method in there:
         _tell(method)
     out = Storage(options.out)
-    told = asked.facts(methods, asked.frozen(out), prompts)
+    told = asked.facts(methods, asked.frozen(out), prompts, since)
     for line in told:
         say("score", line)
     head = head_of(references, methods, Path(options.references), told)

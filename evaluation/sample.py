@@ -76,7 +76,9 @@ def evaluate_command(options: EvaluateOptions) -> int:
     say("evaluate", f"{len(references):,} references x {len(wanted.prompts)} prompts x {options.images} seeds")
     methods = [there.get(row) or row(references, wanted, out / "pictures") for row in rows]
     of_metrics = ScoreOptions(str(folder), [], str(out), options.weights, options.models, device=options.device)
-    return score_methods(references, methods, of_metrics, wanted.prompts, votes)
+    return score_methods(
+        references, methods, of_metrics, wanted.prompts, votes, {row.title for row in rows if row.draws}
+    )
 
 
 def _to_be_drawn(

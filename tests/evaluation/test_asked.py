@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def method(*prompts, folder=None, file=None):
 def test_the_head_says_what_is_frozen_and_what_the_pictures_are_of():
     kept = asked("42", snow="a person in the snow")
     (line,) = facts([method(("snow", "a person in the snow"))], kept, ())
-    assert line.startswith(f"prompts and seeds {kept.hash}, 1 prompts x 1 seeds, frozen before")
+    assert line == f"prompts and seeds {kept.hash}, 1 prompts x 1 seeds, frozen"
     assert facts([method(("a person in the snow", "a person in the snow"))], kept, ()) == [line], "named by their words"
     _, changed = facts([method(("snow", "deep"))], kept, [Prompt("snow", "a person in deep snow")])
     assert changed == "CHANGED since they were frozen: other words: snow"
@@ -87,7 +88,31 @@ def test_the_head_says_what_is_frozen_and_what_the_pictures_are_of():
     (found,) = facts(
         [method(("snow", "a person in the snow"))], None, [Prompt("snow", "a person in the snow", "scene")]
     )
-    assert "1 prompts (1 scene) x 1 seeds, as found: not frozen before the pictures were drawn" in found
+    assert "1 prompts (1 scene) x 1 seeds, as found: nothing was frozen here" in found
+
+
+def test_only_of_what_was_drawn_here_is_it_said_that_prompts_were_frozen_before(tmp_path):
+    kept = asked("42", snow="a person in the snow")
+    mine = method(("snow", ""), folder=tmp_path)
+    theirs = replace(mine, name="theirs")
+    bound = method(("snow", ""))
+    assert facts([mine, bound], kept, (), {"mine"})[0].endswith(", frozen before the pictures were drawn")
+    assert facts([theirs], kept, ())[0].endswith(", frozen; whether before those of theirs is not known")
+    told = facts([mine, theirs], kept, (), {"mine"})[0]
+    assert told.endswith("before the pictures of mine were drawn; whether before those of theirs is not known")
+
+
+def test_what_was_frozen_and_never_drawn_is_said(tmp_path):
+    kept = asked("42", "43", snow="a person in the snow", sea="a person by the sea")
+    (_, told) = facts([method(("snow", ""), folder=tmp_path)], kept, ())
+    assert told.startswith("mine: 3 of the 4 frozen prompts and seeds were never drawn") and "e.g. snow 43" in told
+    without = method(("snow", ""), folder=tmp_path)
+    without = replace(without, drawn=tuple(replace(item, seed="") for item in without.drawn))
+    (_, told) = facts([without], kept, ())
+    assert told.startswith("mine: 1 of the 2 frozen prompts were never drawn") and told.endswith("e.g. sea")
+    other = replace(without, drawn=tuple(Drawn(item.reference, name, seed) for item in without.drawn
+                                         for name in ("snow", "sea") for seed in ("42", "43", "7")))  # fmt: skip
+    assert facts([other], kept, ())[1:] == ["mine: NOT among the frozen seeds: 7"]
 
 
 def test_what_differs_between_methods_is_said_by_them_or_seen_or_not_said(tmp_path):
@@ -114,8 +139,37 @@ def test_what_differs_between_methods_is_said_by_them_or_seen_or_not_said(tmp_pa
         differences([mine])
 
 
-@pytest.mark.parametrize("text", ["a: {snow: deep}\nb: {snow: light}\n", "a: {snow: 3}\n", "a: {}\n"])
-def test_categories_that_cannot_be_used(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: {snow: deep}\nb: {snow: light}\n", "line 2: two prompts are called snow, also line 1: rename one"),
+        ("snow: deep\nsea: wide\nsnow: light\n", "line 3: two prompts are called snow, also line 1"),
+        ("snow: deep\nSnow: light\n", "line 2: two prompts are called Snow, also line 1"),
+        ("a: {snow: 3}\n", "line 1: holds no prompts: snow has no words"),
+        ("a: {}\n", "prompts.yaml: holds no prompts"),
+        ("sea: wide\nby/the-sea: wide\n", "line 2: 'by/the-sea' cannot be the name of a prompt"),
+        ("'': wide\n", "line 1: '' cannot be the name"),
+        ("..: wide\n", "line 1: '..' cannot be the name"),
+        ("sea: wide\nsnow: [\n", "line 3: is not YAML"),
+    ],
+)
+def test_prompts_that_cannot_be_used_with_their_line(tmp_path, text, words):
     (tmp_path / "prompts.yaml").write_text(text)
-    with pytest.raises(SetError, match="two prompts are called snow|holds no prompts"):
+    with pytest.raises(SetError) as told:
         read_prompts(tmp_path / "prompts.yaml")
+    assert words in str(told.value)
+
+
+def test_a_name_is_what_is_written(tmp_path):
+    """YAML takes `no` for False and `010` for 8: pictures are filed under the letters."""
+    (tmp_path / "prompts.yaml").write_text("no: a person who says no\n010: a person with ten fingers\n")
+    assert [prompt.name for prompt in read_prompts(tmp_path / "prompts.yaml")] == ["no", "010"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [(["x"], "--seeds x: write whole"), (["4", "4"], "4: stands there twice"), (["04"], "04: write")]
+)  # fmt: skip
+def test_what_is_no_seed_is_refused_and_nothing_frozen(tmp_path, capsys, seeds, words):
+    (tmp_path / "prompts.yaml").write_text("snow: a person in the snow\n")
+    command = ["freeze", str(tmp_path / "prompts.yaml"), "--out", str(tmp_path / "out"), "--seeds", *seeds]
+    assert main(command) == 2 and words in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
