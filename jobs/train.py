@@ -45,13 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     """0: trained to the end, or stopped as asked; 1: it failed; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
     from common.command_line import exit_code_of
+    from evaluation.curve.metrics import CurveMetrics
     from jobs.tiny_base import sample_photos
     from training.launch.command import TrainOptions, train_command
     from training.tiny_base.provide import with_base
 
     changes = [*asked.set, *([f"monitoring.profile_steps={asked.profile}"] if asked.profile else [])]
     options = TrainOptions(asked.recipe, asked.out, changes, asked.ranks, asked.failures, asked.export, asked.cluster)
-    return exit_code_of(lambda: train_command(options, lambda recipe: with_base(recipe, sample_photos)))
+    return exit_code_of(lambda: train_command(options, lambda recipe: with_base(recipe, sample_photos), CurveMetrics()))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from model.dtypes import torch_dtype
 from model.facemakeup import FaceMakeUp
 from model.pipeline import FaceMakeUpPipeline
 from training.batches import MicroBatches
+from training.data.held_out import HeldOut, held_out_of
 from training.data.index import ShardIndex, read_index
 from training.data.order import Order
 from training.data.sample import Preparation
@@ -43,6 +44,7 @@ class RunParts:
     frozen: dict[str, str]
     cache_notes: dict[str, str]
     cache_folders: dict[str, str | None]
+    held_out: HeldOut
 
 
 def assemble(
@@ -93,8 +95,13 @@ def assemble(
     here = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     first = rank // here * here
     node_lanes = [lane for mate in range(first, min(first + here, world)) for lane in order.lanes_of(mate, world)]
-    batches = MicroBatches(reader, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes)
-    return RunParts(config, model, pipeline, encoders, index, shards, batches, frozen, caches.notes, caches.folders)
+    held_out = held_out_of(index, recipe.evaluation)
+    batches = MicroBatches(
+        reader, order, ready, recipe.seed, rank, world, recipe.batch.micro, node_lanes, held_out.places
+    )
+    return RunParts(
+        config, model, pipeline, encoders, index, shards, batches, frozen, caches.notes, caches.folders, held_out
+    )
 
 
 def open_data(recipe: TrainRecipe, world: int) -> tuple[ShardIndex, Order, Shards]:

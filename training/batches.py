@@ -69,7 +69,8 @@ def slot_draws(ready: Preparation, seed: int, t: int, slot: int) -> dict[str, to
 class MicroBatches(Dataset):
     """Micro-batch number k of a rank, counted from the start of the run: step k // accumulation.
 
-    `node_lanes`: lanes of all ranks of this machine, which share a shard cache.
+    `node_lanes`: lanes of all ranks of this machine, which share a shard cache; `held_out`: (shard, position) of samples
+    that are not trained on: they keep their slots with weight 0, as broken ones do.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class MicroBatches(Dataset):
         world: int,
         micro: int,
         node_lanes: Sequence[int] | None = None,
+        held_out: frozenset[tuple[int, int]] = frozenset(),
     ):
         self.shards, self.order, self.ready, self.seed = shards, order, ready, seed
         self.rank, self.world, self.micro, self.node_lanes = rank, world, micro, node_lanes
+        self.held_out = held_out
         self.accumulation = accumulation(order.batch_size, micro, world)
         self._following: int | None = None
 
@@ -96,7 +99,10 @@ class MicroBatches(Dataset):
         self.shards.advance(t)
         slots = self.order.slots_of(self.rank, self.world, self.micro, accumulated)
         samples = list(zip(*self.order.slots(t, slots), strict=True))
-        return micro_batch(self.shards, self.ready, self.seed, t, slots.tolist(), samples)
+        batch = micro_batch(self.shards, self.ready, self.seed, t, slots.tolist(), samples)
+        if self.held_out:
+            batch.valid *= torch.tensor([float((int(one), int(place)) not in self.held_out) for one, place in samples])
+        return batch
 
 
 def micro_batch(

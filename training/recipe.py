@@ -146,6 +146,27 @@ class Monitoring(Section):
     profile_steps: int = Field(0, ge=0, description="steps of each start that are traced into OUT/profile; --profile")
 
 
+class Evaluation(Section):
+    """The evaluation's figures of drawings from photos that are never trained on, while the run goes on."""
+
+    every: int = Field(
+        0, ge=0, description="steps between two evaluations; 0: none. The photos are held out all the same"
+    )
+    references: int = Field(0, ge=0, description="photos that are drawn from, spread over the shards")
+    prompts: list[str] = Field([""], min_length=1, description='each photo is drawn by each; "": by its own caption')
+    other_photos: dict[str, str] = Field(
+        {},
+        description="photos of one person, ID: ID of another. The first ones are references before any others, the second "
+        "ones are what copying is measured against; what the shards do not have is passed over",
+    )
+
+    @model_validator(mode="after")
+    def _has_references(self) -> Evaluation:
+        if self.every and not self.references:
+            raise ValueError("every needs references: say how many photos are held out and drawn from, e.g. 8")
+        return self
+
+
 class TrainRecipe(Section):
     name: str
     model: str = Field("sd15", description="sd15, tiny or a YAML file of model/configs")
@@ -160,6 +181,7 @@ class TrainRecipe(Section):
     engine: Engine = Engine()
     saving: Saving = Saving()
     monitoring: Monitoring = Monitoring()
+    evaluation: Evaluation = Evaluation()
 
 
 # fields that had another name before, by where they stood; what comes first is renamed first

@@ -94,6 +94,8 @@ def _must_be_equal(manifest: Manifest, recipe: TrainRecipe, parts: RunParts) -> 
         ("batch.lanes", begun.batch.lanes, recipe.batch.lanes),
         ("batch.window", begun.batch.window, recipe.batch.window),
         ("the shards", manifest["shards"], parts.index.hash),
+        ("evaluation.references", begun.evaluation.references, recipe.evaluation.references),
+        ("evaluation.other_photos", begun.evaluation.other_photos, recipe.evaluation.other_photos),
     ]
     rows += [(f"the frozen {part}", manifest["frozen"][part], weights) for part, weights in parts.frozen.items()]
     for name, value in parts.config.model_dump(mode="json").items():

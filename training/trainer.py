@@ -20,9 +20,11 @@ from training.data.micro_batch import MicroBatch
 from training.engine import Trained, wrap
 from training.export import export
 from training.guards import Diverged, LossSpikeGuard, TooManyCorrupt, is_not_finite, too_many_corrupt
+from training.monitoring.held_out_panel import Evaluate, HeldOutPanel
 from training.monitoring.metrics import Meter
 from training.monitoring.profiling import profiled
 from training.monitoring.run_log import RunLog
+from training.monitoring.run_page import write_page
 from training.monitoring.validation import Panel
 from training.objective import losses, min_snr_weights, share_of_step, target_of
 from training.recipe import TrainRecipe
@@ -79,6 +81,7 @@ def train(
     stop_check: StopCheck = lambda step: StopRequest.NONE,
     on_step: Callable[[Progress], None] = lambda progress: None,
     identity_encoder: IdentityEncoder | None = None,
+    evaluate: Evaluate | None = None,
 ) -> int:
     """Train to the recipe's last step, or until `stop_check` says STOP on any rank. Returns the finished steps.
 
@@ -89,6 +92,7 @@ def train(
         stop_check: called on every rank after every step.
         on_step: called on every rank after every step.
         identity_encoder: measures how alike the faces drawn for validation are; only rank 0's is used.
+        evaluate: measures what is drawn from held-out photos (`recipe.evaluation`); called on rank 0.
 
     Raises:
         Diverged, TooManyCorrupt: the run itself went wrong.
@@ -109,6 +113,7 @@ def train(
         if recipe.monitoring.validation_samples
         else None
     )
+    held_out = HeldOutPanel(parts, recipe.evaluation, evaluate) if evaluate and recipe.evaluation.every else None
     run = Run(recipe, parts, trained, checkpoints, log, identity_encoder, device, rank, world)
     facts = facts_of(recipe, parts)
     accumulation = parts.batches.accumulation
@@ -116,8 +121,8 @@ def train(
         parts.batches, step * accumulation, recipe.steps * accumulation, recipe.data.workers, recipe.data.prefetch,
         pin=device.type == "cuda",
     )  # fmt: skip
-    if step == 0 and panel:
-        _validate(run, panel, step)
+    if step == 0:
+        _look(run, panel, held_out, step)
     meter = Meter(recipe, parts.config, device, world)
     with profiled(log.folder, recipe.monitoring.profile_steps, device) if rank == 0 else nullcontext() as trace:
         while step < recipe.steps:
@@ -145,9 +150,13 @@ def train(
             if step % recipe.saving.every == 0 or ends or result.request == StopRequest.SAVE:
                 stalled = checkpoints.save(trained, step, facts | guard.facts() | {"corrupt": corrupt})
                 log.write("checkpoint", step, stalled_seconds=stalled)
-            if panel and (step % recipe.monitoring.validate_every == 0 or last):
-                with meter.aside():
-                    _validate(run, panel, step)
+            with meter.aside():
+                _look(
+                    run,
+                    panel if step % recipe.monitoring.validate_every == 0 or last else None,
+                    held_out if step % (recipe.evaluation.every or 1) == 0 or last else None,
+                    step,
+                )
             on_step(Progress(step, recipe.steps, result.loss))
             if ends:
                 break
@@ -244,6 +253,28 @@ def _report_corrupt(run: Run, micros: list[MicroBatch], step: int, now: int, so_
             f"{so_far} of {samples} samples are corrupt, more than data.corrupt_share ({run.recipe.data.corrupt_share}): "
             f"e.g. {problems[0]}; see log.jsonl"
         )
+
+
+def _look(run: Run, panel: Panel | None, held_out: HeldOutPanel | None, step: int) -> None:
+    """What is due of validation and evaluation, and the page of the run."""
+    if panel:
+        _validate(run, panel, step)
+    if held_out:
+        _evaluate(run, held_out, step)
+    if run.log.folder is not None and (panel or held_out):
+        write_page(run.log.folder, run.recipe)
+
+
+def _evaluate(run: Run, held_out: HeldOutPanel, step: int) -> None:
+    """Write down what the evaluation says of drawings from the photos that are held out, and the drawings."""
+    model = run.trained.module.eval()
+    if run.rank == 0 or run.recipe.engine.zero == 3:  # as in _validate
+        drawn = held_out.drawn(run.parts.pipeline, run.recipe.monitoring.inference_steps)
+        if run.rank == 0:
+            run.log.picture("held-out", step, held_out.picture(drawn))
+            if row := held_out.row(drawn):
+                run.log.write("evaluation", step, **row)
+    model.train()
 
 
 def _validate(run: Run, panel: Panel, step: int) -> None:

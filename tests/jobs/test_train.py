@@ -165,7 +165,8 @@ def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # no
 
 
 def test_a_job_that_is_killed_and_stopped_and_whose_node_goes_ends_with_the_same_bits(head, shards, base, tmp_path):  # noqa: F811
-    recipe = recipe_for(shards, base, steps=STEPS, saving__every=EVERY)
+    drawn = {"evaluation": {"every": EVERY, "references": 1}, "monitoring__inference_steps": 2}
+    recipe = recipe_for(shards, base, steps=STEPS, saving__every=EVERY, **drawn)
     out = tmp_path / "run"
     command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path)), "--out", str(out)]
     command += ["--ranks", "2"]
@@ -199,6 +200,12 @@ def test_a_job_that_is_killed_and_stopped_and_whose_node_goes_ends_with_the_same
     assert starts(rows)[-1]["step"] == stopped["step"] and not (out / "stop").exists()
     saved = [row["step"] for row in rows[rows.index(starts(rows)[-1]) :] if row["kind"] == "checkpoint"]
     assert len(saved) == 2 and saved[1] == STEPS  # the first because of the announcement
+    evaluated = {row["step"]: row for row in rows if row["kind"] == "evaluation"}
+    assert {0, EVERY, STEPS} <= evaluated.keys(), "the run that went on has one curve"
+    assert all(
+        "which the model is conditioned on" in row["says"]["likeness_at_pose_dlib"] for row in evaluated.values()
+    )
+    assert "likeness at pose dlib" in (out / "run.html").read_text()
     undisturbed = tmp_path / "undisturbed"
     run_ranks(recipe, undisturbed, world=2)
     assert_same_run(out, undisturbed)

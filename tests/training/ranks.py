@@ -50,13 +50,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> tuple[list, multiprocessing.Queue]:
-    """`hook(rank)` is called in each rank before it trains; a SIGKILL is what it may arrange."""
+def start_ranks(
+    recipe: TrainRecipe, out: Path, world: int = 1, hook=None, evaluate=None
+) -> tuple[list, multiprocessing.Queue]:
+    """`hook(rank)` is called in each rank before it trains; a SIGKILL is what it may arrange. `evaluate`: the trainer's."""
     prepare(recipe)
     context = multiprocessing.get_context("fork")
     answers, port = context.Queue(), free_port()
     ranks = [
-        context.Process(target=_rank, args=(rank, world, port, recipe, str(out), answers, hook))
+        context.Process(target=_rank, args=(rank, world, port, recipe, str(out), answers, hook, evaluate))
         for rank in range(world)
     ]
     for rank in ranks:
@@ -64,13 +66,13 @@ def start_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> tu
     return ranks, answers
 
 
-def run_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None) -> list[dict]:
+def run_ranks(recipe: TrainRecipe, out: Path, world: int = 1, hook=None, evaluate=None) -> list[dict]:
     """Train; the log's lines.
 
     Raises:
         AssertionError: with the trace of a rank that failed.
     """
-    ranks, answers = start_ranks(recipe, out, world, hook)
+    ranks, answers = start_ranks(recipe, out, world, hook, evaluate)
     told = [answers.get(timeout=PATIENCE) for _ in ranks]
     for rank in ranks:
         rank.join(timeout=60)
@@ -117,7 +119,7 @@ def prepare(recipe: TrainRecipe) -> None:
     flops_of(load_config(recipe.model))  # counted for the log: 3 seconds of each rank otherwise
 
 
-def _rank(rank, world, port, recipe, out, answers, hook):
+def _rank(rank, world, port, recipe, out, answers, hook, evaluate):
     try:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "DS_ACCELERATOR": "cpu"}
@@ -130,7 +132,7 @@ def _rank(rank, world, port, recipe, out, answers, hook):
         stop = stop_on_signal()
         if hook is not None:
             hook(rank)
-        train(recipe, out, rank, world, rank, stop)
+        train(recipe, out, rank, world, rank, stop, evaluate=evaluate)
         answers.put("")
     except BaseException:
         answers.put(f"rank {rank}: {traceback.format_exc()}")

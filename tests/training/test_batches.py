@@ -163,6 +163,17 @@ def test_a_broken_sample_keeps_its_slot_and_is_named(shards, tmp_path, monkeypat
     assert torch.equal(after.noise, before.noise)
 
 
+def test_a_sample_that_is_held_out_keeps_its_slot_with_weight_0(shards, tmp_path, ready):
+    whole = batches(shards, tmp_path, ready)
+    (shard,), (position,) = whole.order.slots(0, whole.order.slots_of(0, 1, 4, 0)[1:2])
+    before = whole[0]
+    held = MicroBatches(whole.shards, whole.order, ready, SEED, 0, 1, 4, held_out=frozenset({(shard, position)}))
+    after = held[0]
+    assert after.valid.tolist() == [1, 0, 1, 1] and after.ids == before.ids and not after.corrupt
+    assert torch.equal(after.image, before.image) and torch.equal(after.noise, before.noise)
+    assert all(loaded.valid.tolist() == [1, 0, 1, 1] for loaded in loader(held, 0, 1, workers=1, prefetch=2, pin=False))
+
+
 @pytest.mark.parametrize(
     ("member", "content", "words"),
     [

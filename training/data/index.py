@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ class ShardIndex:
 
     def ids(self, shard: int) -> list[str]:
         return [text.decode() for text in self._ids[self._starts[shard] : self._starts[shard + 1]]]
+
+    def places(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """(shard, position) of samples by their number in the order of the shards."""
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        return list(zip(shards.tolist(), (rows - self._starts[shards]).tolist(), strict=True))
+
+    def find(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """{id: (shard, position)} of those ids that are here."""
+        wanted = np.array([name.encode() for name in names], dtype=bytes)
+        places = self.places(np.flatnonzero(np.isin(self._ids, wanted)))
+        return {self.id(*place): place for place in places}
 
     def members(self, shard: int, position: int) -> dict[str, tuple[int, int]]:
         """{extension: (offset, size)}: where a sample's bytes stand in its tar. Empty for a hole."""

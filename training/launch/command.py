@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from common.progress import say
 from training.launch.preflight import check_ranks, for_export, require_shared_shards, require_writable, resolved_out
@@ -14,6 +15,9 @@ from training.launch.rank import NonRetryableError
 from training.launch.stop_checks import request_stop
 from training.launch.torchrun import train_under_torchrun, under_torchrun
 from training.recipe import RecipeError, TrainRecipe, load_recipe, submitted_recipe
+
+if TYPE_CHECKING:
+    from training.monitoring.held_out_panel import Evaluate
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,14 @@ class TrainOptions:
         return words + (["--ranks", str(self.ranks)] if self.ranks else [])
 
 
-def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], TrainRecipe]) -> int:
+def train_command(
+    options: TrainOptions, with_base: Callable[[TrainRecipe], TrainRecipe], evaluate: Evaluate | None = None
+) -> int:
     """Train as the options say; the exit code: 0: to the end, or stopped as asked; 1: it failed; 2: it was not begun.
 
     Args:
         with_base: gives a recipe that needs a base trained here its folder; may take minutes.
+        evaluate: measures what a run draws from held-out photos.
 
     Raises:
         UserError: it was not begun, and why.
@@ -59,12 +66,12 @@ def train_command(options: TrainOptions, with_base: Callable[[TrainRecipe], Trai
         recipe = for_export(recipe, out)
     try:
         if under_torchrun():
-            step = train_under_torchrun(with_base(recipe), out)
+            step = train_under_torchrun(with_base(recipe), out, evaluate)
         else:
             from training.launch.ray_train import train_on_ray
 
             check_ranks(recipe, options.ranks or 1)  # before the minutes that a base may take
-            step = train_on_ray(with_base(recipe), out, options.ranks, options.failures)
+            step = train_on_ray(with_base(recipe), out, options.ranks, options.failures, evaluate)
     except NonRetryableError as error:
         print(error, file=sys.stderr)
         return error.code
@@ -93,6 +100,8 @@ def _say_how_it_ended(options: TrainOptions, recipe: TrainRecipe, step: int) -> 
         say("train", f"again: {shlex.join(options.command())}")
         return
     say("train", f"done: {recipe.steps} steps. Log: {out}/log.jsonl, {out}/tensorboard")
+    if recipe.monitoring.validation_samples or recipe.evaluation.every:
+        say("train", f"its curves on one page: {out}/run.html")
     if recipe.monitoring.validation_samples:
         say("train", f"pictures of the validation samples: {out}/pictures")
     if recipe.saving.export:

@@ -38,6 +38,8 @@ class LogView:
             self._bar.advance(step - self._bar.done, note)
         elif kind == "validation":
             say("train", f"step {step}: {validation_text(row)}")
+        elif kind == "evaluation":
+            say("train", f"step {step}: {evaluation_text(row)}")
         elif kind == "corrupt":
             say("train", f"corrupt, step {step}: {row['id']}: {row['why']}", style="red")
 
@@ -56,6 +58,19 @@ def validation_text(row: dict[str, Any]) -> str:
     if "likeness_drawn" in row:
         parts.append(f"identity {row['likeness_drawn']:.3f} (another's {row['likeness_others']:.3f})")
     return "; ".join(parts)
+
+
+def evaluation_text(row: dict[str, Any]) -> str:
+    """One line for a row of kind "evaluation": the numbers that there are, each yardstick behind its figure."""
+    if "failed" in row:
+        return f"what is drawn from held-out photos could not be evaluated, the run goes on: {row['failed']}"
+    parts = []
+    for name in row["says"]:
+        if row[name] is not None and not name.endswith("_others"):
+            beside = row.get(f"{name}_others")
+            another = "" if beside is None else f" (another's {beside:.3f})"
+            parts.append(f"{name.replace('_', ' ')} {row[name]:.3f}{another}")
+    return "held-out photos: " + ", ".join(parts)
 
 
 class LogTail:

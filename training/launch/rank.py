@@ -11,6 +11,7 @@ from training.recipe import TrainRecipe
 from training.stop_request import StopCheck
 
 if TYPE_CHECKING:
+    from training.monitoring.held_out_panel import Evaluate
     from training.trainer import Progress
 
 
@@ -36,6 +37,7 @@ def run_rank(
     local_rank: int,
     stop_check: StopCheck,
     on_step: Callable[[Progress], None] = lambda progress: None,
+    evaluate: Evaluate | None = None,
 ) -> int:
     """`training.trainer.train`; its finished steps.
 
@@ -58,7 +60,7 @@ def run_rank(
 
     try:
         encoder = identity_encoder_of(recipe, rank)
-        return train(recipe, out, rank, world, local_rank, stop_check, after_step, encoder)
+        return train(recipe, out, rank, world, local_rank, stop_check, after_step, encoder, evaluate)
     except (Diverged, TooManyCorrupt) as error:
         raise NonRetryableError(str(error), 1) from error
     except (ValueError, ShardError, EngineError, WeightError, CheckpointFault) as error:

@@ -24,15 +24,19 @@ if TYPE_CHECKING:
     from ray.train import UserCallback
     from ray.train.torch import TorchTrainer
 
+    from training.monitoring.held_out_panel import Evaluate
     from training.trainer import Progress
 
 
-def train_on_ray(recipe: TrainRecipe, out: str, ranks: int | None, failures: int) -> int:
+def train_on_ray(
+    recipe: TrainRecipe, out: str, ranks: int | None, failures: int, evaluate: Evaluate | None = None
+) -> int:
     """Train to the end or until SIGTERM or SIGINT; the finished steps.
 
     Args:
         ranks: worker processes; None: one a GPU of the cluster, 1 without.
         failures: how often ranks are started again after one has died.
+        evaluate: travels to the workers.
 
     Raises:
         RecipeError, ShardError: not begun, and why.
@@ -53,7 +57,7 @@ def train_on_ray(recipe: TrainRecipe, out: str, ranks: int | None, failures: int
             say("train", f"{ranks} ranks want {ranks} {kind}s, the cluster has {room}: waiting until it has grown")
         clear_stop_request(out)
         with following_log(out, recipe.steps), _received_signals() as signals:
-            return _fit(_trainer(recipe, out, ranks, failures, kind == "GPU"), out, failures, signals)
+            return _fit(_trainer(recipe, out, ranks, failures, kind == "GPU", evaluate), out, failures, signals)
 
 
 def ranks_and_resource(
@@ -77,7 +81,9 @@ def ranks_and_resource(
     return ranks or max(1, gpus if on_gpu else 0), "GPU" if on_gpu else "CPU"
 
 
-def _trainer(recipe: TrainRecipe, out: str, ranks: int, failures: int, on_gpu: bool) -> TorchTrainer:
+def _trainer(
+    recipe: TrainRecipe, out: str, ranks: int, failures: int, on_gpu: bool, evaluate: Evaluate | None
+) -> TorchTrainer:
     import pyarrow.fs
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -85,7 +91,7 @@ def _trainer(recipe: TrainRecipe, out: str, ranks: int, failures: int, on_gpu: b
     fs, root = open_place(out)
     return TorchTrainer(
         ray_rank,
-        train_loop_config={"recipe": for_workers(recipe), "out": out},
+        train_loop_config={"recipe": for_workers(recipe), "out": out, "evaluate": evaluate},
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=ranks, use_gpu=on_gpu, resources_per_worker={"GPU": 1, "CPU": 1} if on_gpu else {"CPU": 1}
@@ -203,8 +209,9 @@ def ray_rank(config: dict[str, Any]) -> int:
             ray.train.report({"step": progress.step, "loss": progress.loss})
 
     return run_rank(
-        recipe, out, rank, world, local_rank, any_of(stop_on_file(out, rank), save_on_preemption(every)), report
-    )
+        recipe, out, rank, world, local_rank, any_of(stop_on_file(out, rank), save_on_preemption(every)), report,
+        config["evaluate"],
+    )  # fmt: skip
 
 
 def save_on_preemption(every: int) -> StopCheck:

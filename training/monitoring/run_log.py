@@ -24,7 +24,7 @@ UPLOADED_AT_ONCE = ("started", "checkpoint", "diverged", "stopped")  # the kinds
 
 
 class RunLog:
-    """OUT/log.jsonl, OUT/tensorboard, OUT/pictures. A resumed run goes on in the same files.
+    """OUT/log.jsonl, OUT/tensorboard, OUT/pictures, OUT/run.html. A resumed run goes on in the same files.
 
     In an object store a file cannot grow: there rank 0 writes in a folder of its own, and what has changed is uploaded
     as whole files every 30 seconds, at each checkpoint and at the end. A killed run loses at most the lines since then.
@@ -123,7 +123,7 @@ class _Uploader:
     def try_upload(self) -> None:
         """Upload what grows, and warn if that fails. The export, gigabytes written once, is left to `finish`."""
         try:
-            self._upload(("log.jsonl", "tensorboard", "pictures"))
+            self._upload(("log.jsonl", "run.html", "tensorboard", "pictures"))
         except Exception as error:  # noqa: BLE001  stores fail in many ways, and none is worth the run
             log.warning("%s: log and pictures were not uploaded (%s); tried again in a moment", self.root, error)
 

@@ -4,6 +4,7 @@ how alike the drawn faces are. It shows learning where the training loss is flat
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -44,16 +45,14 @@ class Panel:
     Args:
         size: how many samples.
         chunk: how many go through the model at a time.
+        samples: (shard, position) of these instead.
     """
 
-    def __init__(self, parts: RunParts, size: int, chunk: int = 16):
+    def __init__(self, parts: RunParts, size: int, chunk: int = 16, samples: Sequence[tuple[int, int]] | None = None):
         self.parts, self.chunk = parts, chunk
         total = parts.index.samples
-        places = np.linspace(0, total - 1, min(size, total)).astype(int)
-        ends = np.cumsum(parts.index.counts)
-        shards = np.searchsorted(ends, places, side="right")
-        positions = places - (ends - parts.index.counts)[shards]
-        self.samples = list(zip(shards.tolist(), positions.tolist(), strict=True))
+        spread = np.linspace(0, total - 1, min(size, total)).astype(int)
+        self.samples = parts.index.places(spread) if samples is None else list(samples)
         self.given = [name for name in CONDITIONS if name not in never_given(parts.batches.ready.dropout)]
         self._batch: MicroBatch | None = None
         self._inputs: Inputs | None = None
@@ -108,29 +107,34 @@ class Panel:
         by_timestep = torch.cat(errors).view(DECILES, count)
         return ((by_timestep * valid).sum(1) / valid.sum().clamp(min=1)).tolist()
 
-    def drawn(self, pipeline: FaceMakeUpPipeline, steps: int) -> np.ndarray:
-        """The panel's faces, drawn with the conditions that the recipe gives: float32 (B, H, W, 3) in 0..1."""
+    def captions(self) -> list[str]:
+        """Of each sample; "" where the recipe never gives the text."""
+        if "text" not in self.given:
+            return [""] * len(self.samples)
+        return self.parts.pipeline.tokenizer.batch_decode(self.batch.input_ids, skip_special_tokens=True)
+
+    def drawn(self, pipeline: FaceMakeUpPipeline, steps: int, prompts: Sequence[str] | None = None) -> np.ndarray:
+        """The panel's faces, drawn with the conditions that the recipe gives: float32 (B, H, W, 3) in 0..1. `prompts`: one
+        a sample, instead of their captions."""
         batch, inputs = self.batch, self.inputs
         face = FaceConditions(
             inputs.identity, inputs.clip_features, inputs.pose_map, faces=[None] * len(batch.ids), views=[]
         )
-        prompts = [""] * len(batch.ids)
-        if "text" in self.given:
-            prompts = pipeline.tokenizer.batch_decode(batch.input_ids, skip_special_tokens=True)
         return pipeline(
-            prompts, face=face, num_inference_steps=steps, seed=FIXED_SEED, ip_scale=1.0, controlnet_scale=1.0,
+            prompts or self.captions(), face=face, num_inference_steps=steps, seed=FIXED_SEED, ip_scale=1.0, controlnet_scale=1.0,
             guidance_scale=2.0, output_type="np",
         ).images  # fmt: skip
 
-    def picture(self, drawn: np.ndarray) -> Image.Image:
-        """Rows: the samples; columns: as they are, their pose map, drawn. Without a watermark, as all grids."""
+    def picture(self, *drawn: np.ndarray) -> Image.Image:
+        """Rows: the samples; columns: as they are, their pose map, each time that they were drawn. Without a watermark, as
+        all grids."""
         columns = [
             ((self.batch.image + 1) / 2).permute(0, 2, 3, 1).numpy(),
             self.batch.pose_map.permute(0, 2, 3, 1).numpy(),
-            drawn,
+            *drawn,
         ]
         rows = [np.concatenate(row, axis=1) for row in zip(*columns, strict=True)]
-        return Image.fromarray(_bytes(np.concatenate(rows, axis=0)))
+        return Image.fromarray(as_bytes(np.concatenate(rows, axis=0)))
 
     def alikeness(self, drawn: np.ndarray, encoder: IdentityEncoder) -> dict[str, float]:
         """Mean cosine of the identities of what was drawn with the identities that were asked for.
@@ -140,14 +144,14 @@ class Panel:
         `others`, what was drawn against the next sample's identity (what a face gets that is anybody's). `embedded`:
         share of drawn pictures that the encoder took at all.
         """
-        photos = _bytes(((self.batch.image + 1) / 2).permute(0, 2, 3, 1).numpy())
+        photos = as_bytes(((self.batch.image + 1) / 2).permute(0, 2, 3, 1).numpy())
         cosines: dict[str, list[float]] = {"drawn": [], "photo": [], "others": []}
         wanted = self.batch.identity.numpy()
         for place, (shard, position) in enumerate(self.samples):
             if not self.batch.valid[place]:
                 continue
             box, landmarks = self._face(shard, position)
-            one = encoder.embed(_bytes(drawn[place]), box, landmarks)
+            one = encoder.embed(as_bytes(drawn[place]), box, landmarks)
             own = encoder.embed(photos[place], box, landmarks)
             if one is not None:
                 cosines["drawn"].append(float(one @ wanted[place]))
@@ -166,5 +170,6 @@ class Panel:
         return box, crop.points(np.reshape(facts["face_landmarks"], (5, 2)), size)
 
 
-def _bytes(pixels: np.ndarray) -> np.ndarray:
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """0..1 as uint8."""
     return (pixels * 255).round().clip(0, 255).astype(np.uint8)

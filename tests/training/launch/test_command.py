@@ -12,7 +12,7 @@ from training.recipe import load_recipe, submitted_recipe
 def test_at_the_end_it_says_where_everything_is_and_what_to_do_next(capsys):
     _say_how_it_ended(TrainOptions("tiny", "runs/train/mine"), load_recipe("tiny"), 600)
     said = " ".join(capsys.readouterr().err.split())
-    for place in ("log.jsonl", "tensorboard", "pictures", "export"):
+    for place in ("log.jsonl", "tensorboard", "run.html", "pictures", "export"):
         assert f"runs/train/mine/{place}" in said
     assert said.endswith("make demo MODEL=runs/train/mine/export/pipeline")
     _say_how_it_ended(TrainOptions("tiny", "s3://b/my"), load_recipe("tiny"), 600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bucket import s3_bucket
-from training.launch.log_view import LogTail, LogView, following_log
+from training.launch.log_view import LogTail, LogView, evaluation_text, following_log
 from training.monitoring.run_log import RunLog
 
 
@@ -42,6 +42,13 @@ def test_the_last_line_of_a_run_is_shown_too(tmp_path, capsys):
         log.write("validation", 3, loss=0.25)
         log.close()
     assert "step 3: fixed-noise loss 0.2500" in capsys.readouterr().err
+
+
+def test_what_was_drawn_from_held_out_photos_is_one_line():
+    says = {"facesim_dlib": "", "facesim_dlib_others": "", "copy_paste_dlib": "nobody's other photo"}
+    row = {"facesim_dlib": 0.5, "facesim_dlib_others": 0.25, "copy_paste_dlib": None, "says": says}
+    assert evaluation_text(row) == "held-out photos: facesim dlib 0.500 (another's 0.250)"
+    assert evaluation_text({"failed": "no memory"}).endswith("the run goes on: no memory")
 
 
 def test_the_time_left_is_of_the_steps_since_the_last_start(monkeypatch, capsys):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.ranks import log_of, recipe_for, run_ranks
-from training.assembly import assemble
+from tests.training.ranks import assert_same_run, log_of, recipe_for, run_ranks
+from training.assembly import assemble, open_data
 from training.monitoring.validation import CONDITIONS, DECILES, Panel, never_given
 from training.recipe import ConditionDropout
+from training.resume import _must_be_equal, facts_of
 
 
 def parts_of(shards, base, **changes):
@@ -93,25 +94,85 @@ def test_alike_is_measured_where_the_pose_was_asked_for(parts, monkeypatch):
     assert swapped["drawn"] < swapped["photo"]
 
 
+def test_a_run_does_not_go_on_with_other_photos_held_out(parts, shards, base):
+    """But how often it is looked at, and by which prompts, may change."""
+    manifest = facts_of(recipe_for(shards, base), parts)
+    looked_at = recipe_for(shards, base, evaluation={"references": 2, "every": 1, "prompts": ["a"]})
+    differing = [name for name, before, now in _must_be_equal(manifest, looked_at, parts) if before != now]
+    assert differing == ["evaluation.references"]
+    again = looked_at.model_copy(
+        update={"evaluation": looked_at.evaluation.model_copy(update={"every": 7, "prompts": [""]})}
+    )
+    assert all(before == now for _, before, now in _must_be_equal(facts_of(looked_at, parts), again, parts))
+
+
 def drawn_by(out):
     with Image.open(out / "pictures" / "panel-000000002.png") as picture:
         assert picture.size == (3 * 64, 2 * 64)
         return np.asarray(picture)[:, 2 * 64 :].astype(int)
 
 
-def test_a_run_draws_its_panel_whatever_the_engine(shards, base, tmp_path):
-    """Under stage 3 no rank has whole weights: all draw together, and it is the same picture."""
+def failing_later():
+    """An evaluation that answers once, and then stumbles each time."""
+    calls = []
+
+    def evaluate(pictures, references, targets, prompts, conditioned_on):
+        calls.append(prompts)
+        if len(calls) > 1:
+            raise RuntimeError("no more")
+        assert len(pictures) == len(references) == len(targets) == len(prompts) == 4
+        assert pictures[0].shape == (64, 64, 3) and references[0][0].shape == (512, 512, 3)
+        assert prompts[0].startswith("a made face") and prompts[2:] == ["in the snow"] * 2
+        inside = [(seen[1].landmarks > 0).all() and (seen[1].landmarks < 512).all() for seen in references]
+        assert all(inside) and all(target is not None for target in targets)
+        return {"mean": (float(np.mean(pictures)), "of all"), "none": (None, f"made for {conditioned_on}")}
+
+    return evaluate
+
+
+def not_seen_in(recipe, steps):
+    """Ids of samples that no step until then sees: holding them out changes no bit of such a run."""
+    index, order, _ = open_data(recipe, 1)
+    slots = np.arange(recipe.batch.size)
+    seen = {place for t in range(steps) for place in zip(*order.slots(t, slots), strict=True)}
+    places = [(shard, position) for shard in range(len(index)) for position in range(index.counts[shard])]
+    return [index.id(*place) for place in places if place not in seen]
+
+
+def test_a_run_draws_its_panel_whatever_the_engine(shards, base, tmp_path, two_steps):
+    """Under stage 3 no rank has whole weights: all draw together, and it is the same picture. Drawing and evaluating change
+    no bit of what is trained, and an evaluation that fails ends no run."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
+    one, other, third, fourth = not_seen_in(recipe_for(shards, base), 2)[:4]
+    evaluation = {
+        "every": 1,
+        "references": 2,
+        "prompts": ["", "in the snow"],
+        "other_photos": {one: other, third: fourth},
+    }
     monitoring = {
         "monitoring__validation_samples": 2,
         "monitoring__validate_every": 2,
         "monitoring__inference_steps": 2,
+        "evaluation": evaluation,
     }
-    run_ranks(recipe_for(shards, base, steps=2, engine__zero=2, **monitoring), whole)
-    run_ranks(recipe_for(shards, base, steps=2, engine__zero=3, **monitoring), parted, world=2)
+    run_ranks(recipe_for(shards, base, steps=2, engine__zero=2, **monitoring), whole, evaluate=failing_later())
+    monitoring["evaluation"] |= {"every": 2, "prompts": [""]}
+    run_ranks(
+        recipe_for(shards, base, steps=2, engine__zero=3, **monitoring), parted, world=2,
+        evaluate=lambda pictures, *_: {"mean": (float(np.mean(pictures)), "of all")},
+    )  # fmt: skip
     for out in (whole, parted):
         rows = log_of(out, "validation")
         assert [row["step"] for row in rows] == [0, 2]
         assert all(f"worth_{name}" in rows[0] for name in CONDITIONS) and len(rows[0]["by_timestep"]) == DECILES
+    first, failed = log_of(whole, "evaluation")
+    assert first["step"] == 0 and first["mean"] > 0 and first["none"] is None
+    assert first["says"] == {"mean": "of all", "none": "made for dlib"}
+    assert failed["step"] == 1 and failed["failed"] == "RuntimeError: no more", "and at step 2 it is not said again"
+    assert len(list((whole / "pictures").glob("held-out-*.png"))) == 3
+    assert "RuntimeError: no more" in (whole / "run.html").read_text()
+    assert [row["step"] for row in log_of(parted, "evaluation")] == [0, 2]
+    assert_same_run(whole, two_steps)
     assert drawn_by(whole).std() > 1
     assert np.abs(drawn_by(whole) - drawn_by(parted)).max() <= 2

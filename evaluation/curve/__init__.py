@@ -1,0 +1,1 @@
+"""The evaluation's figures while a model is being trained."""
