@@ -66,7 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     from evaluation.sample import PROMPTS, EvaluateOptions, evaluate_command
 
     # of all variants, unless one has its own
-    steps = [f"{name}.steps={asked.steps}" for name in METHODS if name.startswith("face-makeup")]
+    steps = [
+        f"{name}.steps={asked.steps}" for name in asked.methods if name in METHODS and name.startswith("face-makeup")
+    ]
     options = EvaluateOptions(
         asked.shards, asked.out, asked.count, asked.images, asked.methods,
         [*([f"face-makeup.model={asked.model}"] if asked.model else []), *asked.part], [*steps, *asked.set],

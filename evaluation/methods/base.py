@@ -80,6 +80,11 @@ class DrawingMethod(abc.ABC):
         return {role: found.sha256 for role, found in sorted(self.found.items())}
 
     @classmethod
+    def roles(cls) -> tuple[str, ...]:
+        """What of it can be named by --part METHOD.ROLE=PLACE."""
+        return tuple(part.role for part in cls.needs)
+
+    @classmethod
     def base_name(cls, sources: MethodSources, part: Needed) -> str:
         """What the base model is called: as published, or the folder that a person named."""
         named = sources.place(cls.name, part.role)

@@ -84,6 +84,10 @@ class FaceMakeUp(DrawingMethod):
         return sources.place(cls.name, role) or sources.place(FaceMakeUp.name, role)
 
     @classmethod
+    def roles(cls) -> tuple[str, ...]:
+        return "model", *OTHERS
+
+    @classmethod
     def facts(cls, settings: FaceMakeUpSettings, sources: MethodSources) -> dict[str, Any]:
         model = Path(cls._place(sources, "model") or TRAINED_HERE)
         base = cls._place(sources, "base") or model.resolve().name

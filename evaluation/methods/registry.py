@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,14 +38,18 @@ DEFAULT = ("face-makeup", "ip-adapter-faceid-plusv2", "photomaker", "instantid",
 
 @dataclass(frozen=True)
 class Row:
-    """What makes a row of the table. `draws`: it makes its pictures, where others only look at what is there."""
+    """What makes a row of the table. `kind`: the method that draws it; None: it only looks at what is there."""
 
     title: str
     make: Callable[[Sequence[Reference], Asked, Path], Method]
-    draws: bool = True
+    kind: type[DrawingMethod] | None = None
 
     def __call__(self, references: Sequence[Reference], asked: Asked, out: Path) -> Method:
         return self.make(references, asked, out)
+
+    @property
+    def draws(self) -> bool:
+        return self.kind is not None
 
 
 def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
@@ -53,20 +57,31 @@ def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
     or NAME=FILE.yaml of a program.
 
     Raises:
-        UserError: no such method, one twice, or a place or a setting of none of them.
+        UserError: no such method, one twice, or a place or a setting of none of those that are asked for.
     """
     if twice := [name for name in names if list(names).count(name) > 1]:
         raise UserError(f"--methods: {twice[0]} stands there twice")
-    _check_names("--part", sources.named)
-    _check_names("--set", sources.changes)
-    return [_row(name, sources) for name in names]
+    rows = [_row(name, sources) for name in names]
+    kinds: dict[str, type[DrawingMethod]] = {}
+    for kind in (row.kind for row in rows if row.kind):
+        if kind.name in kinds:
+            raise UserError(f"--methods: two of them are filed under {kind.name}: give the program another name")
+        kinds[kind.name] = kind
+    for part in sources.named:
+        _check_part(part, kinds)
+    for change in sources.changes:
+        _check_name("--set", change, kinds)
+    for kind in kinds.values():
+        with suppress(Unavailable):  # that is told in its row; a mistake is told here, before anything is drawn
+            kind(sources)
+    return rows
 
 
 def twin_rows(names: Sequence[str], sources: MethodSources, folder: Path) -> list[Row]:
     """A row of the tiny random twin of each of these methods that has one, marked: it shows that the method runs, and draws noise."""
     kinds = [METHODS[name] for name in names if name in METHODS]
     made = [_twin(kind, sources, folder / kind.name) for kind in kinds]
-    return [Row(twin[0].title, partial(pictures_by, *twin)) for twin in made if twin]
+    return [_drawn_by(*twin) for twin in made if twin]
 
 
 def _twin(
@@ -88,7 +103,7 @@ def _twin(
 def _row(name: str, sources: MethodSources) -> Row:
     if name in BOUNDS:
         title, make = BOUNDS[name]
-        return Row(title, lambda references, asked, out: make(references, asked), draws=False)
+        return Row(title, lambda references, asked, out: make(references, asked))
     title, equals, place = name.partition("=")
     if equals and not title:
         raise UserError(f"--methods {name}: write NAME={place}")
@@ -98,9 +113,7 @@ def _row(name: str, sources: MethodSources) -> Row:
         folder = Path(place).expanduser()
         if not folder.is_dir():
             raise UserError(f"--methods {name}: no such folder of pictures")
-        return Row(
-            title, lambda references, asked, out: open_method(title, folder, list(references), asked.words), draws=False
-        )
+        return Row(title, lambda references, asked, out: open_method(title, folder, list(references), asked.words))
     if name not in METHODS:
         raise UserError(
             f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, NAME=FOLDER, or NAME=FILE.yaml"
@@ -109,18 +122,28 @@ def _row(name: str, sources: MethodSources) -> Row:
 
 
 def _drawn_by(kind: type[DrawingMethod], sources: MethodSources) -> Row:
-    with suppress(Unavailable):  # that is told in its row; a mistake is told here, before anything is drawn
-        kind(sources)
-    return Row(kind.title, partial(pictures_by, kind, sources))
+    return Row(kind.title, partial(pictures_by, kind, sources), kind)
 
 
-def _check_names(option: str, given: Iterable[str]) -> None:
-    for text in given:
-        method = text.partition(".")[0]
-        if method not in METHODS:
-            raise UserError(
-                f"{option} {text}: no such method{_near(method)}: write METHOD.NAME=VALUE, METHOD one of {', '.join(METHODS)}"
-            )
+def _check_part(text: str, kinds: Mapping[str, type[DrawingMethod]]) -> None:
+    method, _, role = text.partition(".")
+    if method == FaceMakeUp.name and any(issubclass(kind, FaceMakeUp) for kind in kinds.values()):
+        kinds = {**kinds, method: FaceMakeUp}  # its variants draw with its model
+    _check_name("--part", text, kinds)
+    if role not in (roles := kinds[method].roles()):
+        raise UserError(f"--part {text}: {method} has no such part: name one of {', '.join(roles) or '(it has none)'}")
+
+
+def _check_name(option: str, text: str, kinds: Mapping[str, type[DrawingMethod]]) -> None:
+    """`kinds`: what is asked for; anything else would be ignored."""
+    method = text.partition(".")[0]
+    if method in kinds:
+        return
+    if method in METHODS:
+        raise UserError(f"{option} {text}: {method} is not among --methods: ask for it, or leave this out")
+    raise UserError(
+        f"{option} {text}: no such method{_near(method)}: write METHOD.NAME=VALUE, METHOD one of {', '.join(kinds) or 'those asked for'}"
+    )
 
 
 def _near(name: str) -> str:

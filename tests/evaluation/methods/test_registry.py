@@ -55,6 +55,11 @@ def test_a_twin_is_a_row_of_its_own_and_is_marked(tmp_path, methods):
         (["made", "made"], {}, [], "made stands there twice"),
         (["made"], {"maid.adapter": "x"}, [], "--part maid.adapter: no such method, did you mean made"),
         (["made"], {}, ["maid.steps=3"], "--set maid.steps=3: no such method"),
+        (["others"], {}, ["made.steps=3"], "--set made.steps=3: made is not among --methods"),
+        (["others"], {"made.adapter": "x"}, [], "--part made.adapter: made is not among --methods"),
+        (["made"], {"made.adaptor": "x"}, [], "made has no such part: name one of adapter"),
+        (["=folder"], {}, [], "write NAME=folder"),
+        (["theirs=/nowhere"], {}, [], "--methods theirs=/nowhere: no such folder of pictures"),
         (["made"], {}, ["made.stepps=3"], "did you mean `steps`"),
         (["made"], {"made.adapter": "/nowhere"}, [], "--part made.adapter=/nowhere: no such file or folder"),
     ],
@@ -63,6 +68,20 @@ def test_a_mistake_is_told_before_anything_is_drawn(methods, names, named, chang
     with pytest.raises(UserError) as told:
         registry.rows_of(names, MethodSources(named=named, changes=changes))
     assert words in str(told.value)
+
+
+def test_a_variant_is_given_the_model_of_the_first_and_a_program_its_settings(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    named = {"face-makeup.model": str(tmp_path)}
+    assert registry.rows_of(["face-makeup-without-pose"], MethodSources(named=named, device="cpu"))
+    (tmp_path / "theirs.yaml").write_text(f"program: {tmp_path / 'model_index.json'}\n")
+    names = [f"theirs={tmp_path / 'theirs.yaml'}"]
+    (row,) = registry.rows_of(names, MethodSources(changes=["theirs.width=512"], device="cpu"))
+    assert row.kind.settings_from(MethodSources(changes=["theirs.width=512"])).width == 512
+    with pytest.raises(UserError, match="two of them are filed under face-makeup"):
+        registry.rows_of(["face-makeup", f"face-makeup={tmp_path / 'theirs.yaml'}"], MethodSources())
+    with pytest.raises(UserError, match="did you mean `width`"):
+        registry.rows_of(names, MethodSources(changes=["theirs.widht=512"]))
 
 
 def test_every_method_has_a_title_of_its_own_and_says_what_it_is():
