@@ -13,7 +13,7 @@ import pyarrow as pa
 from common.progress import say
 from common.storage import Storage
 from evaluation import asked
-from evaluation.head import head_of
+from evaluation.head import head_of, strange
 from evaluation.method_facts import read_facts
 from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
 from evaluation.metrics.hub_models import is_hub_name
@@ -21,9 +21,10 @@ from evaluation.metrics.registry import METRICS, ROLES
 from evaluation.out import Comparison, claim
 from evaluation.report.latex import latex
 from evaluation.report.page import render
+from evaluation.report.text import comma_separated, markdown
 from evaluation.score import KEY, OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
-from evaluation.table import Column, column_of, comma_separated, markdown, not_measured, with_absent
+from evaluation.table import Column, column_of, not_measured, with_absent
 from evaluation.votes import VotesFile, compared_of, open_votes, require_compared, votes_column
 
 
@@ -155,7 +156,7 @@ def score_methods(
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
     if errors["error"].str.startswith(OF_REFERENCE).any():
         say("score", "a reference that cannot be used is left out of every method's numbers")
-    text = markdown(columns, methods, head.lines(methods))
+    text = markdown(columns, methods, head.lines(methods), errors)
     out.write_bytes("table.md", text.encode())
     out.write_bytes("table.tex", latex(columns, methods, head).encode())
     out.write_bytes("table.csv", comma_separated(columns, methods).encode())
@@ -223,6 +224,4 @@ def named_models(texts: Sequence[str]) -> dict[str, str]:
 
 def _tell(method: Method) -> None:
     found = len(method.drawn) - method.missing
-    say("score", f"{method.name}: {found:,} pictures; {method.missing:,} that others have are missing")
-    if method.strange:
-        say("score", f"{method.name}: {len(method.strange):,} files belong to no reference, e.g. {method.strange[0]}")
+    say("score", f"{method.name}: {found:,} pictures; {method.missing:,} that others have are missing{strange(method)}")

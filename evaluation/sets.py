@@ -24,6 +24,7 @@ from common.hashing import canonical_json, sha256_of_bytes, sha256_of_file
 from evaluation.manifest import read_manifest
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+BESIDE = {".txt", ".json", ".jsonl", ".md", ".html", ".csv", ".yaml", ".yml"}  # what may lie beside photos
 TARGETS = "targets"
 ONE = ""  # the name of the prompt and the seed where there is one of each
 
@@ -34,13 +35,20 @@ class SetError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Reference:
-    """`words`: what is asked for where a picture's prompt has no words of its own; `person`: who it shows, "": not said."""
+    """`words`: what is asked for where a picture's prompt has no words of its own; `person`: who it shows, "": not said;
+    `same_as`: the first reference with the same bytes, "": it is the first."""
 
     name: str
     file: Path
     target: Path | None = None
     words: str = ""
     person: str = ""
+    same_as: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What counts once: a photo that stands there twice tells nothing more."""
+        return self.same_as or self.name
 
 
 @dataclass(frozen=True)
@@ -75,20 +83,25 @@ def open_references(folder: Path) -> list[Reference]:
     """The references of a folder, in the order of their names.
 
     Raises:
-        SetError: there is none, or two have one name.
+        SetError: there is no such folder, none in it, or two have one name.
     """
+    if not folder.is_dir():
+        raise SetError(f"{folder}: no such folder of references")
     targets = dict(_named(folder / TARGETS))
     manifest = read_manifest(folder)
     if manifest and not manifest.complete:
         raise SetError(f"{folder}: these references are not finished: run the same `references` command again")
     people = {row.name: row.person for row in manifest.references} if manifest else {}
     references: dict[str, Reference] = {}
+    first: dict[str, str] = {}  # by the bytes
     for name, file in _named(folder):
         if name in references:
             raise SetError(f"{file}: {references[name].file.name} has the same name: rename one of them")
+        same = first.setdefault(sha256_of_file(file), name)
         references[name] = Reference(
-            name, file, targets.get(name), _caption(file.with_suffix(".txt")), people.get(name, "")
-        )
+            name, file, targets.get(name), _caption(file.with_suffix(".txt")), people.get(name, ""),
+            "" if same == name else same,
+        )  # fmt: skip
     if not references:
         raise SetError(f"{folder}: holds no references: photos {', '.join(sorted(SUFFIXES))}, named as in the pictures")
     if lost := sorted(set(targets) - set(references)):
@@ -107,7 +120,7 @@ def open_method(
         SetError: no picture of the folder belongs to a reference.
     """
     if not folder.is_dir():
-        raise SetError(f"{name}={folder}: no such folder of pictures")
+        raise SetError(f"{folder}: no such folder of pictures")
     known = {reference.name: reference for reference in references}
     found: dict[str, list[Drawn]] = {name: [] for name in known}
     strange = []
@@ -122,9 +135,10 @@ def open_method(
             found[first].append(Drawn(known[first], prompt, seed, file, words))
         else:
             strange.append(str(file.relative_to(folder)))
+    strange += [str(file.relative_to(folder)) for file in other_files(folder)]
     if not any(item.file for items in found.values() for item in items):
         raise SetError(
-            f"{name}={folder}: none of its {len(strange):,} pictures is named as a reference: call them "
+            f"{folder}: none of its {len(strange):,} pictures is named as a reference: call them "
             f"{references[0].name}.png, or {references[0].name}/PROMPT.png, or {references[0].name}/PROMPT/SEED.png"
         )
     failed = {name: item.failure for name, items in found.items() for item in items if item.failure}
@@ -137,6 +151,11 @@ def open_method(
             gone = Drawn(reference, prompt, seed, None, words or prompt, failed.get(reference.name, "not drawn"))
             drawn.append(there.get((prompt, seed), gone))
     return Method(name, tuple(drawn), tuple(strange), folder)
+
+
+def units_of(methods: Sequence[Method]) -> dict[str, str]:
+    """What counts once, by the names of the references."""
+    return {item.reference.name: item.reference.unit for method in methods for item in method.drawn}
 
 
 def set_hash(references: Sequence[Reference]) -> str:
@@ -152,10 +171,25 @@ def _order(item: Drawn) -> tuple[str, str]:
     return item.prompt, item.seed
 
 
+def photos_in(folder: Path) -> list[Path]:
+    """All pictures of a folder that can be read here, whatever they are for."""
+    return list(_files(folder))
+
+
+def other_files(folder: Path) -> list[Path]:
+    """What may be pictures, of formats that are not read here."""
+    seen = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() not in SUFFIXES | BESIDE)
+    return [path for path in seen if path.is_file() and not _hidden(path, folder)]
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _hidden(path, folder):
             yield path
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _read_log(log: Path, known: Mapping[str, Reference], found: dict[str, list[Drawn]]) -> list[str]:

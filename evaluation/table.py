@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +11,7 @@ import pandas as pd
 from evaluation.metrics.base import AnyFigure, Figure, NotMeasured, SetFigure
 from evaluation.metrics.distances import half_samples
 from evaluation.score import OF_REFERENCE, Scored
-from evaluation.sets import Method
+from evaluation.sets import Method, units_of
 from evaluation.statistics import Compared, Estimate, compare, matrix_of, within
 
 
@@ -66,7 +64,8 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
     pairs = [item for item in pairs if item.file.name.endswith(listed)]
     shown = dict.fromkeys(item.reference for item in pairs)
     references = {item.name: str(item.file) for item in shown if item.file.name.endswith(listed)}
-    owners = np.array(list(references)), np.array([item.reference.name for item in pairs])
+    units = units_of([method])
+    owners = np.array([units[name] for name in references]), np.array([item.reference.unit for item in pairs])
     left_out = len(method.drawn) - len(pairs)
     sets = [
         np.array([scored.features[file][figure.feature] for file in files], np.float64)
@@ -79,13 +78,13 @@ def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> C
         return Cell(None, left_out, len(pairs), why=str(error))
     low, high = value + np.quantile(halves, [0.025, 0.975]) - halves.mean()
     quotable = len(pairs) >= figure.headline_at
-    told = within(Estimate(value, float(low), float(high), len(references)), figure.bounds)
+    told = within(Estimate(value, float(low), float(high), len(set(owners[0]))), figure.bounds)
     return Cell(told, left_out, len(pairs), quotable=quotable, people=_people([method], set(references)))
 
 
 def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed: int) -> Column:
     """The means of all methods, from the same draws of references."""
-    references = list(dict.fromkeys(item.reference.name for method in methods for item in method.drawn))
+    units = units_of(methods)
     prompts = sorted({item.prompt for method in methods for item in method.drawn})
     rows = scored.rows.copy()
     if figure.column not in rows:
@@ -99,7 +98,12 @@ def _mean_column(figure: Figure, scored: Scored, methods: Sequence[Method], seed
     by_method = {method.name: rows[rows["method"] == method.name] for method in methods}
     stopped = {name: why for name, own in by_method.items() if (why := _stopped(figure, own))}
     by_method |= {name: by_method[name].assign(number=np.nan) for name in stopped}
-    matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}
+    matrices = {
+        name: matrix_of(
+            own.assign(reference=own["reference"].map(units)), "number", list(dict.fromkeys(units.values())), prompts
+        )
+        for name, own in by_method.items()
+    }
     compared = compare(matrices, seed, bounds=figure.bounds)
     return Column(figure, cells_of(figure, compared, by_method, methods, stopped), scored.metric.name)
 
@@ -148,84 +152,6 @@ def _people(methods: Sequence[Method], references: set[str]) -> int | None:
     shown = {item.reference.name: item.reference.person for method in methods for item in method.drawn}
     people = {shown[name] for name in references}
     return None if "" in people else len(people)
-
-
-CLOSE = "`~`: its difference from the best of the row is within noise, as every difference is where N is 1."
-
-
-def number(cell: Cell) -> str:
-    """As it stands in a table: `0.412 [0.380, 0.444] N=50`, and what a reader must know of it."""
-    if cell.estimate is None:
-        return "n/a"
-    text = f"{cell.estimate.value:.3f}"
-    if cell.estimate.has_interval:
-        text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
-    text += f" N={cell.estimate.n}{people(cell)}"
-    if not cell.quotable:
-        text += ", too few to quote"
-    if cell.left_out:
-        text += f", {cell.left_out} left out"
-    if cell.first is not None:
-        text += f", P(best)={cell.first:.2f}"
-    return text + (" ~" if cell.close else "")
-
-
-def people(cell: Cell) -> str:
-    """Who stands behind a number, as far as it is known."""
-    return "" if cell.people is None else f" of {cell.people} {'person' if cell.people == 1 else 'people'}"
-
-
-def markdown(columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str]) -> str:
-    """The table with its head; figures stand below each other, since a line of them would not fit."""
-    names = [method.name for method in methods]
-    titles = [name.replace("|", r"\|") for name in names]
-    lines = [*head, "", "| figure | protocol | " + " | ".join(titles) + " |", "|---" * (2 + len(names)) + "|"]
-    for column in columns:
-        cells = [number(column.cells[name]) for name in names]
-        lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
-    below = [f"- {column.title}: {note}" for column in columns for note in notes(column)]
-    return "\n".join([*lines, "", CLOSE, "", *below, ""])
-
-
-def notes(column: Column) -> list[str]:
-    """What the column is, and why numbers are missing in it, once for all methods of which it is so."""
-    reasons: dict[str, list[str]] = {}
-    for name, cell in column.cells.items():
-        if cell.why and not cell.absent:
-            reasons.setdefault(cell.why, []).append(name)
-    says = [] if isinstance(column.figure, NotMeasured) or not column.figure.says else [column.figure.says]
-    everywhere = sum(not cell.absent for cell in column.cells.values())
-    return says + [
-        f"n/a: {why}" if len(names) == everywhere else f"n/a for {', '.join(names)}: {why}"
-        for why, names in reasons.items()
-    ]
-
-
-def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["figure", "protocol", "method", "value", "low", "high", "references", "people", "left_out", "first", "why"]
-    )
-    for column in columns:
-        for method in methods:
-            cell = column.cells[method.name]
-            told = cell.estimate
-            values = [told.value, told.low, told.high, told.n] if told else ["", "", "", ""]
-            first = "" if cell.first is None else cell.first
-            writer.writerow(
-                [
-                    column.figure.title,
-                    column.figure.protocol,
-                    method.name,
-                    *values,
-                    "" if cell.people is None else cell.people,
-                    cell.left_out,
-                    first,
-                    cell.why,
-                ]  # fmt: skip
-            )
-    return out.getvalue()
 
 
 def with_absent(column: Column, methods: Sequence[Method]) -> Column:

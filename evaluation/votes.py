@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.hashing import sha256_of_file
 from common.progress import say
 from evaluation.metrics.base import SHARE, Figure
-from evaluation.sets import Method, SetError
+from evaluation.sets import Method, SetError, units_of
 from evaluation.statistics import compare, matrix_of
 from evaluation.table import Column, cells_of
 
@@ -111,7 +111,9 @@ def votes_column(files: Sequence[VotesFile], methods: Sequence[Method], seed: in
 
 
 def _column(figure: Figure, votes: pd.DataFrame, methods: Sequence[Method], seed: int) -> Column:
-    references = list(dict.fromkeys(item.reference.name for method in methods for item in method.drawn))
+    units = units_of(methods)
+    votes = votes.assign(reference=votes["reference"].map(units))
+    references = list(dict.fromkeys(units.values()))
     prompts = sorted({item.prompt for method in methods for item in method.drawn})
     by_method = {method.name: votes[votes["method"] == method.name] for method in methods}
     matrices = {name: matrix_of(own, "number", references, prompts) for name, own in by_method.items()}

@@ -28,6 +28,8 @@ def from_multiid(place: Path) -> Candidates:
     Raises:
         SetError: neither of the two layouts.
     """
+    if not place.exists():
+        raise SetError(f"{place}: no such folder")
     tables = [place] if place.suffix == ".parquet" else sorted(place.rglob("*.parquet"))
     entries = sorted(file.parent for file in place.glob("*/meta.json"))
     if not tables and not entries:
@@ -36,7 +38,7 @@ def from_multiid(place: Path) -> Candidates:
         )
     for table in tables:
         yield from _of_table(table)
-    for entry in [] if tables else entries:
+    for entry in [] if tables else sorted(item for item in place.iterdir() if item.is_dir() and item.name[0] != "."):
         yield _of_folder(entry)
 
 

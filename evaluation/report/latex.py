@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 
 from evaluation.head import ABOUT, Head
+from evaluation.report.text import notes, people
 from evaluation.sets import Method
-from evaluation.table import Cell, Column, notes, people
+from evaluation.table import Cell, Column
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

@@ -21,8 +21,9 @@ from evaluation.head import ABOUT, Head
 from evaluation.metrics.base import NotMeasured
 from evaluation.report.plot import plot_of
 from evaluation.report.published import PUBLISHED
+from evaluation.report.text import number
 from evaluation.sets import Drawn, Method, Reference
-from evaluation.table import Column, number
+from evaluation.table import Column
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDE, QUALITY = 256, 75  # small in the grid, and large enough to vote on

@@ -59,12 +59,16 @@ def test_a_reference_without_a_face_and_a_picture_that_is_none_are_listed(sets, 
     shutil.copy(sets.copies / "obama.jpg", mine / "wall.jpg")
     (references / "wall.png").write_bytes(read("rocket"))
     (mine / "biden.jpg").write_bytes(b"no picture")
+    (mine / "zoe.jpg").write_bytes(b"of nobody")
     out = tmp_path / "out"
     assert main(["score", str(references), f"mine={mine}", "--out", str(out)]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "wall.jpg: reference: no face to recognise" in said and "biden.jpg: " in said
     told = table(out)["FaceSim, dlib", "sound", "mine"]
     assert float(told["value"]) == pytest.approx(0.5) and told["references"] == "2", "one of two that can be judged"
+    text = (out / "table.md").read_text()
+    assert "- mine: reference: no face to recognise: wall\n" in text, "not only on the console"
+    assert "1 files belong to no reference or cannot be read here, e.g. zoe.jpg" in text
     assert float(table(out)["face found", "sound", "mine"]["value"]) == pytest.approx(0.5)
 
 
@@ -152,6 +156,8 @@ def test_a_picture_is_decoded_once_for_all_metrics_that_lack_it(sets, tmp_path, 
     [
         (["{references}", "x={root}/none"], "no such folder of pictures"),
         (["{root}", "x={copies}"], "holds no references"),
+        (["{root}/none", "x={copies}"], "none: no such folder of references"),
+        (["{references}", "nowhere"], "stopped: nowhere: no such folder of pictures"),
         (["{references}", "a={copies}", "a={swapped}"], "two methods are called a"),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from evaluation.asked import read_prompts
+from evaluation.head import head_of
 from evaluation.sets import SetError, open_method, open_references, set_hash
 
 
@@ -28,6 +29,21 @@ def test_references_and_their_other_photos(references):
     assert [(item.name, item.target is not None) for item in references] == [("anna", True), ("b.c", False)]
 
 
+def test_the_same_bytes_are_one_photo(tmp_path):
+    folder = write(tmp_path / "photos", "anna.jpg", "ben.jpg")
+    (folder / "carl.jpg").write_bytes((folder / "anna.jpg").read_bytes())
+    references = open_references(folder)
+    assert [(item.name, item.same_as, item.unit) for item in references] == [
+        ("anna", "", "anna"), ("ben", "", "ben"), ("carl", "anna", "anna")
+    ]  # fmt: skip
+    told = head_of(references, [], folder).facts
+    assert (
+        "THE SAME BYTES as another reference: 1, e.g. carl is anna; N counts a photo once, with all its pictures"
+        in told
+    )
+    assert any("not said of 2 references" in fact for fact in told)
+
+
 def test_pictures_by_prompt_and_seed_in_a_fixed_order(references, tmp_path):
     folder = write(tmp_path / "drawn", "anna/snow/2.png", "anna/snow/1.png", "anna/sea/1.png", "b.c/snow/2.png")
     method = open_method("mine", folder, references)
@@ -40,10 +56,10 @@ def test_pictures_by_prompt_and_seed_in_a_fixed_order(references, tmp_path):
 
 
 def test_what_is_missing_and_what_is_strange_is_counted(references, tmp_path):
-    folder = write(tmp_path / "drawn", "anna.png", "carl.png", "anna/a/b/too-deep.png", "notes.txt")
+    folder = write(tmp_path / "drawn", "anna.png", "carl.png", "anna/a/b/too-deep.png", "notes.txt", "anna.tiff")
     method = open_method("mine", folder, references)
     assert method.missing == 1 and method.drawn[-1].file is None and method.drawn[-1].reference.name == "b.c"
-    assert method.strange == ("anna/a/b/too-deep.png", "carl.png")
+    assert method.strange == ("anna/a/b/too-deep.png", "carl.png", "anna.tiff")
 
 
 @pytest.mark.parametrize(

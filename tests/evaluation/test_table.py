@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ import pytest
 
 from evaluation.metrics.base import Figure, NotMeasured, SetFigure, stops_at_errors
 from evaluation.metrics.distances import frechet_distance, kernel_distance
+from evaluation.report.text import comma_separated, markdown, number
 from evaluation.score import Scored
 from evaluation.sets import Drawn, Method, Reference
-from evaluation.table import column_of, comma_separated, markdown, number
+from evaluation.table import column_of
 
 REFERENCES = [Reference(f"r{n}", Path(f"r{n}.jpg")) for n in range(8)]
 
@@ -66,6 +68,20 @@ def test_no_interval_goes_beyond_what_a_figure_can_be(world):
         assert told.low >= min(bounds[0], told.value) and told.high <= max(bounds[1], told.value)
         fid = column_of(SetFigure("FID", "vector", frechet_distance, bounds=(0, 0.1)), scored, methods).cells["bad"]
         assert 0 <= fid.estimate.low and fid.estimate.high == fid.estimate.value
+
+
+def test_a_photo_that_stands_there_twice_counts_once(world):
+    """Four photos twice each are no eight."""
+    scored, methods = world
+    twice = [
+        replace(method, drawn=tuple(
+            replace(item, reference=replace(item.reference, same_as=f"r{int(item.reference.name[1]) // 2 * 2}"))
+            for item in method.drawn))
+        for method in methods
+    ]  # fmt: skip
+    for figure in (Figure("x", "score"), SetFigure("KID", "vector", kernel_distance)):
+        alone, same = (column_of(figure, scored, these).cells["bad"].estimate for these in (methods, twice))
+        assert (alone.n, same.n) == (8, 4) and same.value == pytest.approx(alone.value)
 
 
 def test_what_has_no_direction_has_no_rank(world):
@@ -135,6 +151,13 @@ def test_both_files_say_the_same_and_why_a_number_is_missing(world):
     assert "| CLIP-T | reconstructed | n/a | n/a |" in text
     assert "- CLIP-T (reconstructed): n/a: no code was published" in text
     assert "- FaceSim (sound): what it is" in text and "| figure | protocol | good | bad |\n|---|---|---|---|" in text
+    assert "could not be scored" not in text
+    failed = pd.DataFrame(
+        [("bad", f"r{n}", "sea", "42", "no face") for n in range(7)],
+        columns=["method", "reference", "prompt", "seed", "error"],
+    )
+    text = markdown(columns, methods, ["# head"], failed)
+    assert "- bad: no face: r0 sea 42, r1 sea 42, r2 sea 42, r3 sea 42, r4 sea 42 and 2 more, in scores/" in text
     renamed = [Method(method.name.replace("good", "a|b"), method.drawn, method.strange) for method in methods]
     columns[1].cells["a|b"] = columns[1].cells["good"]
     assert r"| figure | protocol | a\|b | bad |" in markdown(columns[1:], renamed, ["# head"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,15 @@ def test_the_interval_is_that_of_references_drawn_again(methods, votes):
     assert told.low <= low and told.high >= high and told.high - told.low > 0.6
     won = read_votes([votes([(person, "a", "b", "left") for person in PEOPLE])], methods).cells
     assert won["a"].first == 1.0 and not won["b"].close
+
+
+def test_votes_on_the_same_photo_are_of_one_reference(methods, votes):
+    same = [
+        replace(method, drawn=tuple(replace(item, reference=replace(item.reference, same_as="r0")) for item in method.drawn))
+        for method in methods
+    ]  # fmt: skip
+    told = read_votes([votes([(person, "a", "b", "left") for person in PEOPLE])], same).cells["a"].estimate
+    assert told.value == 1 and told.n == 1 and not told.has_interval
 
 
 def test_several_voters_are_one_column_and_a_voter_counts_once(methods, votes):

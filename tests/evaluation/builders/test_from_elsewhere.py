@@ -169,7 +169,8 @@ def test_multiid_bench_as_parquet_and_as_folders(tmp_path, capsys):
         (tmp_path / "laid" / name / "meta.json").write_text(json.dumps({"prompt": "a woman in orange"}))
         for number, photo in enumerate(photos, 1):
             (tmp_path / "laid" / name / f"ref_{number}.jpg").write_bytes(photo)
-    (tmp_path / "laid" / "c3").mkdir()
+    for name in ("c3", "without-meta"):
+        (tmp_path / "laid" / name).mkdir()
     (tmp_path / "laid" / "c3" / "meta.json").write_text("[]")
     for place in ("page", "laid"):
         out = tmp_path / f"out-{place}"
@@ -179,7 +180,7 @@ def test_multiid_bench_as_parquet_and_as_folders(tmp_path, capsys):
         assert reference.file.read_bytes() == one and reference.target.read_bytes() == other
         assert "2 people: only entries with one are taken" in {row.reason for row in read_manifest(out).left_out}
         assert read_manifest(out).references[0].licence == "multiid-2m"
-    assert [row.name for row in read_manifest(tmp_path / "out-laid").left_out] == ["b2", "c3"]
+    assert [row.name for row in read_manifest(tmp_path / "out-laid").left_out] == ["b2", "c3", "without-meta"]
     capsys.readouterr()
     (tmp_path / "empty").mkdir()
     assert main(["references", "multiid", str(tmp_path / "empty"), "--out", str(tmp_path / "x")]) == 2
@@ -214,6 +215,40 @@ def test_a_flat_folder_keeps_captions_and_targets(sets, tmp_path):
         ("biden", False),
         ("obama", True),
     ]
+
+
+def test_what_is_no_reference_of_a_folder_is_listed(sets, tmp_path, capsys):
+    flat = shutil.copytree(sets.references, tmp_path / "flat")
+    people = tmp_path / "people"
+    (people / "obama" / "more").mkdir(parents=True)
+    (people / "ben").mkdir()
+    for folder in (flat, flat / "targets", people / "obama"):
+        (folder / "anna.HEIC").write_bytes(b"")
+    for file in (people / "obama" / "1.jpg", people / "obama" / "more" / "2.jpg", people / "targets" / "3.jpg"):
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(sets.copies / "obama.jpg", file)
+    (flat / "notes.txt").write_text("a person")
+    left = {}
+    for name in ("flat", "people"):
+        assert (
+            main(["references", "folder", str(tmp_path / name), "--out", str(tmp_path / f"of-{name}"), "--count", "1"])
+            == 0
+        )
+        left[name] = {row.name: row.reason for row in read_manifest(tmp_path / f"of-{name}").left_out}
+    assert left["flat"].keys() == {"anna.HEIC", "targets/anna.HEIC"}
+    assert left["people"].keys() == {"obama/anna.HEIC", "obama/more/2.jpg", "targets/3.jpg", "ben"}
+    assert left["flat"]["anna.HEIC"] == "its format is not read: photos are .jpeg, .jpg, .png, .webp"
+    assert "its format is not read" in " ".join(capsys.readouterr().err.split())
+    told = head_of(open_references(flat), [], flat).facts
+    assert "NOT READ of the references' folder: 2 files of other formats, e.g. anna.HEIC" in told
+
+
+@pytest.mark.parametrize("kind", ["folder", "multiid", "urls", "shards"])
+def test_a_source_that_is_not_there(tmp_path, capsys, kind):
+    assert main(["references", kind, str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{tmp_path / 'none'}: " in told and not (tmp_path / "out").exists()
+    assert ("no such folder" in told) is (kind in ("folder", "multiid"))
 
 
 def test_the_head_of_a_table_says_where_references_are_from_and_what_was_changed(sets, tmp_path):

@@ -1,0 +1,105 @@
+"""The table as text: Markdown to read, CSV to compute with, and how a cell is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import pandas as pd
+
+from evaluation.metrics.base import NotMeasured
+from evaluation.sets import Method
+from evaluation.table import Cell, Column
+
+NAMED = 5  # pictures of one reason; all of them are in scores/
+CLOSE = "`~`: its difference from the best of the row is within noise, as every difference is where N is 1."
+
+
+def number(cell: Cell) -> str:
+    """As it stands in a table: `0.412 [0.380, 0.444] N=50`, and what a reader must know of it."""
+    if cell.estimate is None:
+        return "n/a"
+    text = f"{cell.estimate.value:.3f}"
+    if cell.estimate.has_interval:
+        text += f" [{cell.estimate.low:.3f}, {cell.estimate.high:.3f}]"
+    text += f" N={cell.estimate.n}{people(cell)}"
+    if not cell.quotable:
+        text += ", too few to quote"
+    if cell.left_out:
+        text += f", {cell.left_out} left out"
+    if cell.first is not None:
+        text += f", P(best)={cell.first:.2f}"
+    return text + (" ~" if cell.close else "")
+
+
+def people(cell: Cell) -> str:
+    """Who stands behind a number, as far as it is known."""
+    return "" if cell.people is None else f" of {cell.people} {'person' if cell.people == 1 else 'people'}"
+
+
+def markdown(
+    columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str], errors: pd.DataFrame | None = None
+) -> str:
+    """The table with its head; figures stand below each other, since a line of them would not fit. `errors`: a row for each
+    picture that could not be scored."""
+    names = [method.name for method in methods]
+    titles = [name.replace("|", r"\|") for name in names]
+    lines = [*head, "", "| figure | protocol | " + " | ".join(titles) + " |", "|---" * (2 + len(names)) + "|"]
+    for column in columns:
+        cells = [number(column.cells[name]) for name in names]
+        lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
+    below = [f"- {column.title}: {note}" for column in columns for note in notes(column)]
+    failed = [] if errors is None or errors.empty else ["## What could not be scored", "", *_failed(errors), ""]
+    return "\n".join([*lines, "", CLOSE, "", *below, "", *failed])
+
+
+def _failed(errors: pd.DataFrame) -> list[str]:
+    """A line for each reason and method, with some of the pictures."""
+    lines = []
+    for (method, why), rows in errors.groupby(["method", "error"], sort=False):
+        of = [" ".join(filter(None, key)) for key in rows[["reference", "prompt", "seed"]].itertuples(index=False)]
+        more = f" and {len(of) - NAMED:,} more, in scores/" if len(of) > NAMED else ""
+        lines.append(f"- {method}: {why}: {', '.join(of[:NAMED])}{more}")
+    return lines
+
+
+def notes(column: Column) -> list[str]:
+    """What the column is, and why numbers are missing in it, once for all methods of which it is so."""
+    reasons: dict[str, list[str]] = {}
+    for name, cell in column.cells.items():
+        if cell.why and not cell.absent:
+            reasons.setdefault(cell.why, []).append(name)
+    says = [] if isinstance(column.figure, NotMeasured) or not column.figure.says else [column.figure.says]
+    everywhere = sum(not cell.absent for cell in column.cells.values())
+    return says + [
+        f"n/a: {why}" if len(names) == everywhere else f"n/a for {', '.join(names)}: {why}"
+        for why, names in reasons.items()
+    ]
+
+
+def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["figure", "protocol", "method", "value", "low", "high", "references", "people", "left_out", "first", "why"]
+    )
+    for column in columns:
+        for method in methods:
+            cell = column.cells[method.name]
+            told = cell.estimate
+            values = [told.value, told.low, told.high, told.n] if told else ["", "", "", ""]
+            first = "" if cell.first is None else cell.first
+            writer.writerow(
+                [
+                    column.figure.title,
+                    column.figure.protocol,
+                    method.name,
+                    *values,
+                    "" if cell.people is None else cell.people,
+                    cell.left_out,
+                    first,
+                    cell.why,
+                ]  # fmt: skip
+            )
+    return out.getvalue()
