@@ -153,6 +153,7 @@ class Evaluation(Section):
         0, ge=0, description="steps between two evaluations; 0: none. The photos are held out all the same"
     )
     references: int = Field(0, ge=0, description="photos that are drawn from, spread over the shards")
+    inference_steps: int = Field(30, ge=1, description="denoising steps of a drawing")
     prompts: list[str] = Field([""], min_length=1, description='each photo is drawn by each; "": by its own caption')
     other_photos: dict[str, str] = Field(
         {},

@@ -269,7 +269,7 @@ def _evaluate(run: Run, held_out: HeldOutPanel, step: int) -> None:
     """Write down what the evaluation says of drawings from the photos that are held out, and the drawings."""
     model = run.trained.module.eval()
     if run.rank == 0 or run.recipe.engine.zero == 3:  # as in _validate
-        drawn = held_out.drawn(run.parts.pipeline, run.recipe.monitoring.inference_steps)
+        drawn = held_out.drawn(run.parts.pipeline, run.recipe.evaluation.inference_steps)
         if run.rank == 0:
             run.log.picture("held-out", step, held_out.picture(drawn))
             if row := held_out.row(drawn):

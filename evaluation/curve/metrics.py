@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,19 +77,19 @@ class CurveMetrics:
             if name == conditioned_on
             else ", which the model is not conditioned on"
         )
-        at_pose = partial(_at_pose, open_encoder(name, folder=self._sources.weights), own)
+        encoder = open_encoder(name, folder=self._sources.weights)
         try:
             clip: Metric | None = ClipSimilarity(self._sources)
         except Unavailable:
             clip = None
-        of_photo = _Features()
+        of_photos = _OfPhotos()
 
         def tell(drawings: Drawings) -> Told:
-            told = {**at_pose(drawings), **_of_metric(similarity, drawings, of_photo, own)}
+            told = _at_pose(encoder, own, drawings, of_photos) | _of_metric(similarity, drawings, of_photos, own)
             if clip is None:
                 told["clip_t"] = (None, NO_CLIP)
             else:
-                told |= _of_metric(clip, drawings, of_photo)
+                told |= _of_metric(clip, drawings, of_photos)
             return told | _pixels(drawings)
 
         return tell
@@ -106,34 +106,45 @@ def _recogniser(conditioned_on: str, sources: Sources) -> FaceSimilarity:
     return FaceSimilarity(names[-1], sources)
 
 
-class _Features:
-    """Features of photos, each made once: the same are compared with at every step."""
+class _OfPhotos:
+    """What was made of photos, each once: the same are compared with at every step."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Features] = {}
+        self._known: dict[tuple[str, str], Any] = {}
 
-    def __call__(self, metric: Metric, seen: Seen) -> Features:
-        key = metric.name, sha256_of_bytes(seen[0].tobytes())
+    def features(self, metric: Metric, seen: Seen) -> Features:
+        return self._once(metric.name, seen, lambda: metric.features(seen[0]))
+
+    def identity(self, encoder: IdentityEncoder, seen: Seen | None) -> np.ndarray | None:
+        """Of the face where it is said to be; None also where there is no photo."""
+        if seen is None:
+            return None
+        return self._once(
+            f"identity by {encoder.name}", seen, lambda: encoder.embed(seen[0], seen[1].box, seen[1].landmarks)
+        )
+
+    def _once(self, what: str, seen: Seen, make: Callable[[], Any]) -> Any:
+        key = what, sha256_of_bytes(seen[0].tobytes())
         if key not in self._known:
-            self._known[key] = metric.features(seen[0])
+            self._known[key] = make()
         return self._known[key]
 
 
-def _of_metric(metric: Metric, drawings: Drawings, of_photo: _Features, by: str = "") -> Told:
+def _of_metric(metric: Metric, drawings: Drawings, of_photos: _OfPhotos, by: str = "") -> Told:
     """The metric's sound means, as the table has them: a photo that is unusable leaves its pictures out."""
     rows: list[Mapping[str, float | str | None]] = []
     beside: list[float | str | None] = []
     for picture, photo, target, prompt, other in zip(
         drawings.pictures, drawings.references, drawings.targets, drawings.prompts, drawings.others, strict=True
     ):
-        reference = of_photo(metric, photo)
+        reference = of_photos.features(metric, photo)
         if metric.unusable(reference):
             continue
         drawn = metric.features(picture)
-        pair = Pair(reference, drawn, target and of_photo(metric, target), prompt)
+        pair = Pair(reference, drawn, target and of_photos.features(metric, target), prompt)
         rows.append(metric.scores(pair))
         if other is not None:
-            beside.append(metric.scores(Pair(of_photo(metric, other), drawn)).get("similarity"))
+            beside.append(metric.scores(Pair(of_photos.features(metric, other), drawn)).get("similarity"))
     told: Told = {}
     for figure in metric.figures():
         if isinstance(figure, Figure) and figure.protocol == "sound":
@@ -149,7 +160,7 @@ def _of_metric(metric: Metric, drawings: Drawings, of_photo: _Features, by: str 
     return told
 
 
-def _at_pose(encoder: IdentityEncoder, by: str, drawings: Drawings) -> Told:
+def _at_pose(encoder: IdentityEncoder, by: str, drawings: Drawings, of_photos: _OfPhotos) -> Told:
     """Likeness and copy-paste of the place where the face was asked for, without a detector."""
     like, unlike, copied = [], [], []
     for picture, photo, target, other in zip(
@@ -157,7 +168,7 @@ def _at_pose(encoder: IdentityEncoder, by: str, drawings: Drawings) -> Told:
     ):
         ratio = len(picture) / len(photo[0])
         asked = encoder.embed(picture, photo[1].box * ratio, photo[1].landmarks * ratio)
-        reference, another, second = (_embedded(encoder, seen) for seen in (photo, other, target))
+        reference, another, second = (of_photos.identity(encoder, seen) for seen in (photo, other, target))
         like.append(cosine(reference, asked))
         unlike.append(cosine(another, asked))
         copied.append(copy_paste(reference, asked, second))
@@ -173,10 +184,6 @@ def _at_pose(encoder: IdentityEncoder, by: str, drawings: Drawings) -> Told:
             else NO_NUMBER if any(drawings.targets) else NO_TARGET,
         ),
     }  # fmt: skip
-
-
-def _embedded(encoder: IdentityEncoder, seen: Seen | None) -> np.ndarray | None:
-    return None if seen is None else encoder.embed(seen[0], seen[1].box, seen[1].landmarks)
 
 
 def _pixels(drawings: Drawings) -> Told:

@@ -165,7 +165,7 @@ def test_what_no_restart_cures_is_said_once(head, shards, base, tmp_path):  # no
 
 
 def test_a_job_that_is_killed_and_stopped_and_whose_node_goes_ends_with_the_same_bits(head, shards, base, tmp_path):  # noqa: F811
-    drawn = {"evaluation": {"every": EVERY, "references": 1}, "monitoring__inference_steps": 2}
+    drawn = {"evaluation": {"every": EVERY, "references": 1, "inference_steps": 2}}
     recipe = recipe_for(shards, base, steps=STEPS, saving__every=EVERY, **drawn)
     out = tmp_path / "run"
     command = ["python", str(ROOT / "jobs/train.py"), "--recipe", str(written(recipe, tmp_path)), "--out", str(out)]

@@ -44,7 +44,7 @@ def test_the_page_needs_nothing_but_itself_and_says_what_is_missing(run):
     assert "0.300 at step 30; highest 0.500 at step 10" in page and "0.800 at step 30" in page
     assert "<li>clip t: no CLIP here" in page and "dashed: with another person" in page
     assert "training loss" in page and "fixed-noise loss" not in page, "no row has one"
-    assert "Step 30: the photo, its pose map, its own caption, a photo of a person in the snow" in page
+    assert "Step 30: the photo, its pose map, its own caption</h3>" in page
 
 
 def test_a_run_that_is_not_evaluated_says_so(tmp_path):

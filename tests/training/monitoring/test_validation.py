@@ -147,6 +147,7 @@ def test_a_run_draws_its_panel_whatever_the_engine(shards, base, tmp_path, two_s
     evaluation = {
         "every": 1,
         "references": 2,
+        "inference_steps": 2,
         "prompts": ["", "in the snow"],
         "other_photos": {one: other, third: fourth},
     }
