@@ -134,6 +134,7 @@ def _of_metric(metric: Metric, drawings: Drawings, of_photos: _OfPhotos, by: str
     """The metric's sound means, as the table has them: a photo that is unusable leaves its pictures out."""
     rows: list[Mapping[str, float | str | None]] = []
     beside: list[float | str | None] = []
+    remarks: list[str] = []
     for picture, photo, target, prompt, other in zip(
         drawings.pictures, drawings.references, drawings.targets, drawings.prompts, drawings.others, strict=True
     ):
@@ -141,6 +142,7 @@ def _of_metric(metric: Metric, drawings: Drawings, of_photos: _OfPhotos, by: str
         if metric.unusable(reference):
             continue
         drawn = metric.features(picture)
+        remarks += filter(None, [metric.remark(drawn)])
         pair = Pair(reference, drawn, target and of_photos.features(metric, target), prompt)
         rows.append(metric.scores(pair))
         if other is not None:
@@ -153,7 +155,7 @@ def _of_metric(metric: Metric, drawings: Drawings, of_photos: _OfPhotos, by: str
             says = "; ".join(filter(None, (figure.says, by)))
             if value is None:
                 lacks_target = figure.column == "copy_paste" and not any(drawings.targets)
-                says = NO_TARGET if lacks_target else NO_NUMBER
+                says = NO_TARGET if lacks_target else ": ".join([NO_NUMBER, *remarks[:1]])
             told[name] = (value, says)
             if figure.column == "similarity" and figure.of_failures is not None:
                 told[name + OTHERS] = (_mean(beside, figure.of_failures), "with another person's photo")

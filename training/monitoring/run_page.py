@@ -133,7 +133,7 @@ def chart_of(name: str, says: str, curve: Curve, yardstick: Curve | None = None)
         f"{known[newest]:.3f} at step {newest:,}; highest {known[best]:.3f} at step {best:,}",
         tuple(_line(kind, each, x, y) for kind, each in curves if each),
         tuple((x(step), f"{step:,.0f}") for step in np.linspace(steps[0], last, TICKS)),
-        tuple((y(value), f"{value:.3g}") for value in np.linspace(low, high, TICKS)),
+        tuple((y(value), f"{value:.{2 if high - low > 0.1 else 3}f}") for value in np.linspace(low, high, TICKS)),
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_a_picture_without_a_face_counts_0_and_has_no_copy_paste(metrics, seen):
     told = metrics(blurred, references, targets, ["", ""], "dlib")
     found = numbers(told)
     assert found["facesim_dlib"] == found["face_found"] == 0
-    assert told["copy_paste_dlib"] == (None, NO_NUMBER)
+    assert told["copy_paste_dlib"] == (None, f"{NO_NUMBER}: no face to recognise")
     assert found["likeness_at_pose_dlib"] is not None and found["copy_paste_at_pose_dlib"] is not None
     assert found["photo_correlation"] > found["photo_correlation_others"]
 
