@@ -99,6 +99,11 @@ def _prompt(name: yaml.Node, words: yaml.Node, category: str, where: str) -> Pro
     return Prompt(text, " ".join(words.value.split()), category)
 
 
+def categories_of(prompts: Iterable[Prompt]) -> dict[str, str]:
+    """By what pictures are filed under: a prompt's name, or its words."""
+    return {key: prompt.category for prompt in prompts if prompt.category for key in (prompt.words, prompt.name)}
+
+
 def require_seeds(seeds: Sequence[str]) -> None:
     """Raises SetError: what is no seed, or one twice."""
     for text in seeds:

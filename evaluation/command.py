@@ -24,7 +24,7 @@ from evaluation.report.page import render
 from evaluation.report.text import comma_separated, markdown
 from evaluation.score import KEY, OF_REFERENCE, score
 from evaluation.sets import Method, Reference, SetError, open_method, open_references
-from evaluation.table import Column, column_of, not_measured, with_absent
+from evaluation.table import Column, by_category, column_of, not_measured, with_absent
 from evaluation.votes import VotesFile, compared_of, open_votes, require_compared, votes_column
 
 
@@ -132,10 +132,13 @@ def score_methods(
     for method in there:
         _tell(method)
     out = Storage(options.out)
-    told = asked.facts(methods, asked.frozen(out), prompts, since)
+    kept = asked.frozen(out)
+    told = asked.facts(methods, kept, prompts, since)
     for line in told:
         say("score", line)
     head = head_of(references, methods, Path(options.references), told)
+    categories = asked.categories_of(prompts or (kept.prompts if kept else ()))
+    parts: list[Column] = []  # of the categories
     columns: list[Column] = [votes_column(votes, there, options.seed)] if votes else []
     all_scores = pd.DataFrame(_pictures_of(there), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
@@ -149,18 +152,19 @@ def score_methods(
         scored = next(scores)
         out.write_table(f"scores/{metric.name}.parquet", pa.Table.from_pandas(scored.rows, preserve_index=False))
         columns += [column_of(figure, scored, there, options.seed) for figure in metric.figures()]
+        parts += by_category(metric.figures(), scored, there, categories, options.seed)
         all_scores = _beside(all_scores, metric.name, scored.rows)
-    columns = [with_absent(column, methods) for column in columns]
+    columns, parts = ([with_absent(column, methods) for column in some] for some in (columns, parts))
     errors = all_scores[all_scores["error"] != ""]
     for row in errors.itertuples():
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
     if errors["error"].str.startswith(OF_REFERENCE).any():
         say("score", "a reference that cannot be used is left out of every method's numbers")
-    text = markdown(columns, methods, head.lines(methods), errors)
+    text = markdown(columns, methods, head.lines(methods), errors, parts)
     out.write_bytes("table.md", text.encode())
     out.write_bytes("table.tex", latex(columns, methods, head).encode())
-    out.write_bytes("table.csv", comma_separated(columns, methods).encode())
-    out.write_bytes("report.html", render(references, methods, columns, all_scores, head))
+    out.write_bytes("table.csv", comma_separated([*columns, *parts], methods).encode())
+    out.write_bytes("report.html", render(references, methods, columns, all_scores, head, parts))
     print(text)
     say("score", f"the table: {out.url('table.md')}; a row a picture: {out.url('scores')}")
     say("score", f"the pictures: {out.url('report.html')}")

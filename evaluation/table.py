@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
+    """`category`: the pictures of these prompts alone; "": all."""
+
     figure: AnyFigure
     cells: dict[str, Cell]
     metric: str = ""
+    category: str = ""
 
     @property
     def scores(self) -> str:
@@ -54,6 +57,32 @@ def column_of(figure: AnyFigure, scored: Scored, methods: Sequence[Method], seed
     if isinstance(figure, SetFigure):
         return Column(figure, {item.name: _set_cell(figure, scored, item, seed) for item in methods})
     return _mean_column(figure, scored, methods, seed)
+
+
+def by_category(
+    figures: Sequence[AnyFigure],
+    scored: Scored,
+    methods: Sequence[Method],
+    categories: Mapping[str, str],
+    seed: int = 0,
+) -> list[Column]:
+    """The sound means of each category of prompts, from the same scores; none where all pictures are of one category.
+
+    A distance between sets is no mean of pictures, and of a part of them it is another figure.
+    """
+    drawn = {item.prompt for method in methods for item in method.drawn}
+    there = list(dict.fromkeys(category for prompt, category in categories.items() if prompt in drawn))
+    columns = []
+    for category in there if len(there) > 1 else ():
+        prompts = {prompt for prompt in drawn if categories.get(prompt) == category}
+        part = replace(scored, rows=scored.rows[scored.rows["prompt"].isin(prompts)])
+        own = [replace(item, drawn=tuple(one for one in item.drawn if one.prompt in prompts)) for item in methods]
+        columns += [
+            replace(column_of(figure, part, own, seed), category=category)
+            for figure in figures
+            if isinstance(figure, Figure) and figure.protocol == "sound"
+        ]
+    return columns
 
 
 def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> Cell:
@@ -159,7 +188,7 @@ def with_absent(column: Column, methods: Sequence[Method]) -> Column:
     absent = {
         method.name: Cell(None, why=f"not drawn: {method.absent}", absent=True) for method in methods if method.absent
     }
-    return Column(column.figure, column.cells | absent, column.metric)
+    return replace(column, cells=column.cells | absent)
 
 
 def not_measured(figure: NotMeasured, methods: Sequence[Method]) -> Column:

@@ -21,7 +21,7 @@ from evaluation.head import ABOUT, Head
 from evaluation.metrics.base import NotMeasured
 from evaluation.report.plot import plot_of
 from evaluation.report.published import PUBLISHED
-from evaluation.report.text import number
+from evaluation.report.text import BY_CATEGORY, number, sorted_by_figure
 from evaluation.sets import Drawn, Method, Reference
 from evaluation.table import Column
 
@@ -37,8 +37,10 @@ def render(
     columns: Sequence[Column],
     scores: pd.DataFrame,
     head: Head,
+    parts: Sequence[Column] = (),
 ) -> bytes:
-    """`scores`: one row a picture, with every metric's numbers beside method, reference, prompt, seed and error."""
+    """`scores`: one row a picture, with every metric's numbers beside method, reference, prompt, seed and error; `parts`: the
+    columns of each category of prompts."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -54,7 +56,7 @@ def render(
     return (
         environment.get_template("evaluation.html")
         .render(
-            head=head, about=ABOUT, methods=methods, columns=columns, number=number, published=PUBLISHED, left=left,
+            head=head, about=ABOUT, methods=methods, columns=columns, number=number, parts=sorted_by_figure(parts), by_category=BY_CATEGORY, published=PUBLISHED, left=left,
             plot=plot_of(columns), is_missing=lambda column: isinstance(column.figure, NotMeasured),
             failed=_failed(scores, rows, data["methods"]),
             data=Markup(json.dumps(data).replace("<", "\\u003c")),  # nothing in it may end the script

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from evaluation.metrics.base import NotMeasured
 from evaluation.sets import Method
 from evaluation.table import Cell, Column
 
+BY_CATEGORY = "The same scores, of the prompts of one kind alone: sound means, without the distances between sets."
 NAMED = 5  # pictures of one reason; all of them are in scores/
 CLOSE = "`~`: its difference from the best of the row is within noise, as every difference is where N is 1."
 
@@ -39,19 +40,38 @@ def people(cell: Cell) -> str:
 
 
 def markdown(
-    columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str], errors: pd.DataFrame | None = None
-) -> str:
+    columns: Sequence[Column], methods: Sequence[Method], head: Sequence[str], errors: pd.DataFrame | None = None,
+    parts: Sequence[Column] = (),
+) -> str:  # fmt: skip
     """The table with its head; figures stand below each other, since a line of them would not fit. `errors`: a row for each
-    picture that could not be scored."""
-    names = [method.name for method in methods]
-    titles = [name.replace("|", r"\|") for name in names]
-    lines = [*head, "", "| figure | protocol | " + " | ".join(titles) + " |", "|---" * (2 + len(names)) + "|"]
-    for column in columns:
-        cells = [number(column.cells[name]) for name in names]
-        lines.append(f"| {column.figure.title} | {column.figure.protocol} | " + " | ".join(cells) + " |")
+    picture that could not be scored; `parts`: the columns of each category of prompts."""
+    lines = [*head, "", *_rows("protocol", columns, methods, lambda column: column.figure.protocol)]
     below = [f"- {column.title}: {note}" for column in columns for note in notes(column)]
     failed = [] if errors is None or errors.empty else ["## What could not be scored", "", *_failed(errors), ""]
-    return "\n".join([*lines, "", CLOSE, "", *below, "", *failed])
+    own = _rows("category", sorted_by_figure(parts), methods, lambda column: column.category) if parts else []
+    by_category = ["## By category of prompt", "", BY_CATEGORY, "", *own, ""] if parts else []
+    return "\n".join([*lines, "", CLOSE, "", *below, "", *by_category, *failed])
+
+
+def _rows(
+    second: str, columns: Sequence[Column], methods: Sequence[Method], told: Callable[[Column], str]
+) -> list[str]:
+    titles = [_in_a_cell(method.name) for method in methods]
+    lines = [f"| figure | {second} | " + " | ".join(titles) + " |", "|---" * (2 + len(titles)) + "|"]
+    for column in columns:
+        cells = [number(column.cells[method.name]) for method in methods]
+        lines.append(f"| {column.figure.title} | {_in_a_cell(told(column))} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def sorted_by_figure(parts: Sequence[Column]) -> list[Column]:
+    """All categories of a figure below each other."""
+    order = list(dict.fromkeys((part.metric, part.figure) for part in parts))
+    return sorted(parts, key=lambda part: order.index((part.metric, part.figure)))
 
 
 def _failed(errors: pd.DataFrame) -> list[str]:
@@ -82,7 +102,20 @@ def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["figure", "protocol", "method", "value", "low", "high", "references", "people", "left_out", "first", "why"]
+        [
+            "figure",
+            "protocol",
+            "category",
+            "method",
+            "value",
+            "low",
+            "high",
+            "references",
+            "people",
+            "left_out",
+            "first",
+            "why",
+        ]
     )
     for column in columns:
         for method in methods:
@@ -94,6 +127,7 @@ def comma_separated(columns: Sequence[Column], methods: Sequence[Method]) -> str
                 [
                     column.figure.title,
                     column.figure.protocol,
+                    column.category,
                     method.name,
                     *values,
                     "" if cell.people is None else cell.people,

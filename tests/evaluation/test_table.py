@@ -15,7 +15,7 @@ from evaluation.metrics.distances import frechet_distance, kernel_distance
 from evaluation.report.text import comma_separated, markdown, number
 from evaluation.score import Scored
 from evaluation.sets import Drawn, Method, Reference
-from evaluation.table import column_of
+from evaluation.table import by_category, column_of
 
 REFERENCES = [Reference(f"r{n}", Path(f"r{n}.jpg")) for n in range(8)]
 
@@ -82,6 +82,29 @@ def test_a_photo_that_stands_there_twice_counts_once(world):
     for figure in (Figure("x", "score"), SetFigure("KID", "vector", kernel_distance)):
         alone, same = (column_of(figure, scored, these).cells["bad"].estimate for these in (methods, twice))
         assert (alone.n, same.n) == (8, 4) and same.value == pytest.approx(alone.value)
+
+
+def test_each_category_of_prompts_has_its_means_from_the_same_scores(world):
+    """Pictures by the sea are 0.1 better: so says that row, and the table's number lies between the two."""
+    scored, methods = world
+    scored.rows.loc[scored.rows["prompt"] == "sea", "score"] += 0.1
+    figures = [Figure("x", "score"), Figure("x", "score", "reconstructed"), SetFigure("KID", "vector", kernel_distance)]
+    parts = by_category(figures, scored, methods, {"snow": "weather", "sea": "place", "never drawn": "else"})
+    assert [(part.figure.title, part.figure.protocol, part.category) for part in parts] == [
+        ("x", "sound", "weather"), ("x", "sound", "place")
+    ]  # fmt: skip
+    weather, place = (part.cells["bad"].estimate for part in parts)
+    whole = column_of(figures[0], scored, methods).cells["bad"].estimate
+    assert place.value - weather.value == pytest.approx(0.1, abs=0.02) and weather.n == place.n == 8
+    assert (weather.value + place.value) / 2 == pytest.approx(whole.value)
+    assert parts[0].cells["good"].left_out == 1 and parts[0].cells["good"].estimate.n == 7
+    text = markdown([], methods, ["# head"], parts=parts)
+    assert "| figure | category | good | bad |" in text and "| x | weather | 0.8" in text
+    (row,) = [row for row in comma_separated(parts, methods).splitlines() if row.startswith("x,sound,place,bad,")]
+    assert float(row.split(",")[4]) == pytest.approx(place.value)
+    assert by_category(figures, scored, methods, {"snow": "weather", "sea": "weather"}) == [], (
+        "one category is the table"
+    )
 
 
 def test_what_has_no_direction_has_no_rank(world):
@@ -162,5 +185,5 @@ def test_both_files_say_the_same_and_why_a_number_is_missing(world):
     columns[1].cells["a|b"] = columns[1].cells["good"]
     assert r"| figure | protocol | a\|b | bad |" in markdown(columns[1:], renamed, ["# head"])
     rows = comma_separated(columns, methods).splitlines()
-    assert len(rows) == 5 and rows[1].startswith("FaceSim,sound,good,0.8")
+    assert len(rows) == 5 and rows[1].startswith("FaceSim,sound,,good,0.8")
     assert rows[3].endswith("no code was published")

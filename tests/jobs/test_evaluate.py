@@ -68,7 +68,9 @@ def test_what_only_the_references_can_tell_is_told_before_anything_is_drawn(fini
 
 def cells(out):
     with (out / "table.csv").open() as file:
-        return {(row["figure"], row["protocol"], row["method"]): row for row in csv.DictReader(file)}
+        return {
+            (row["figure"], row["protocol"], row["method"]): row for row in csv.DictReader(file) if not row["category"]
+        }
 
 
 def times(out):
@@ -79,7 +81,9 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     model, out = tmp_path / "model", tmp_path / "out"
     random_pipeline(load_config("tiny"), resolve("clip-vocabulary").path).save_pretrained(model)
     command = ["--model", str(model), "--shards", str(finished / "shards" / "small"), "--out", str(out), "--count", "3"]
-    (tmp_path / "prompts.yaml").write_text("scene:\n  snow: a person in the snow\n  sea: a person by the sea\n")
+    (tmp_path / "prompts.yaml").write_text(
+        "weather:\n  snow: a person in the snow\nplace:\n  sea: a person by the sea\n"
+    )
     command += [
         "--prompts",
         str(tmp_path / "prompts.yaml"),
@@ -111,11 +115,13 @@ def test_a_model_is_scored_beside_copies_and_other_people_and_nothing_is_drawn_t
     assert times(out) == pictures
     assert (out / "table.md").read_bytes() == before
     head = before.decode()
-    assert "frozen before the pictures were drawn" in head and "2 prompts (2 scene) x 1 seeds" in head
+    assert "frozen before the pictures were drawn" in head and "2 prompts (1 weather, 1 place) x 1 seeds" in head
     assert "| steps | 2 | 30 | 50 | 30 | 4 | not said | not said |" in head
     assert "| scheduler | DDIMScheduler | DDIM | Euler |" in head
     assert "| seconds a picture | " in head and " (median of 6, cpu) | not said | not said |" in head
     assert head.count("InstantID: not drawn: not here: ") == 1, "once, and not below each figure"
+    assert "| FaceSim, dlib | weather |" in head and "| CLIP-T | place |" in head
+    assert "By category of prompt" in (out / "report.html").read_text()
     assert "whether a model was trained on these photos is not known" in head
     capsys.readouterr()
     assert job.main([*command, "--steps", "3", "--count", "3"]) == 0
