@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from evaluation import asked
 from evaluation.head import head_of, strange
 from evaluation.method_facts import read_facts
 from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
-from evaluation.metrics.hub_models import is_hub_name
+from evaluation.metrics.hub_models import find_model, is_hub_name
 from evaluation.metrics.registry import METRICS, ROLES
 from evaluation.out import Comparison, claim
 from evaluation.report.latex import latex
@@ -90,8 +90,14 @@ def require_sources(weights: str | None, models: Sequence[str], device: str) -> 
     if weights and not Path(weights).expanduser().is_dir():
         raise SetError(f"--weights {weights}: no such folder")
     for role, place in named_models(models).items():
-        if not Path(place).expanduser().exists() and (ROLES[role] == "FILE" or not is_hub_name(place)):
+        if Path(place).expanduser().exists():
+            continue
+        if ROLES[role] == "FILE" or not is_hub_name(place):
             raise SetError(f"{role}={place}: no such {ROLES[role].lower()}")
+        try:
+            find_model(role, place, Sources())
+        except Unavailable as error:
+            raise SetError(f"{role}={place}: neither a folder here nor one of the hub's: {error}") from error
     if device != "auto":
         _require_device(device)
 
@@ -142,6 +148,8 @@ def score_methods(
     columns: list[Column] = [votes_column(votes, there, options.seed)] if votes else []
     all_scores = pd.DataFrame(_pictures_of(there), columns=[*KEY, "error"])
     opened = {title: _open(title, sources) for title in options.metrics}
+    for why, titles in _by_reason(opened).items():
+        say("score", f"{', '.join(titles)}: {why}")
     usable = {title: item for title, item in opened.items() if isinstance(item, Metric)}
     scores = score(usable, there, out, sources, options.workers)
     for title, metric in opened.items():
@@ -185,9 +193,16 @@ def _open(title: str, sources: Sources) -> Metric | str:
     try:
         return METRICS[title](sources)
     except Unavailable as error:
-        why = " ".join(str(error).split())
-        say("score", f"{title}: {why}")
-        return why
+        return " ".join(str(error).split())
+
+
+def _by_reason(opened: Mapping[str, Metric | str]) -> dict[str, list[str]]:
+    """The metrics that cannot be had, by why: several may lack the same file."""
+    reasons: dict[str, list[str]] = {}
+    for title, metric in opened.items():
+        if isinstance(metric, str):
+            reasons.setdefault(metric, []).append(title)
+    return reasons
 
 
 def _pictures_of(methods: Sequence[Method]) -> list[tuple[str, ...]]:

@@ -181,6 +181,14 @@ def _missing(weight: Weight, folder: str | None, tried: list[str]) -> str:
     return "\n".join(lines)
 
 
+def in_short(error: WeightError) -> str:
+    """What it says, in a line, for a table: which file, and how to have it."""
+    reason, *more = (line.strip() for line in str(error).splitlines())
+    told = {what: rest for what, _, rest in (line.partition(": ") for line in more)}
+    how = told.get("note") or told.get("to be had from") or told.get("remedy")
+    return f"{reason}: {how}; it belongs into the folder --weights, or {ENVIRONMENT}" if how else reason
+
+
 # -- command line ----------------------------------------------------------------------------------------------
 
 

@@ -38,8 +38,14 @@ def read_list(file: Path) -> list[dict[str, str]]:
     except (OSError, ValueError) as error:
         raise SetError(f"{file}: cannot be read: {error}") from error
     lines = [line for line in lines if line and not line.startswith("#")]
-    if lines and "url" in lines[0].split(","):
-        rows = [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in csv.DictReader(lines)]
+    columns = [name.strip().lower() for name in next(csv.reader(lines[:1]), [])]
+    if "url" in columns:
+        read = csv.DictReader(lines[1:], columns)
+        rows = [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in read]
+    elif file.suffix.lower() == ".csv" or len(columns) > 1 and "://" not in lines[0]:
+        raise SetError(
+            f"{file}: its first line names no column `url`, but {lines[0]!r}: name them, with commas, of {', '.join(COLUMNS)}"
+        )
     else:
         rows = [dict.fromkeys(COLUMNS, "") | {"url": line} for line in lines]
     rows = [row for row in rows if row["url"]]

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field
 
 from common.errors import UserError
-from common.pinned_files.weights import WeightError
+from common.pinned_files.weights import WeightError, in_short
 from common.settings import Section
 from evaluation.method_facts import NOT_SAID
 from evaluation.methods.base import DrawingMethod
@@ -76,7 +76,7 @@ class FaceMakeUp(DrawingMethod):
         try:
             self.finder = FaceFinder(identity=None).describe()["detector"]
         except WeightError as error:
-            raise Unavailable(f"no face detector: {error}") from error
+            raise Unavailable(f"no face detector: {in_short(error)}") from error
 
     @classmethod
     def _place(cls, sources: MethodSources, role: str) -> str | None:

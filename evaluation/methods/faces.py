@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from common.pinned_files.weights import WeightError
+from common.pinned_files.weights import WeightError, in_short
 from evaluation.methods.sources import Needed, Unavailable
 from model.conditioning.face_finder import FaceFinder
 from model.conditioning.faces import Face, NoFaceError, choose_face
@@ -37,7 +37,7 @@ class FaceReader:
         try:
             self.finder = FaceFinder(identity=None, weights=weights)
         except WeightError as error:
-            raise Unavailable(f"no face detector: {error}") from error
+            raise Unavailable(f"no face detector: {in_short(error)}") from error
         self.network = ArcFace(recogniser)
 
     def describe(self) -> dict[str, Any]:

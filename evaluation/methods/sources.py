@@ -45,11 +45,11 @@ class Needed:
     fetch: str = ""
     sha256: str = ""
 
-    def how(self, method: str) -> str:
-        """A sentence: what is missing and how to have it."""
+    def how(self) -> str:
+        """What is missing, and how to have it."""
         what = "/".join(filter(None, (self.hub, self.file)))
         get = self.fetch or f"`hf download {' '.join(filter(None, (self.hub, self.file)))}`"
-        return f"{self.role} ({what}, {self.licence}): {get}, or name it: --part {method}.{self.role}=PLACE"
+        return f"{self.role} ({what}, {self.licence}): {get}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class MethodSources:
         for part in needs:
             path = self._find(method, part)
             if path is None:
-                lacking.append(part.how(method))
+                lacking.append(part)
                 continue
             found[part.role] = Found(path)
             if part.sha256 and not self.place(method, part.role) and part.sha256 != found[part.role].sha256:
@@ -120,7 +120,8 @@ class MethodSources:
                     f"{path}: its sha256 is {found[part.role].sha256}, the published file's is {part.sha256}"
                 )
         if lacking:
-            raise Unavailable(f"not here: {'; '.join(lacking)}")
+            roles, how = ", ".join(part.role for part in lacking), "; ".join(part.how() for part in lacking)
+            raise Unavailable(f"not here: {roles}. Name them (--part {method}.{lacking[0].role}=PLACE), or fetch {how}")
         return found
 
     def _find(self, method: str, part: Needed) -> Path | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from common.decode import Picture
-from common.pinned_files.weights import WeightError
+from common.pinned_files.weights import WeightError, in_short
 from evaluation.metrics.base import POSITIVE, AnyFigure, Features, Figure, Metric, Pair, Sources, Unavailable
 from evaluation.metrics.found_faces import largest
 from model.conditioning.face_measures import measures_of
@@ -28,7 +28,7 @@ class FaceQuality(Metric):
         try:
             self._faces = sources.faces
         except WeightError as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable(in_short(error)) from error
 
     def describe(self) -> dict[str, Any]:
         return {"detector": self._faces.describe()}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from common.pinned_files.weights import WeightError
+from common.pinned_files.weights import WeightError, in_short
 from evaluation.metrics.base import (
     COSINE,
     SHARE,
@@ -59,7 +59,7 @@ class FaceSimilarity(Metric):
             if recogniser == "arcface":
                 self._swapped = FaceFinder(identity=recogniser, weights=sources.weights, channel_order="rgb")
         except WeightError as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable(in_short(error)) from error
 
     def describe(self) -> dict[str, Any]:
         return self._finder.describe()

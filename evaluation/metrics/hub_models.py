@@ -30,14 +30,14 @@ def find_model(role: str, default: str, sources: Sources) -> tuple[str, Path]:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     asked = sources.models.get(role, default)
-    if Path(asked).is_dir():
-        return Path(asked).name, Path(asked)
+    if (folder := Path(asked).expanduser()).is_dir():
+        return folder.name, folder
     try:
         return asked, Path(snapshot_download(asked, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise Unavailable(
-            f"{asked} is not on this machine: fetch it with `hf download {asked}`, or name a folder with it: "
-            f"--model {role}=FOLDER"
+            f"{asked} is not on this machine: `hf download {asked}` fetches it, or name a folder with it: --model "
+            f"{role}=FOLDER"
         ) from error
 
 

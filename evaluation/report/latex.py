@@ -45,7 +45,7 @@ def latex(columns: Sequence[Column], methods: Sequence[Method], head: Head) -> s
         r"\label{tab:evaluation}",
     ]
     lines += [r"\par\raggedright\footnotesize"]
-    lines += [rf"{escaped(f'{column.title}: {note}')}.\par" for column in columns for note in notes(column)]
+    lines += [rf"{escaped(note)}.\par" for note in notes(columns)]
     return "\n".join([*lines, r"\end{table*}", ""])
 
 

@@ -46,7 +46,7 @@ def markdown(
     """The table with its head; figures stand below each other, since a line of them would not fit. `errors`: a row for each
     picture that could not be scored; `parts`: the columns of each category of prompts."""
     lines = [*head, "", *_rows("protocol", columns, methods, lambda column: column.figure.protocol)]
-    below = [f"- {column.title}: {note}" for column in columns for note in notes(column)]
+    below = [f"- {note}" for note in notes(columns)]
     failed = [] if errors is None or errors.empty else ["## What could not be scored", "", *_failed(errors), ""]
     own = _rows("category", sorted_by_figure(parts), methods, lambda column: column.category) if parts else []
     by_category = ["## By category of prompt", "", BY_CATEGORY, "", *own, ""] if parts else []
@@ -84,7 +84,16 @@ def _failed(errors: pd.DataFrame) -> list[str]:
     return lines
 
 
-def notes(column: Column) -> list[str]:
+def notes(columns: Sequence[Column]) -> list[str]:
+    """Of each column what it is and what is missing in it; once, where several have the same to say."""
+    titles: dict[str, list[str]] = {}
+    for column in columns:
+        for note in _notes(column):
+            titles.setdefault(note, []).append(column.title)
+    return [f"{', '.join(of)}: {note}" for note, of in titles.items()]
+
+
+def _notes(column: Column) -> list[str]:
     """What the column is, and why numbers are missing in it, once for all methods of which it is so."""
     reasons: dict[str, list[str]] = {}
     for name, cell in column.cells.items():

@@ -72,6 +72,10 @@ def test_what_is_refused_leaves_no_folder_and_what_was_there_stays(tmp_path):
     [
         (["--votes", "{root}/none.json"], "none.json: is no file of votes"),
         (["--model", "clip={root}/none"], "none: no such folder"),
+        (
+            ["--model", "clip=nobody/no-such-clip"],
+            "neither a folder here nor one of the hub's: nobody/no-such-clip is not on",
+        ),
         (["--model", "inception={root}/none"], "none: no such file"),
         (["--weights", "{root}/none"], "none: no such folder"),
         (["bad={bad}"], "method.json: is not JSON"),

@@ -11,11 +11,11 @@ import pytest
 
 from common.decode import decode
 from common.storage import Storage
-from evaluation import features
+from evaluation import command, features
 from evaluation import score as scoring
 from evaluation.__main__ import main
 from evaluation.command import ScoreOptions, score_methods
-from evaluation.metrics.base import Metric, Sources
+from evaluation.metrics.base import Metric, Sources, Unavailable
 from evaluation.metrics.face_similarity import FaceSimilarity
 from evaluation.sets import Method, open_method, open_references
 from tests.real_photos import read
@@ -180,6 +180,20 @@ def test_where_no_method_could_draw_the_table_says_why(sets, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "far|off: not drawn: its weights are not here" in said and r"| what differs | far\|off |" in said
     assert table(tmp_path)["FaceSim, dlib", "sound", "far|off"]["why"] == "not drawn: its weights are not here"
+
+
+def test_a_reason_that_several_metrics_have_is_told_once(sets, tmp_path, capsys, monkeypatch):
+    def lacks(sources):
+        raise Unavailable("model file faces.onnx is not here")
+
+    for title in ("one", "other", "late"):
+        monkeypatch.setitem(command.METRICS, title, lacks)
+    options = ScoreOptions(str(sets.references), [], str(tmp_path), metrics=["one", "other", "late"])
+    references = open_references(sets.references)
+    assert score_methods(references, [open_method("mine", sets.copies, references)], options) == 1
+    said = capsys.readouterr()
+    assert "one, other, late: model file faces.onnx is not here" in said.err and said.err.count("faces.onnx") == 1
+    assert said.out.count("faces.onnx") == 1, "in the table, too"
 
 
 def test_where_no_picture_can_be_read_the_exit_code_says_so(sets, tmp_path, capsys):

@@ -151,6 +151,22 @@ def test_a_private_address_is_refused_by_the_command(tmp_path, capsys):
     assert "holds no URL" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("link,name\nhttp://photos.test/cat,tom\n", "names no column `url`, but 'link,name': name them"),
+        ("url;name\nhttp://photos.test/cat;tom\n", "names no column `url`, but 'url;name'"),
+        ("http://photos.test/cat,tom\n", "names no column `url`, but 'http://photos.test/cat,tom'"),
+        ("URL , Name\nhttp://photos.test/cat,tom\n", ""),
+        ('"url","name"\nhttp://photos.test/cat,tom\n', ""),
+    ],
+)
+def test_a_list_whose_columns_have_no_name(urls, tmp_path, capsys, text, words):
+    assert urls(text) == (2 if words else 0)
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert words or [row.name for row in read_manifest(tmp_path / "out").references] == ["tom"]
+
+
 def image(data):
     return {"bytes": data, "path": None}
 

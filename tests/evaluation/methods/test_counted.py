@@ -59,7 +59,9 @@ def test_a_failure_counts_and_an_absent_method_has_its_reason_in_every_cell(sets
     assert float(found["value"]) == pytest.approx(1) and (found["references"], found["left_out"]) == ("1", "1")
     assert "Copies: obama: the face is turned too far" in " ".join(capsys.readouterr().err.split())
     gone = [row for (_, _, method), row in cells.items() if method == "Gone"]
-    assert gone and all(row["why"].startswith("not drawn: not here: adapter (") and not row["value"] for row in gone)
+    assert gone and all(
+        row["why"].startswith("not drawn: not here: adapter. Name them") and not row["value"] for row in gone
+    )
     assert {row["method"] for row in cells.values() if not row["value"] and not row["why"]} == set(), "no empty cell"
     text, page = (tmp_path / "table.md").read_text(), (tmp_path / "report.html").read_text()
     assert text.count("`hf download someone/adapter adapter.bin`") == 1, "the head says it, once for all figures"

@@ -79,7 +79,8 @@ def test_what_cannot_be_loaded_is_a_row_with_its_reason_and_what_is_known_of_it(
     (tmp_path / "in" / "adapter.bin").unlink()
     gone = pictures_by(Made, sources, references, ASKED, tmp_path / "out")
     assert gone.absent.startswith(
-        "not here: adapter (someone/adapter/adapter.bin, MIT): `hf download someone/adapter adapter.bin`"
+        "not here: adapter. Name them (--part made.adapter=PLACE), or fetch adapter (someone/adapter/adapter.bin, MIT): "
+        "`hf download someone/adapter adapter.bin`"
     )
     assert gone.drawn == () and facts_of(gone)["native_size"] == "16 x 16"
     (tmp_path / "in" / "adapter.bin").write_bytes(b"damaged")

@@ -122,7 +122,7 @@ def test_what_is_missing_is_told_with_how_to_have_it():
         InstantId(MethodSources(weights="/nowhere"))
     for words in (
         "hf download InstantX/InstantID ip-adapter.bin", "--include 'ControlNetModel/*'", "insightface's antelopev2 pack",
-        "hf download stabilityai/stable-diffusion-xl-base-1.0 --include", "--part instantid.recogniser=PLACE",
+        "hf download stabilityai/stable-diffusion-xl-base-1.0 --include", "--part instantid.base=PLACE",
     ):  # fmt: skip
         assert words in str(told.value)
 

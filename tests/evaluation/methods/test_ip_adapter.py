@@ -110,7 +110,7 @@ def test_what_is_missing_is_told_with_how_to_have_it():
         IpAdapterFaceIdPlusV2(MethodSources(weights="/nowhere"))
     for words in (
         "hf download h94/IP-Adapter-FaceID ip-adapter-faceid-plusv2_sd15.bin", "hf download SG161222/Realistic_Vision_V4.0_noVAE",
-        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "insightface's buffalo_l pack", "--part ip-adapter-faceid-plusv2.vae=PLACE",
+        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "insightface's buffalo_l pack", "--part ip-adapter-faceid-plusv2.base=PLACE",
     ):  # fmt: skip
         assert words in str(told.value)
 

@@ -38,6 +38,7 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
     assert "`hf download someone/adapter files/adapter.bin`" in str(told.value) and "`hf download someone/base`" in str(
         told.value
     )
+    assert str(told.value).startswith("not here: adapter, base. "), "the reason first"
     with pytest.raises(UserError, match="--part made.base=/nowhere: no such file or folder"):
         MethodSources(named={"made.base": "/nowhere"}).find("made", [BASE])
 

@@ -130,7 +130,7 @@ def test_no_other_recogniser_stands_for_theirs(dlib):
 
 def test_a_recogniser_that_is_not_here_says_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEMAKEUP_WEIGHTS", raising=False)
-    with pytest.raises(Unavailable, match=r"(?s)w600k_r50\.onnx.*remedy"):
+    with pytest.raises(Unavailable, match=r"^model file w600k_r50\.onnx [^\n]*buffalo_l pack[^\n]*--weights[^\n]*$"):
         FaceSimilarity("arcface", Sources(str(tmp_path)))
 
 
