@@ -82,7 +82,7 @@ def tokens_of_vector(weights: Weights, vector: Tensor, proj: str, norm: str) -> 
     return layer_norm(weights, norm, x.reshape(len(vector), -1, len(weights[f"{norm}.weight"])))
 
 
-def fused(weights: Weights, word: Tensor, face: Tensor) -> Tensor:
+def fused(weights: Weights, word: Tensor, face: Tensor, normed: bool = True) -> Tensor:
     """PhotoMaker's fuse module: the word before the trigger, and what was seen of the face."""
 
     def mlp(name: str, x: Tensor) -> Tensor:
@@ -90,4 +90,5 @@ def fused(weights: Weights, word: Tensor, face: Tensor) -> Tensor:
         return linear(own, "fc2", F.gelu(linear(own, "fc1", layer_norm(own, "layernorm", x))))
 
     x = mlp("mlp1", torch.cat([word, face], -1)) + word
-    return layer_norm(weights, "layer_norm", mlp("mlp2", x) + x)
+    x = mlp("mlp2", x) + x
+    return layer_norm(weights, "layer_norm", x) if normed else x

@@ -25,26 +25,44 @@ def opened(file: Path) -> dict[str, dict[str, Tensor]]:
     return torch.load(file, weights_only=True)
 
 
-def tokenised(base: Path, prompt: str, which: str = "tokenizer") -> Tensor:
-    tokenizer = CLIPTokenizer.from_pretrained(base / which)
+@cache
+def tokenizer_of(folder: Path, *added: str) -> CLIPTokenizer:
+    """With words that are a token of their own."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(list(added), special_tokens=True)
+    return tokenizer
+
+
+def tokenised(folder: Path, prompt: str) -> Tensor:
+    tokenizer = tokenizer_of(folder)
     return tokenizer(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
 @cache
+def text_encoders(base: Path) -> tuple[CLIPTextModel, CLIPTextModelWithProjection | None]:
+    first, second = base / "text_encoder", base / "text_encoder_2"
+    return (
+        CLIPTextModel.from_pretrained(first).eval(),
+        CLIPTextModelWithProjection.from_pretrained(second).eval() if second.exists() else None,
+    )
+
+
+@cache
 def sd_text(base: Path, prompt: str) -> Tensor:
-    return CLIPTextModel.from_pretrained(base / "text_encoder")(tokenised(base, prompt)).last_hidden_state
+    return text_encoders(base)[0](tokenised(base / "tokenizer", prompt)).last_hidden_state
 
 
 def sdxl_states(base: Path, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Both encoders' states before the last layer, side by side, and the second one's pooled vector."""
-    first = CLIPTextModel.from_pretrained(base / "text_encoder")(ids[0], output_hidden_states=True)
-    second = CLIPTextModelWithProjection.from_pretrained(base / "text_encoder_2")(ids[1], output_hidden_states=True)
+    first, second = (
+        model(each, output_hidden_states=True) for model, each in zip(text_encoders(base), ids, strict=True)
+    )
     return torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1), second.text_embeds
 
 
 @cache
 def sdxl_text(base: Path, prompt: str) -> tuple[Tensor, Tensor]:
-    return sdxl_states(base, [tokenised(base, prompt), tokenised(base, prompt, "tokenizer_2")])
+    return sdxl_states(base, [tokenised(base / which, prompt) for which in ("tokenizer", "tokenizer_2")])
 
 
 class Attention:
