@@ -23,7 +23,7 @@ from curation.packing.pack import pack
 from curation.recipe.recipe import Recipe, checked_name, load, parse
 from curation.run_directory.candidates import SELECTED_COUNTS, selected_counts
 from curation.run_directory.run import Run
-from curation.run_directory.snapshot import read_snapshot, require_counts
+from curation.run_directory.snapshot import read_places, require_counts
 from curation.scoring.score import score
 from curation.sources.join import check_sources
 from curation.sources.top_k import select
@@ -145,10 +145,10 @@ class Curation:
     # -- the steps ----------------------------------------------------------------------------------------------
 
     def snapshot(self) -> pa.Table:
-        """`id`, `unit` and `tar` of each image that was taken; read once for all steps."""
+        """`read_places` of what was taken; read once for all steps."""
         info = require_counts(self.run)
         if self._snapshot is None or self._snapshot[0] != info["number"]:
-            self._snapshot = info["number"], read_snapshot(self.run, info, ["id", "unit", "tar"])
+            self._snapshot = info["number"], read_places(self.run, info)
         return self._snapshot[1]
 
     def content_hash(self) -> str:

@@ -6,8 +6,9 @@ What stands here says what is wrong in the words that follow a file's name; whos
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -46,15 +47,37 @@ def table_of(data: pa.NativeFile, columns: Collection[str] | None = None, option
     Raises:
         ValueError: it is none, or has not all of `columns`; how.
     """
-    try:
+    with _as_no_parquet():
         file = pq.ParquetFile(data)
         table = file.read(columns=None if columns is None else [*columns, *optional], use_threads=False)
+    _require(columns or (), table.column_names)
+    return table
+
+
+def groups_of(data: pa.NativeFile, columns: Collection[str]) -> Iterator[pa.Table]:
+    """The columns of a parquet file, a row group at a time.
+
+    Raises:
+        ValueError: as `table_of`.
+    """
+    with _as_no_parquet():
+        file = pq.ParquetFile(data)
+    _require(columns, file.schema_arrow.names)
+    for group in range(file.num_row_groups):
+        with _as_no_parquet():
+            rows = file.read_row_group(group, columns=[*columns], use_threads=False)
+        yield rows
+
+
+@contextlib.contextmanager
+def _as_no_parquet() -> Iterator[None]:
+    """What pyarrow says of a damaged file as a ValueError of ours."""
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, (DamagedFile, PermissionError)):  # it could not be read
             raise
         raise ValueError(f"is no parquet file, or damaged ({first_line(error)})") from error
-    _require(columns or (), table.column_names)
-    return table
 
 
 def _require(names: Collection[str], there: Collection[str]) -> None:

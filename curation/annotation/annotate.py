@@ -21,7 +21,7 @@ from common.cluster.shipped import ShippedWeights
 from common.cluster.work import map_with_tasks
 from common.decode import Undecodable, decode
 from common.progress import ProgressBar, say
-from curation.cutting.cut import current_pass, kept_images
+from curation.cutting.cut import current_pass, kept_by_file, read_funnel
 from curation.filters.base import Filter, FilterBroken
 from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
@@ -118,7 +118,9 @@ def annotate_unit(
         rows.sort(key=lambda row: row["id"])
         write_unit(run, folder(fingerprint), kept.unit.name, pa.Table.from_pylist(rows, schema=ANNOTATION))
     stored |= {key_of(row["id"], row["box"]): row for row in rows}
-    without = [text for text, face in chosen.items() if stored[key_of(text, face["box"])]["identity"] is None]
+    # where there is no encoder nobody lacks an identity
+    lacks = {key for key, row in stored.items() if encoder and row["identity"] is None}
+    without = [text for text, face in chosen.items() if key_of(text, face["box"]) in lacks]
     return {"kept": len(chosen), "new": len(rows), "without": without}
 
 
@@ -158,22 +160,22 @@ def annotate(
     encoder = recipe.open_encoder()
     fingerprint = fingerprint_of(encoder)
     verdicts = current_pass(run, name)
-    kept = kept_images(run, name)
+    kept = (read_funnel(run, name) or {"kept": 0})["kept"]
     if encoder and not run.exists(f"{folder(fingerprint)}/encoder.json"):
         run.write_json(f"{folder(fingerprint)}/encoder.json", encoder.describe())
     total, without = {"kept": 0, "new": 0}, []
-    if kept.num_rows:
+    if kept:
         stored = score_files(run, folder(fingerprint))
-        work = _kept_faces(kept, units_of(run, snapshot), stored)
+        work = _kept_faces(kept_by_file(run, name), units_of(run, snapshot), stored)
         of_unit = partial(annotate_unit, run, recipe, filters["faces"], fingerprint)
         usual, careful = (partial(call, of_unit, shipped, recipe.weights) for call in (_annotate, _annotate_carefully))
-        with ProgressBar("annotate", kept.num_rows) as progress:
+        with ProgressBar("annotate", kept) as progress:
             for row in map_with_tasks(work, usual, when_killed=careful):
                 total["kept"] += row["kept"]
                 total["new"] += row["new"]
                 without += row["without"]
                 progress.advance(row["kept"])
-    run.write_json(no_identity_file(name), {"verdicts": verdicts, "ids": sorted(without) if encoder else []})
+    run.write_json(no_identity_file(name), {"verdicts": verdicts, "ids": sorted(without)})
     what = encoder.name if encoder else "no identity"
     say("annotate", f"{total['new']:,} faces ({what}), {total['kept'] - total['new']:,} not done again")
     return total
@@ -184,15 +186,16 @@ def no_identity_file(name: str) -> str:
     return f"cuts/{name}/no_identity.json"
 
 
-def _kept_faces(kept: pa.Table, units: list[Unit], stored: dict[str, list[str]]) -> Iterator[KeptFaces]:
-    codes, names = coded(kept["unit"])
-    order = np.argsort(codes, kind="stable")  # in a unit they stay in id order
-    starts = np.flatnonzero(np.diff(codes[order], prepend=-1)).tolist()
+def _kept_faces(tables: Iterator[pa.Table], units: list[Unit], stored: dict[str, list[str]]) -> Iterator[KeptFaces]:
     by_name = {unit.name: unit for unit in units}
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
-        rows = kept.take(order[start:stop])
-        name = names[codes[order[start]]]
-        yield KeptFaces(by_name[name], rows["id"].to_pylist(), rows["face"].to_pylist(), stored.get(name, []))
+    for kept in tables:
+        codes, names = coded(kept["unit"])
+        order = np.argsort(codes, kind="stable")  # in a unit they stay in id order
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1)).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            rows = kept.take(order[start:stop])
+            name = names[codes[order[start]]]
+            yield KeptFaces(by_name[name], rows["id"].to_pylist(), rows["face"].to_pylist(), stored.get(name, []))
 
 
 def _annotate(of_unit: OfUnit, shipped: ShippedWeights | None, weights: str | None, kept: KeptFaces) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from curation.cutting.judge import judge, verdict_schema, verdict_table
 from curation.filters.base import Filter
 from curation.filters.registry import check_names
 from curation.recipe.recipe import Recipe
-from curation.run_directory.candidates import id_numbers, id_texts
+from curation.run_directory.candidates import with_numbers
 from curation.run_directory.run import Run
 from curation.run_directory.units import Unit, UnitScores, units_of
 
@@ -132,34 +133,41 @@ def read_funnel(run: Run, name: str) -> dict[str, Any] | None:
     return run.read_json(f"{folder}/funnel.json", keys) if folder else None
 
 
+KEPT = ["id", "unit", "face", "caption_face"]
+
+
 def kept_images(run: Run, name: str) -> pa.Table:
-    """`id`, `unit`, `face` and `caption_face` of the images that a cut keeps, in id order.
+    """`kept_by_file` in one table, in id order; ids are numbers, so that it holds twenty bytes an image.
 
     Raises:
         DamagedFile: there are more or fewer than the funnel counts.
     """
-    columns = ["id", "unit", "face", "caption_face"]
-    folder, funnel = current_pass(run, name), read_funnel(run, name)
-    files = run.glob(f"{folder}/*.parquet")
-    nothing = pa.schema([verdict_schema(()).field(name) for name in columns]).empty_table()
-    # while they are sorted the ids are numbers: their texts take twice the room, twice
-    tables = [
-        _with_ids(table, id_numbers(table["id"]))
-        for each in run.read_each(files, [*columns, "verdict"])
-        for table in [each.filter(pc.equal(each["verdict"], "kept")).select(columns)]
-    ]
-    kept = pa.concat_tables([_with_ids(nothing, np.zeros(0, np.uint64)), *tables]).unify_dictionaries()
+    nothing = pa.schema([verdict_schema(()).field(name) for name in KEPT]).empty_table()
+    tables = [with_numbers(table) for table in chain([nothing], kept_by_file(run, name))]
+    parts = pa.concat_tables(tables).unify_dictionaries()
     del tables
-    kept = kept.take(np.argsort(kept["id"].to_numpy()))
-    kept = _with_ids(kept, id_texts(kept["id"].to_numpy()))
-    if funnel and kept.num_rows != funnel["kept"]:
-        raise run.damaged(f"{folder}/", f"has {kept.num_rows:,} kept images, and its funnel.json {funnel['kept']:,}")
-    return kept
+    order, kept = pa.array(np.argsort(parts["id"].to_numpy())), {}
+    for column in KEPT:  # one after the other, each let go of when it is sorted
+        kept[column] = parts[column].take(order)
+        parts = parts.drop_columns(column)
+    pa.default_memory_pool().release_unused()  # else a driver keeps what all this took
+    return pa.table(kept)
 
 
-def _with_ids(table: pa.Table, ids: np.ndarray | pa.Array) -> pa.Table:
-    """`table`, whose first column is `id`, with these in their place."""
-    return table.set_column(0, "id", pa.array(ids))
+def kept_by_file(run: Run, name: str) -> Iterator[pa.Table]:
+    """The columns `KEPT` of the images that a cut keeps, a file of verdicts at a time, in id order; a unit's are in one file.
+
+    Raises:
+        DamagedFile: there are more or fewer than the funnel counts.
+    """
+    folder, funnel = current_pass(run, name), read_funnel(run, name)
+    count = 0
+    for table in run.read_each(run.glob(f"{folder}/*.parquet"), [*KEPT, "verdict"]):
+        kept = table.filter(pc.equal(table["verdict"], "kept")).select(KEPT)
+        count += kept.num_rows
+        yield kept
+    if funnel and count != funnel["kept"]:
+        raise run.damaged(f"{folder}/", f"has {count:,} kept images, and its funnel.json {funnel['kept']:,}")
 
 
 def _counts(table: pa.Table, checks: Sequence[str]) -> Counter[tuple[str, ...]]:

@@ -16,19 +16,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from common.cluster.work import map_with_tasks
 from common.failures.damage import DamagedFile
 from common.progress import ProgressBar, say
 from common.settings import RecipeError
 from common.shard_format import ids_hash, publish_shard, write_tar
-from common.storage import REQUESTS, parquet_bytes
+from common.storage import REQUESTS
 from curation.annotation.annotate import encoder_fingerprint, folder, no_identity_file
-from curation.cutting.cut import current_pass, kept_images
+from curation.cutting.cut import GROUP, current_pass, kept_images
 from curation.filters.base import Filter
 from curation.packing.card import dataset_card
 from curation.packing.samples import UnitSamples
 from curation.recipe.recipe import Recipe
+from curation.run_directory.candidates import id_numbers, id_texts, with_numbers, with_texts
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import PLAN
 from curation.run_directory.scores import score_files
@@ -39,7 +41,8 @@ WORK = "work/pack"  # of a local run: unfinished shards
 
 
 def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
-    """Which sample stands where: kept images in id order (a hash, hence a shuffle). Written once.
+    """Which sample stands where: kept images in id order (a hash, hence a shuffle). Written once. Returned without what the
+    order tells, `shard` and `slot`, and with ids as numbers: it is held as long as shards are written.
 
     Images that the identity encoder could not embed are left out; `no_identity.json` lists them.
 
@@ -48,11 +51,15 @@ def make_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
     """
     path = f"cuts/{name}/plan.parquet"
     if not run.exists(path):
-        run.write_new(path, parquet_bytes(_new_plan(run, recipe, name)))  # of two drivers one decides
-    return run.read_table(path, PLAN.names)
+        run.write_new(path, _new_plan(run, recipe, name))  # of two drivers one decides
+    columns = ["id", "unit", "face", "caption_face"]
+    groups = [with_numbers(group) for group in run.read_groups(path, columns)]
+    nothing = with_numbers(PLAN.empty_table().select(columns))
+    return pa.concat_tables([nothing, *groups]).unify_dictionaries()
 
 
-def _new_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
+def _new_plan(run: Run, recipe: Recipe, name: str) -> bytes:
+    """A plan as a parquet file."""
     listed = no_identity_file(name)
     annotated = run.read_json(listed, ("verdicts", "ids")) if run.exists(listed) else {}
     if annotated.get("verdicts") != current_pass(run, name):
@@ -61,10 +68,15 @@ def _new_plan(run: Run, recipe: Recipe, name: str) -> pa.Table:
         )
     kept = kept_images(run, name)
     if annotated["ids"]:
-        kept = kept.filter(pc.invert(pc.is_in(kept["id"], value_set=pa.array(annotated["ids"], pa.string()))))
-    place, size = np.arange(kept.num_rows, dtype=np.int32), recipe.pack.samples_per_shard
-    columns = {**{column: kept[column] for column in kept.column_names}, "shard": place // size, "slot": place % size}
-    return pa.table([columns[column] for column in PLAN.names], schema=PLAN)
+        kept = kept.filter(pc.invert(pc.is_in(kept["id"], value_set=pa.array(id_numbers(annotated["ids"])))))
+    size, written = recipe.pack.samples_per_shard, pa.BufferOutputStream()
+    with pq.ParquetWriter(written, PLAN, compression="zstd") as writer:
+        for start in range(0, kept.num_rows, GROUP):
+            rows = with_texts(kept.slice(start, GROUP))
+            place = np.arange(start, start + rows.num_rows, dtype=np.int32)
+            rows = rows.append_column("shard", pa.array(place // size)).append_column("slot", pa.array(place % size))
+            writer.write_table(rows.select(PLAN.names).cast(PLAN))
+    return written.getvalue().to_pybytes()
 
 
 # -- a shard ---------------------------------------------------------------------------------------------------
@@ -107,7 +119,7 @@ def pack(
     shards = -(-samples // size)
 
     def is_done(number: int) -> bool:
-        ids = plan["id"].slice(number * size, size).to_pylist()
+        ids = id_texts(plan["id"].slice(number * size, size).to_numpy()).to_pylist()
         return _stands(run, f"shards/{name}/{number:05d}", ids_hash(ids), content_hash)
 
     with ThreadPoolExecutor(1 if run.is_local else REQUESTS) as requests:
@@ -117,7 +129,7 @@ def pack(
         annotated = score_files(run, folder(encoder_fingerprint(recipe)))
 
         def shard(number: int) -> Shard:
-            rows = plan.slice(number * size, size).to_pylist()
+            rows = with_texts(plan.slice(number * size, size)).to_pylist()
             names = sorted({row["unit"] for row in rows})
             return Shard(number, rows, [(units[name], annotated.get(name, [])) for name in names])
 

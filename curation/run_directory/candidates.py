@@ -17,9 +17,12 @@ SELECTED_COUNTS = "selected/counts.json"
 
 
 def id_numbers(ids: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
-    """uint64 (ids,): the numbers that their 16 hex digits are. Of an Arrow column without a Python object an id."""
+    """uint64 (ids,): the numbers that their 16 hex digits are. Of an Arrow column without a Python object an id; one that
+    holds the numbers is taken as it is."""
     if not isinstance(ids, pa.ChunkedArray):
         return np.array([int(text, 16) for text in ids], dtype=np.uint64)
+    if pa.types.is_uint64(ids.type):
+        return ids.to_numpy()
     numbers = [_numbers_of(chunk) for chunk in ids.chunks if len(chunk)]
     return np.concatenate([np.zeros(0, np.uint64), *numbers])
 
@@ -38,6 +41,16 @@ def id_texts(numbers: np.ndarray) -> pa.Array:
         .cast(pa.binary())
         .cast(pa.string())
     )
+
+
+def with_numbers(rows: pa.Table) -> pa.Table:
+    """`rows`, whose ids are numbers now: of ten million the texts are 200 MB."""
+    return rows.set_column(rows.column_names.index("id"), "id", pa.array(id_numbers(rows["id"])))
+
+
+def with_texts(rows: pa.Table) -> pa.Table:
+    """`rows`, whose ids are texts again, as they are stored."""
+    return rows.set_column(rows.column_names.index("id"), "id", id_texts(rows["id"].to_numpy()))
 
 
 def buckets_of(ids: Sequence[str], buckets: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from common.failures.damage import DamagedFile, MissingFile, table_of
+from common.failures.damage import DamagedFile, MissingFile, groups_of, table_of
 from common.paths import require_writable_place
 from common.storage import Storage
 from common.version import VERSION
@@ -72,9 +72,21 @@ class Run(Storage):
         Raises:
             DamagedFile: it has not all of them, or is no table.
         """
-        try:
+        with self._named(relative):
             # in this thread alone: pyarrow's own may outlive the interpreter when they read a Python file object
             return table_of(pa.PythonFile(_Ranges(self, relative), "r"), columns)
+
+    def read_groups(self, relative: str, columns: list[str]) -> Iterator[pa.Table]:
+        """These columns of a table that is large, a row group at a time; requests and errors as `read_columns`."""
+        with self._named(relative):
+            yield from groups_of(pa.PythonFile(_Ranges(self, relative), "r"), columns)
+        pa.default_memory_pool().release_unused()  # else a driver keeps several times what it holds of the table
+
+    @contextlib.contextmanager
+    def _named(self, relative: str) -> Iterator[None]:
+        """What is wrong with a file, with its name and the remedy."""
+        try:
+            yield
         except FileNotFoundError as error:
             raise self.damaged(relative, "is not there", MissingFile) from error
         except DamagedFile:

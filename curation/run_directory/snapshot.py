@@ -20,7 +20,7 @@ from common.settings import RecipeError
 from common.storage import json_bytes
 from curation.recipe.recipe import Recipe
 from curation.run_directory.attempts import LOST, latest_attempts, unit_of
-from curation.run_directory.candidates import id_numbers, read_selected, selected_counts, selected_ids
+from curation.run_directory.candidates import id_numbers, read_selected, selected_counts, selected_ids, with_numbers
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SNAPSHOT, SnapshotCounts
 
@@ -49,15 +49,27 @@ def require_counts(run: Run) -> SnapshotCounts:
 
 def read_snapshot(run: Run, counts: SnapshotCounts, columns: list[str] | None = None) -> pa.Table:
     """The rows of a snapshot, in id order."""
-    rows = run.read_columns(snapshot_file(counts), columns or SNAPSHOT.names)
+    return _whole(run, counts, run.read_columns(snapshot_file(counts), columns or SNAPSHOT.names))
+
+
+def _whole(run: Run, counts: SnapshotCounts, rows: pa.Table) -> pa.Table:
     if rows.num_rows != counts["taken"]:
         raise run.damaged(snapshot_file(counts), f"has {rows.num_rows:,} rows, and {counts['taken']:,} were taken")
     return rows
 
 
+def read_places(run: Run, counts: SnapshotCounts) -> pa.Table:
+    """`id` (as a number), `unit` and `tar` of the rows of a snapshot, in id order: sixteen bytes an image, which a driver
+    holds as long as it works."""
+    columns = ["id", "unit", "tar"]
+    groups = [with_numbers(group) for group in run.read_groups(snapshot_file(counts), columns)]
+    nothing = with_numbers(SNAPSHOT.empty_table().select(columns))
+    return _whole(run, counts, pa.concat_tables([nothing, *groups]).unify_dictionaries())
+
+
 def require_snapshot(run: Run) -> pa.Table:
-    """`id`, `unit` and `tar` of the newest snapshot. Raises RecipeError where nothing was fetched."""
-    return read_snapshot(run, require_counts(run), ["id", "unit", "tar"])
+    """`read_places` of the newest snapshot. Raises RecipeError where nothing was fetched."""
+    return read_places(run, require_counts(run))
 
 
 def latest_counts(run: Run) -> SnapshotCounts | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from common.failures.damage import DamagedFile, MissingFile
@@ -47,3 +48,17 @@ def test_a_table_that_is_gone_or_another_is_named(run):
         run.read_columns(TABLE, ["id", "other"])
     with pytest.raises(MissingFile, match="is not there: delete it"):
         run.read_columns("annotations/a/gone.parquet", ["id"])
+
+
+def test_a_large_table_is_read_a_row_group_at_a_time(run, tmp_path):
+    whole = run.read_table(TABLE)
+    with pq.ParquetWriter(tmp_path / TABLE, whole.schema) as writer:
+        for start in range(0, 1000, 300):
+            writer.write_table(whole.slice(start, 300))
+    groups = list(run.read_groups(TABLE, ["id", "has_identity"]))
+    assert [group.num_rows for group in groups] == [300, 300, 300, 100]
+    assert pa.concat_tables(groups).equals(whole.select(["id", "has_identity"]))
+    for columns, words in ((["id", "other"], "it has no `other`"), (["id"], "is no parquet file, or damaged")):
+        with pytest.raises(DamagedFile, match=words):
+            list(run.read_groups(TABLE, columns))
+        run.write_bytes(TABLE, b"PAR1 and no more")

@@ -12,6 +12,7 @@ import pytest
 
 from curation.packing.pack import make_plan
 from curation.recipe.recipe import Recipe, parse
+from curation.run_directory.candidates import id_texts
 from curation.run_directory.run import Run
 from tests.atomic_store import atomic_store
 from tests.curation.run_directory.test_driver import DRIVES
@@ -80,7 +81,7 @@ def planned(run: Run, recipe: Recipe, kept: list[str], epoch: int) -> list[str]:
     funnel = {"taken": len(kept), "kept": len(kept), "rejected": 0, "undecodable": 0, "undecided": 0, "scores": ""}
     run.write_json(f"{folder}/funnel.json", funnel)
     run.write_json("cuts/c/no_identity.json", {"verdicts": folder, "ids": []})
-    return make_plan(run, recipe, "c")["id"].to_pylist()
+    return id_texts(make_plan(run, recipe, "c")["id"].to_numpy()).to_pylist()
 
 
 def test_a_driver_whose_put_was_under_way_when_it_was_overtaken_takes_the_others_decision(store):
