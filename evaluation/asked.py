@@ -183,8 +183,9 @@ def _when(drawn: Sequence[str], since: Collection[str]) -> str:
     after, unknown = [name for name in drawn if name in since], [name for name in drawn if name not in since]
     if not unknown:
         return " before the pictures were drawn" if after else ""
+    others = f"the pictures of {', '.join(unknown)} were drawn"
     before = f" before the pictures of {', '.join(after)} were drawn" if after else ""
-    return f"{before}; whether before those of {', '.join(unknown)} is not known"
+    return f"{before}; whether before {others} is not known"
 
 
 def _against(kept: Asked, method: Method) -> Iterator[str]:

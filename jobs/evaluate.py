@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: scored; 2: it was not begun, and why."""
+    """0: scored; 1: no picture could be; 2: it was not begun, and why."""
     asked = parser().parse_args(arguments)
     from common.command_line import exit_code_of
     from evaluation.sample import PROMPTS, EvaluateOptions, evaluate_command

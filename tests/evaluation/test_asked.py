@@ -97,9 +97,13 @@ def test_only_of_what_was_drawn_here_is_it_said_that_prompts_were_frozen_before(
     theirs = replace(mine, name="theirs")
     bound = method(("snow", ""))
     assert facts([mine, bound], kept, (), {"mine"})[0].endswith(", frozen before the pictures were drawn")
-    assert facts([theirs], kept, ())[0].endswith(", frozen; whether before those of theirs is not known")
+    assert facts([theirs], kept, ())[0].endswith(
+        ", frozen; whether before the pictures of theirs were drawn is not known"
+    )
     told = facts([mine, theirs], kept, (), {"mine"})[0]
-    assert told.endswith("before the pictures of mine were drawn; whether before those of theirs is not known")
+    assert told.endswith(
+        "before the pictures of mine were drawn; whether before the pictures of theirs were drawn is not known"
+    )
 
 
 def test_what_was_frozen_and_never_drawn_is_said(tmp_path):
