@@ -66,7 +66,8 @@ def by_category(
     categories: Mapping[str, str],
     seed: int = 0,
 ) -> list[Column]:
-    """The sound means of each category of prompts, from the same scores; none where all pictures are of one category.
+    """The sound means of each category of prompts that any method has, from the same scores; none where all pictures are of
+    one category.
 
     A distance between sets is no mean of pictures, and of a part of them it is another figure.
     """
@@ -82,7 +83,7 @@ def by_category(
             for figure in figures
             if isinstance(figure, Figure) and figure.protocol == "sound"
         ]
-    return columns
+    return [column for column in columns if any(cell.estimate for cell in column.cells.values())]
 
 
 def _set_cell(figure: SetFigure, scored: Scored, method: Method, seed: int) -> Cell:

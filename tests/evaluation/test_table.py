@@ -88,7 +88,12 @@ def test_each_category_of_prompts_has_its_means_from_the_same_scores(world):
     """Pictures by the sea are 0.1 better: so says that row, and the table's number lies between the two."""
     scored, methods = world
     scored.rows.loc[scored.rows["prompt"] == "sea", "score"] += 0.1
-    figures = [Figure("x", "score"), Figure("x", "score", "reconstructed"), SetFigure("KID", "vector", kernel_distance)]
+    figures = [
+        Figure("x", "score"),
+        Figure("y", "never measured"),
+        Figure("x", "score", "reconstructed"),
+        SetFigure("KID", "vector", kernel_distance),
+    ]
     parts = by_category(figures, scored, methods, {"snow": "weather", "sea": "place", "never drawn": "else"})
     assert [(part.figure.title, part.figure.protocol, part.category) for part in parts] == [
         ("x", "sound", "weather"), ("x", "sound", "place")
