@@ -11,7 +11,7 @@ import sys
 
 from common.command_line import exit_code_of, subcommand_parser
 from evaluation import sets
-from generation.options import positive_int
+from generation.options import positive_int, seed
 
 DEVICES = ("auto", "cpu", "cuda")
 KINDS = ("shards", "urls", "multiid", "folder")  # of sources
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--votes", action="append", default=[], metavar="FILE", help="of the page's blind mode; again for each voter"
     )
-    score.add_argument("--seed", type=int, default=0, help="of the draws behind the intervals (%(default)s)")
+    score.add_argument("--seed", type=seed, default=0, help="of the draws behind the intervals (%(default)s)")
     score.add_argument("--device", choices=DEVICES, default="auto", help="of the networks (%(default)s)")
     score.add_argument(
         "--workers", type=positive_int, help="actors of Ray that score; default: few pictures are scored without, of more "

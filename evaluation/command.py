@@ -223,7 +223,11 @@ def _beside(known: pd.DataFrame, metric: str, rows: pd.DataFrame) -> pd.DataFram
 
 def _named(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
-    return (name, Path(folder)) if equals else (Path(text).name, Path(text))
+    if not equals:
+        name, folder = Path(text).absolute().name, text
+    if not name or not folder:
+        raise SetError(f"{text}: write NAME=FOLDER of a method's pictures, or the folder alone")
+    return name, Path(folder).expanduser()
 
 
 def named_models(texts: Sequence[str]) -> dict[str, str]:

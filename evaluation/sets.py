@@ -83,7 +83,7 @@ def open_references(folder: Path) -> list[Reference]:
     """The references of a folder, in the order of their names.
 
     Raises:
-        SetError: there is no such folder, none in it, or two have one name.
+        SetError: there is no such folder, none in it, two have one name, or a caption cannot be read.
     """
     if not folder.is_dir():
         raise SetError(f"{folder}: no such folder of references")
@@ -216,7 +216,10 @@ def _read_log(log: Path, known: Mapping[str, Reference], found: dict[str, list[D
 
 
 def _caption(file: Path) -> str:
-    return " ".join(file.read_text("utf-8").split()) if file.is_file() else ""
+    try:
+        return " ".join(file.read_text("utf-8").split()) if file.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise SetError(f"{file}: is no text in UTF-8: write the caption anew, or take it away") from error
 
 
 def _named(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -112,6 +112,13 @@ def test_a_file_without_prompts_is_refused(tmp_path, text):
         read_prompts(tmp_path / "prompts.yaml")
 
 
+def test_a_caption_that_is_no_text_is_named(tmp_path):
+    folder = write(tmp_path / "photos", "anna.jpg")
+    (folder / "anna.txt").write_bytes("a café".encode("latin-1"))
+    with pytest.raises(SetError, match="anna.txt: is no text in UTF-8"):
+        open_references(folder)
+
+
 def line(**row):
     return json.dumps(row) + "\n"
 
