@@ -36,6 +36,10 @@ CONTROLNET = Needed(
     "controlnet", "Apache-2.0", "InstantX/InstantID", "ControlNetModel",
     fetch="`hf download InstantX/InstantID --include 'ControlNetModel/*'`",
 )  # fmt: skip
+NEGATIVE = (
+    "(lowres, low quality, worst quality:1.2), (text:1.2), watermark, painting, drawing, illustration, glitch, deformed, "
+    "mutated, cross-eyed, ugly, disfigured"
+)
 SHORTER = 1024  # pixels: the authors' first step towards the size, kept for its rounding
 
 
@@ -48,10 +52,7 @@ class InstantIdSettings(Section):
     controlnet_scale: float = Field(0.8, description="of the ControlNet")
     longest: int = Field(1280, ge=64, description="pixels of the longer side")
     multiple: int = Field(64, ge=8, description="of which both sides are")
-    negative_prompt: str = (
-        "(lowres, low quality, worst quality:1.2), (text:1.2), watermark, painting, drawing, illustration, glitch, deformed, "
-        "mutated, cross-eyed, ugly, disfigured"
-    )
+    negative_prompt: str = f"{NEGATIVE} {NEGATIVE}"  # twice in infer.py; the text encoders see its first 77 tokens
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class PhotoMaker(DrawingMethod):
 
     name = "photomaker"
     title = "PhotoMaker"
+    version = 2  # 1 cut the end token off every long prompt
     needs = (BASE, Needed("adapter", "Apache-2.0", "TencentARC/PhotoMaker", "photomaker-v1.bin"))
     Settings = PhotoMakerSettings
     settings: PhotoMakerSettings

@@ -52,16 +52,21 @@ def halves(prompt: str, trigger: str, nouns: Sequence[str]) -> Halves:
 
 
 def repeated(tokenizer: CLIPTokenizer, prompt: Halves, count: int) -> Tokens:
-    """The prompt with the class noun's (last) token `count` times; as the authors cut it, without an end token if it is too long.
+    """The prompt with the class noun's (last) token `count` times.
+
+    As the authors cut it: what is too long, to the tokenizer's length with the trigger word in it and with an end token; then the
+    trigger word goes, the noun's token is repeated, and what is again too long is cut, of more than two tokens without an end token.
 
     Raises:
         ValueError: the class noun lies beyond what the text encoder sees.
     """
     before, after = (tokenizer(part, add_special_tokens=False, verbose=False).input_ids for part in prompt)
     first, limit = len(before), tokenizer.model_max_length  # the start token stands before them
-    if first + count > limit:
+    room = limit - 3 - first  # beside the start token, the trigger word and the end token
+    if room < 0 or first + count > limit:
         raise ValueError(
             f"the class noun lies beyond the {limit} tokens that the text encoder sees; write a shorter prompt"
         )
-    ids = [tokenizer.bos_token_id, *before[:-1], *[before[-1]] * count, *after, tokenizer.eos_token_id][:limit]
+    repeats = [before[-1]] * count
+    ids = [tokenizer.bos_token_id, *before[:-1], *repeats, *after[:room], tokenizer.eos_token_id][:limit]
     return Tokens(ids + [tokenizer.pad_token_id] * (limit - len(ids)), first)

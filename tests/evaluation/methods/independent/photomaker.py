@@ -129,9 +129,10 @@ class OwnPhotoMaker:
         return x.reshape(-1, x.shape[-1])
 
     def _ids(self, which: str, prompt: str, count: int) -> tuple[Tensor, int]:
-        """The prompt's ids without the trigger, the word before it `count` times; and where the first of these is."""
+        """Cut to 77 with an end token; then the trigger goes, and the word before it comes `count` times; cut again.
+        And where the first of these is."""
         tokenizer = tokenizer_of(self.files["base"] / which, self.settings.trigger)
-        ids = tokenizer(prompt).input_ids
+        ids = tokenizer(prompt, padding="max_length", max_length=77, truncation=True).input_ids
         place = ids.index(tokenizer.convert_tokens_to_ids(self.settings.trigger))
         kept = tokenizer_of(self.files["base"] / which)(self.settings.trigger).input_ids[1:-1]
         after = [*kept, *ids[place + 1 :]] if self.slip == "trigger kept in the text" else ids[place + 1 :]

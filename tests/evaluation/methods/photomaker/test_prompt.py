@@ -57,8 +57,18 @@ def test_the_class_nouns_token_stands_there_once_for_each_token_of_the_face_and_
         assert tokens.ids == tokenizer("a photo of a woman in the snow", padding="max_length").input_ids
 
 
-def test_what_is_too_long_is_cut_but_not_before_the_class_noun(tokenizer):
-    tokens = repeated(tokenizer, halves("a man " + "in the snow " * 40, "img", NOUNS), 2)
+@pytest.mark.parametrize(("count", "ended"), [(1, True), (2, True), (3, False)])
+def test_what_is_too_long_is_cut_as_the_authors_cut_it(tokenizer, count, ended):
+    tokens = repeated(tokenizer, halves("a man " + "in the snow " * 40, "img", NOUNS), count)
     assert len(tokens.ids) == 77 and tokens.first == 2
+    assert (tokenizer.eos_token_id in tokens.ids) == ended  # without one the pooled text would be of no prompt at all
+
+
+def test_it_is_not_cut_before_the_class_noun(tokenizer):
+    for words in (73, 74):  # one noun fits, and its trigger word does not
+        prompt = halves("snow " * (words - 1) + "man", "img", NOUNS)
+        assert repeated(tokenizer, prompt, 1).first == words
     with pytest.raises(ValueError, match="beyond the 77 tokens"):
-        repeated(tokenizer, halves("snow " * 75 + "and a man", "img", NOUNS), 2)
+        repeated(tokenizer, halves("snow " * 74 + "man", "img", NOUNS), 1)
+    with pytest.raises(ValueError, match="beyond the 77 tokens"):
+        repeated(tokenizer, halves("snow " * 72 + "man", "img", NOUNS), 5)
