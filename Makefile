@@ -32,6 +32,7 @@ help:  ## this list
 	@echo "make cache [RECIPE=default] [WHAT=vae,clip] [DTYPE=fp32] [CLUSTER=...]   what the frozen encoders compute, once, beside the shards"
 	@echo "make plan-train [RECIPE=default] [GPU=a100] [GPUS=8] [PRICE=2] [MEASURED=runs/train/my]   what to expect, what to cache; arithmetic"
 	@echo "make evaluate [METHODS=\"face-makeup references\"] [MODEL=exported/] [SHARDS=shards/] [COUNT=16] [OUT=...] [TRAINED_ON=run] [VOTES=votes.json] [CLIP=folder] [DINO=folder]   draw, and score beside copies"
+	@echo "make evaluate RECIPE=mine.yaml OUT=s3://b/mine [PRICE=2] CLUSTER=...   the same on a cluster: each method a group of actors (docs/evaluation.md)"
 	@echo "make demo [MODEL=exported/] [CHECKPOINT=model.bin] [LISTEN=ADDRESS] [PORT=N]   a page to draw with, in the browser"
 	@echo "make tiny-base                                a small VAE and UNet, trained here in minutes, to try training on"
 	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
@@ -93,8 +94,8 @@ plan-train: $(READY)
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) $(if $(JSON),--json)
 
 evaluate: $(READY)
-	@$(BIN)/python jobs/evaluate.py $(if $(call given,OUT),--out '$(OUT)') \
-	  $(foreach name,SHARDS MODEL COUNT IMAGES STEPS PROMPTS TRAINED_ON VOTES,$(if $($(name)),\
+	@$(BIN)/python jobs/evaluate.py $(if $(call given,RECIPE),--recipe '$(RECIPE)') $(if $(call given,OUT),--out '$(OUT)') \
+	  $(foreach name,SHARDS MODEL COUNT IMAGES STEPS PROMPTS TRAINED_ON VOTES ACTORS PRICE CLUSTER,$(if $($(name)),\
 	  --$(shell echo $(name) | tr A-Z_ a-z-) '$($(name))')) \
 	  $(if $(METHODS),--methods $(METHODS)) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(TWINS),--twins) \
 	  $(if $(CLIP),--model-of 'clip=$(CLIP)') $(if $(DINO),--model-of 'dino=$(DINO)')

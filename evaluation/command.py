@@ -13,6 +13,7 @@ import pyarrow as pa
 from common.progress import say
 from common.storage import Storage
 from evaluation import asked
+from evaluation.features import Copied
 from evaluation.head import head_of, strange
 from evaluation.method_facts import read_facts
 from evaluation.metrics.base import Metric, NotMeasured, Protocol, Sources, Unavailable
@@ -43,6 +44,7 @@ class ScoreOptions:
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
     device: str = "auto"
     workers: int | None = None  # actors of Ray; None: as many as are worth it
+    copied: Copied | None = None  # where nodes read pictures that are copies of a bucket's
 
 
 def score_command(options: ScoreOptions) -> int:
@@ -151,7 +153,7 @@ def score_methods(
     for why, titles in _by_reason(opened).items():
         say("score", f"{', '.join(titles)}: {why}")
     usable = {title: item for title, item in opened.items() if isinstance(item, Metric)}
-    scores = score(usable, there, out, sources, options.workers)
+    scores = score(usable, there, out, sources, options.workers, options.copied)
     for title, metric in opened.items():
         if isinstance(metric, str):
             protocols: tuple[Protocol, ...] = ("sound", "reconstructed")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def make_features(
     out: Storage,
     sources: Sources,
     workers: int | None = None,
+    copied: Copied | None = None,
 ) -> None:
     """Keep in `out` what is missing of the pictures' features. A picture is decoded once for all metrics that lack it.
 
@@ -49,6 +50,7 @@ def make_features(
         metrics: by their title in the registry.
         hashes: sha256 of each picture.
         workers: actors of Ray; None: none for few pictures, else one a GPU or one a CPU.
+        copied: where nodes read the pictures that are copies; None: they see the same files.
 
     Raises:
         NodeError: a node of the cluster does not see the pictures, or has not our code.
@@ -71,11 +73,11 @@ def make_features(
             maker = FeatureMaker(metrics, out)
             for row in rows:
                 for key, file, titles in zip(row["keys"], row["files"], row["lacking"], strict=True):
-                    maker.add(key, Path(file), titles)
+                    maker.add(key, Path(file).read_bytes(), titles)
                     progress.advance(1)
                 maker.commit()
             return
-        for row in _on_ray(rows, sources, list(metrics), out, workers):
+        for row in _on_ray(rows, sources, list(metrics), out, workers, copied):
             progress.advance(row["pictures"])
 
 
@@ -87,9 +89,9 @@ class FeatureMaker:
         self._fresh: dict[str, list[Features]] = {}
         self._begun = time.monotonic()
 
-    def add(self, key: str, file: Path, titles: Sequence[str]) -> None:
+    def add(self, key: str, data: bytes, titles: Sequence[str]) -> None:
         """`key`: the picture's sha256; `titles`: of the metrics that lack it."""
-        for title, row in _features({title: self.metrics[title] for title in titles}, file):
+        for title, row in _features({title: self.metrics[title] for title in titles}, data):
             self._fresh.setdefault(title, []).append({"sha256": key, **row})
         if time.monotonic() - self._begun > PART_SECONDS:
             self.commit()
@@ -103,10 +105,26 @@ class FeatureMaker:
         self._fresh, self._begun = {}, time.monotonic()
 
 
+@dataclass(frozen=True)
+class Copied:
+    """A folder of the driver's whose files are copies of those in a bucket."""
+
+    folder: str
+    storage: Storage
+
+    def read(self, file: str) -> bytes:
+        """A picture's bytes, where the folder is another machine's, too."""
+        inside = Path(file).is_relative_to(self.folder)
+        if not inside or Path(file).is_file():
+            return Path(file).read_bytes()
+        return self.storage.read_bytes(Path(file).relative_to(self.folder).as_posix())
+
+
 class FeatureActor:
     """An actor of Ray Data: opens the metrics where it is, and makes a part a call."""
 
-    def __init__(self, titles: list[str], sources: Sources, out: Storage):
+    def __init__(self, titles: list[str], sources: Sources, out: Storage, copied: Copied | None):
+        self.read = copied.read if copied else lambda file: Path(file).read_bytes()
         try:
             self.maker = FeatureMaker({title: METRICS[title](sources) for title in titles}, out)
         except Unavailable as error:
@@ -114,22 +132,27 @@ class FeatureActor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         for key, file, titles in zip(row["keys"], row["files"], row["lacking"], strict=True):
-            self.maker.add(key, Path(file), list(titles))
+            self.maker.add(key, self.read(file), list(titles))
         self.maker.commit()
         return {"pictures": len(row["keys"])}
 
 
 def _on_ray(
-    rows: list[dict[str, Any]], sources: Sources, titles: list[str], out: Storage, workers: int | None
+    rows: list[dict[str, Any]],
+    sources: Sources,
+    titles: list[str],
+    out: Storage,
+    workers: int | None,
+    copied: Copied | None,
 ) -> Iterator[dict[str, Any]]:
     import ray
 
     if not rows:
         return
     with connected(None if workers is None else workers):
-        require_alike(lambda: _require_file(rows[0]["files"][0]))
+        require_alike(lambda: _require_file(rows[0]["files"][0]) if copied is None else None)
         device, pool = _pool(sources.device, workers, len(rows))
-        arguments = {"titles": titles, "sources": replace(sources, device=device), "out": out}
+        arguments = {"titles": titles, "sources": replace(sources, device=device), "out": out, "copied": copied}
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         yield from map_with_actors(dataset, FeatureActor, arguments, pool).iter_rows()
 
@@ -156,9 +179,9 @@ def _parts(metric: Metric, out: Storage) -> list[str]:
     return out.glob(f"{_folder(metric)}/*.parquet")
 
 
-def _features(metrics: Mapping[str, Metric], file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _features(metrics: Mapping[str, Metric], data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        picture = decode(file.read_bytes(), LIMITS, full_size=True)
+        picture = decode(data, LIMITS, full_size=True)
     except Undecodable as error:
         for title, metric in metrics.items():
             yield title, {**dict.fromkeys(field.name for field in metric.columns), "error": str(error)}

@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.cluster.environment import inside_job
 from common.errors import UserError
 from common.progress import say
-from common.storage import Storage
 from evaluation import asked
 from evaluation.builders.build import ReferencesOptions, references_command
+from evaluation.cluster.mirror import Mirror, mirrored
+from evaluation.cluster.options import EvaluateOptions
 from evaluation.command import ScoreOptions, require_comparable, require_sources, score_methods
 from evaluation.methods import registry
+from evaluation.methods.drawing import Hands
 from evaluation.methods.sources import MethodSources
 from evaluation.out import EVALUATE, Comparison, claim, refused_leaves_nothing, require_free
 from evaluation.sets import Drawn, Method, Reference, open_references
 from evaluation.votes import compared_of, open_votes, require_compared
 
-PROMPTS = Path(__file__).parent / "prompts" / "own.yaml"
 SEED = 42  # of the published figures
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """`shards`: where references are taken from; `methods`: names of the registry, NAME=FOLDER or NAME=FILE.yaml; `images`:
-    pictures a reference and prompt; `parts`: METHOD.ROLE=PLACE; `changes`: METHOD.SETTING=VALUE; `models`: ROLE=PLACE, of metrics."""
-
-    shards: str
-    out: str
-    count: int
-    images: int
-    methods: Sequence[str] = registry.DEFAULT
-    parts: Sequence[str] = ()
-    changes: Sequence[str] = ()
-    prompts: str = str(PROMPTS)
-    models: list[str] = field(default_factory=list)
-    weights: str | None = None
-    trained_on: str | None = None
-    votes: list[str] = field(default_factory=list)
-    device: str = "auto"
-    dtype: str = "auto"
-    twins: bool = False  # also a tiny random twin of each method that has one
 
 
 def evaluate_command(options: EvaluateOptions) -> int:
     """Draw what is not drawn yet, score it, and write the table; 0, or 1 where nothing could be scored.
 
-    All that a person named is looked at before anything is drawn; what is refused leaves nothing behind.
+    On the Ray of a job or of RAY_ADDRESS, with `actors`, or where this machine has several GPUs, methods and metrics are groups
+    of its actors; else all is done in this process. All that a person named is looked at before anything is drawn; what is
+    refused leaves nothing behind.
 
     Raises:
         UserError: no shards, a method or a place that is not there, or a folder of another evaluation.
     """
-    out, folder, storage = Path(options.out), Path(options.out) / "references", Storage(options.out)
-    require_sources(options.weights, options.models, options.device)
+    if not _wants_ray(options):
+        with mirrored(options.out) as mirror:
+            return _evaluate(options, mirror, Hands(kept=mirror.kept, price=options.price))
+    from common.cluster.nodes import require_alike
+    from common.cluster.runtime import connected
+    from evaluation.methods.on_ray import Crew, paid_units
+
+    with mirrored(options.out) as mirror, connected(options.actors):
+        require_alike(lambda: None)
+        hands = Hands(Crew(options.actors), mirror.kept, options.price * paid_units())
+        return _evaluate(options, mirror, hands)
+
+
+def _wants_ray(options: EvaluateOptions) -> bool:
+    if options.actors is not None or inside_job() or os.environ.get("RAY_ADDRESS"):
+        return True
+    if options.device != "auto":
+        return False
+    import torch
+
+    return torch.cuda.device_count() > 1
+
+
+def _evaluate(options: EvaluateOptions, mirror: Mirror, hands: Hands) -> int:
+    out, folder, storage = mirror.folder, mirror.folder / "references", mirror.storage
+    if hands.crew is None:  # else the nodes' devices count
+        require_sources(options.weights, options.models, options.device)
     votes = open_votes(options.votes)
     wanted = asked.Asked(
         asked.read_prompts(Path(options.prompts)), tuple(str(SEED + index) for index in range(options.images))
@@ -73,9 +80,16 @@ def evaluate_command(options: EvaluateOptions) -> int:
         require_compared(votes, compared_of([*there.values(), *_to_be_drawn(rows, references, wanted)]))
     claim(storage, Comparison(EVALUATE))
     asked.freeze(wanted, storage)
+    mirror.send()
     say("evaluate", f"{len(references):,} references x {len(wanted.prompts)} prompts x {options.images} seeds")
-    methods = [there.get(row) or row(references, wanted, out / "pictures") for row in rows]
-    of_metrics = ScoreOptions(str(folder), [], str(out), options.weights, options.models, device=options.device)
+    methods = []
+    for row in rows:
+        methods.append(there.get(row) or row(references, wanted, out / "pictures", hands))
+        mirror.send()
+    of_metrics = ScoreOptions(
+        str(folder), [], options.out, options.weights, options.models, device=options.device, workers=options.actors,
+        copied=mirror.copied,
+    )  # fmt: skip
     return score_methods(
         references, methods, of_metrics, wanted.prompts, votes, {row.title for row in rows if row.draws}
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from common.hashing import sha256_of_bytes
 from common.storage import Storage
-from evaluation.features import make_features, read_features
+from evaluation.features import Copied, make_features, read_features
 from evaluation.metrics.base import Features, Metric, Pair, Sources
 from evaluation.sets import Method
 
@@ -30,7 +30,12 @@ class Scored:
 
 
 def score(
-    metrics: Mapping[str, Metric], methods: Sequence[Method], out: Storage, sources: Sources, workers: int | None = None
+    metrics: Mapping[str, Metric],
+    methods: Sequence[Method],
+    out: Storage,
+    sources: Sources,
+    workers: int | None = None,
+    copied: Copied | None = None,
 ) -> Iterator[Scored]:
     """Every picture of every method by each metric, in their order. What is kept in `out` already is not made again.
 
@@ -38,7 +43,7 @@ def score(
     """
     files = {file for method in methods for item in method.drawn for file in _files_of(item)}
     hashes = {file: sha256_of_bytes(file.read_bytes()) for file in sorted(files)}
-    make_features(metrics, hashes, out, sources, workers)
+    make_features(metrics, hashes, out, sources, workers, copied)
     for metric in metrics.values():
         yield _scored(metric, methods, hashes, out)
 

@@ -128,10 +128,24 @@ def save(image: Image.Image | np.ndarray, path: str | Path, record: Provenance, 
         ProvenanceError: another ending, no such folder, transparency, another type of pixels.
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise ProvenanceError(f"{path}: {path.suffix or 'no ending'}; use one of {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise ProvenanceError(f"{path}: the folder {path.parent} does not exist; make it first")
+    data, saved = encoded(image, path, record, watermark)
+    partial = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return saved
+
+
+def encoded(
+    image: Image.Image | np.ndarray, path: Path, record: Provenance, watermark: bool = True
+) -> tuple[bytes, SavedPicture]:
+    """What `save` would write, and what it would tell; its arguments, of `path` the ending."""
+    if path.suffix.lower() not in FORMATS:
+        raise ProvenanceError(f"{path}: {path.suffix or 'no ending'}; use one of {', '.join(FORMATS)}")
     file_format = FORMATS[path.suffix.lower()]
     rgb = _rgb(image, path)
     height, width = rgb.shape[:2]
@@ -153,13 +167,7 @@ def save(image: Image.Image | np.ndarray, path: str | Path, record: Provenance, 
     if note:
         record = record.model_copy(update={"watermark": note})
         data = _encode(rgb, file_format, record)
-    partial = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return SavedPicture(path, not note, note, record)
+    return data, SavedPicture(path, not note, note, record)
 
 
 def read(path: str | Path) -> Provenance | None:

@@ -7,31 +7,29 @@ else is written (drawn.jsonl, method.json) is made of what is there.
 
 from __future__ import annotations
 
-import gc
 import json
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from common.hashing import canonical_json, sha256_of_bytes, sha256_of_file
+from common.local_files import new_file
 from common.progress import ProgressBar, say
 from common.storage import Storage
-from common.version import VERSION
 from evaluation import method_facts
 from evaluation.asked import Asked, Prompt
 from evaluation.methods import measure
 from evaluation.methods.base import DrawingMethod
+from evaluation.methods.drawer import Drawer, Outcome, Wanted, free_memory, one_line
 from evaluation.methods.sources import MethodSources, Unavailable
 from evaluation.sets import Drawn, Method, Reference
 from generation.names import name_for_files
-from generation.photos import read_photo
-from generation.provenance import Provenance, save
+
+if TYPE_CHECKING:  # Ray takes a second to import: not where it is not used
+    from evaluation.methods.on_ray import Crew
 
 LOG = "drawn.jsonl"
 
@@ -47,15 +45,37 @@ class Picture:
     file: Path
 
 
+@dataclass(frozen=True)
+class Hands:
+    """Who draws, and what is done besides. `crew`: a Ray's actors; None: this process. `kept`: told of each file that was kept.
+    `price`: dollars an hour of all that draws; 0: nobody asked."""
+
+    crew: Crew | None = None
+    kept: Callable[[Path], None] = lambda file: None
+    price: float = 0.0
+
+    def dollars(self, begun: float, done: int, of: int) -> str:
+        """What the drawing has cost since, and what all of it will."""
+        if not self.price:
+            return ""
+        spent = self.price * (time.monotonic() - begun) / 3600
+        return f"{spent:.2f} dollars" if done == of else f"{spent:.2f} of {spent * of / done:.2f} dollars"
+
+
+HERE = Hands()
+
+
 def pictures_by(
-    kind: type[DrawingMethod], sources: MethodSources, references: Sequence[Reference], asked: Asked, out: Path
-) -> Method:
+    kind: type[DrawingMethod], sources: MethodSources, references: Sequence[Reference], asked: Asked, out: Path,
+    hands: Hands = HERE,
+) -> Method:  # fmt: skip
     """The pictures of a method, those that are missing drawn; with the reason in their place where it cannot draw.
 
     Raises:
         UserError: what a person named for it is wrong; a full disk and the like.
     """
     folder = out / kind.name
+    sources = hands.crew.sources(sources) if hands.crew else sources
     facts = kind.facts(kind.settings_from(sources), sources)
     try:
         method = kind(sources)
@@ -68,11 +88,11 @@ def pictures_by(
     failures: dict[str, str] = {}
     try:
         if missing:
-            _draw(method, missing, folder, failures)
+            _draw(method, missing, folder, failures, hands)
     except Unavailable as error:
         if not any(picture.file.is_file() for picture in wanted):
             return _absent(kind, folder, facts, str(error))
-        say("draw", f"{kind.title}: {_one_line(error)}", style="yellow")
+        say("draw", f"{kind.title}: {one_line(error)}", style="yellow")
         failures = {picture.key: str(error) for picture in missing} | failures
     finally:
         method.close()
@@ -96,77 +116,57 @@ def _wanted(method: DrawingMethod, references: Sequence[Reference], asked: Asked
                 yield Picture(reference, prompt, seed, key, place)
 
 
-def _draw(method: DrawingMethod, missing: Sequence[Picture], folder: Path, failures: dict[str, str]) -> None:
+def _draw(
+    method: DrawingMethod, missing: Sequence[Picture], folder: Path, failures: dict[str, str], hands: Hands
+) -> None:
     """Draws and keeps them; the reasons of those that failed go into `failures`, by their key.
 
     Raises:
         Unavailable: the method's models cannot be loaded, or it broke.
     """
-    peak = measure.PeakMemory(method.sources.device_name)
-    try:
-        method.load()
-    except Exception as error:  # a file that is no model, too little memory, ...: any of them is the reason in its row
-        raise Unavailable(f"cannot be loaded: {type(error).__name__}: {_one_line(error)}") from error
-    of: Reference | None = None
-    face: Any = None
+    by_key = {picture.key: picture for picture in missing}
+    begun = time.monotonic()
     with ProgressBar("draw", len(missing), "pictures") as progress:
-        for picture in missing:
-            try:
-                if picture.reference is not of:
-                    of, face = picture.reference, _prepared(method, picture.reference)
-                if isinstance(face, str):
-                    raise ValueError(face)
-                began = time.monotonic()
-                image = method.draw(face, picture.prompt.words, int(picture.seed))
-                seconds = time.monotonic() - began
-                check_picture(image)
-            except ValueError as error:  # the photo's or the picture's fault: a row with a reason, and on
-                failures[picture.key] = _one_line(error)
-            except (RuntimeError, MemoryError) as error:  # the method's: the next picture would say the same
-                raise Unavailable(f"broke while it drew: {type(error).__name__}: {_one_line(error)}") from error
+        for number, outcome in enumerate(_outcomes(method, missing, failures, hands), 1):
+            if outcome.cost is not None:
+                keep(by_key[outcome.key], outcome.png, outcome.cost, folder)
+                hands.kept(by_key[outcome.key].file)
             else:
-                held = method.peak_bytes()
-                cost = measure.Measured(picture.key, seconds, peak.bytes() if held is None else held, peak.device)
-                keep(method, picture, image, cost, folder)
-            progress.advance(1, f"{len(failures)} failed" if failures else "")
+                failures[outcome.key] = outcome.failure
+            notes = [f"{len(failures)} failed" if failures else "", hands.dollars(begun, number, len(missing))]
+            progress.advance(1, ", ".join(filter(None, notes)))
+    if dollars := hands.dollars(begun, len(missing), len(missing)):
+        say("draw", f"{method.title}: {dollars}")
 
 
-def _prepared(method: DrawingMethod, reference: Reference) -> Any:
-    """What the method makes of the reference; a string where it cannot: why, for all of its pictures."""
-    try:
-        return method.prepare([read_photo(reference.file)])
-    except ValueError as error:
-        return _one_line(error)
+def _outcomes(
+    method: DrawingMethod, missing: Sequence[Picture], failures: dict[str, str], hands: Hands
+) -> Iterator[Outcome]:
+    """Of what can be asked for, by a group of actors or in this process."""
+    asked: list[tuple[bytes, Wanted]] = []
+    for reference, pictures in groupby(missing, lambda picture: picture.reference):
+        photo = reference.file.read_bytes()
+        asked += [(photo, Wanted(item.key, item.prompt.words, int(item.seed))) for item in pictures]
+    if hands.crew is not None:
+        from evaluation.methods.on_ray import drawn_on_ray
+
+        yield from drawn_on_ray(method, asked, hands.crew)
+        return
+    drawer = Drawer(method)
+    for photo, pairs in groupby(asked, lambda pair: pair[0]):
+        yield from drawer.draw(photo, [wanted for _, wanted in pairs])
 
 
-def keep(method: DrawingMethod, picture: Picture, image: Image.Image, measured: measure.Measured, folder: Path) -> None:
+def keep(picture: Picture, png: bytes, cost: measure.Measured, folder: Path) -> None:
     """Its measure first, then the picture, which appears whole or not at all."""
     picture.file.parent.mkdir(parents=True, exist_ok=True)
-    measure.append(folder, measured)
-    told = method.facts(method.settings, method.sources)
-    record = Provenance(
-        software="facemakeup evaluation",
-        version=VERSION,
-        pipeline=method.title,
-        base_model=str(told.get("base_model", method_facts.NOT_SAID)),
-        weights=method.weights,
-        seed=int(picture.seed),
-    )
-    save(image, picture.file, record, watermark=False)  # a mark would be scored with the picture
+    measure.append(folder, cost)
+    save(picture.file, png)
 
 
-def check_picture(image: Image.Image) -> None:
-    """Raises ValueError: the picture is of one colour, which no drawing is."""
-    if all(low == high for low, high in Image.fromarray(np.asarray(image.convert("RGB"))).getextrema()):
-        raise ValueError("the picture is of one colour: the drawing failed")
-
-
-def free_memory() -> None:
-    """What the method before let go of, for the next one."""
-    gc.collect()
-    torch = sys.modules.get("torch")  # not imported: nothing was loaded
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def save(file: Path, png: bytes) -> None:
+    with new_file(file) as stream:
+        stream.write(png)
 
 
 def _drawn(picture: Picture, failures: dict[str, str]) -> Drawn:
@@ -197,11 +197,7 @@ def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
 
 def _absent(kind: type[DrawingMethod], folder: Path, facts: dict[str, Any], why: str) -> Method:
     """A row without a picture: its reason, and what is known of it all the same."""
-    why = _one_line(why)
+    why = one_line(why)
     say("draw", f"{kind.title}: {why}", style="yellow")
     _write_facts(folder, facts)
     return Method(kind.title, (), (), folder, absent=why)
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

@@ -12,7 +12,7 @@ from pathlib import Path
 from common.errors import UserError
 from evaluation.asked import Asked
 from evaluation.methods.base import DrawingMethod
-from evaluation.methods.drawing import pictures_by
+from evaluation.methods.drawing import HERE, Hands, pictures_by
 from evaluation.methods.face_makeup import FaceMakeUp, FaceMakeUpSoftStyle, FaceMakeUpStrongStyle, FaceMakeUpWithoutPose
 from evaluation.methods.folder import CEILING, FLOOR, other_people, references_themselves
 from evaluation.methods.instantid import InstantId
@@ -41,11 +41,11 @@ class Row:
     """What makes a row of the table. `kind`: the method that draws it; None: it only looks at what is there."""
 
     title: str
-    make: Callable[[Sequence[Reference], Asked, Path], Method]
+    make: Callable[..., Method]
     kind: type[DrawingMethod] | None = None
 
-    def __call__(self, references: Sequence[Reference], asked: Asked, out: Path) -> Method:
-        return self.make(references, asked, out)
+    def __call__(self, references: Sequence[Reference], asked: Asked, out: Path, hands: Hands = HERE) -> Method:
+        return self.make(references, asked, out, hands) if self.draws else self.make(references, asked, out)
 
     @property
     def draws(self) -> bool:

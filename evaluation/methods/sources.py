@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.hashing import canonical_json, sha256_of_bytes
 from common.pinned_files.weights import RefusedError, WeightError, resolve, sha256_of_weights
 from common.settings import Section, validated, with_changes
+from evaluation.methods.fetched import fetched
 
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".dat"}
 SETTINGS = {".json", ".txt", ".model"}
@@ -126,6 +127,8 @@ class MethodSources:
 
     def _find(self, method: str, part: Needed) -> Path | None:
         if named := self.place(method, part.role):
+            if "://" in named:
+                return fetched(named)
             if not Path(named).expanduser().exists():
                 raise UserError(f"--part {method}.{part.role}={named}: no such file or folder")
             return Path(named).expanduser()

@@ -1,0 +1,1 @@
+"""Evaluation on a cluster: a job of it, and OUT in a bucket."""
