@@ -8,6 +8,10 @@ RUN      ?= $(THERE)runs/$(basename $(notdir $(RECIPE)))
 # whether a variable is the caller's, not the default of this file
 given = $(filter-out file,$(origin $(1)))
 
+ifdef DOWN
+$(if $(CLUSTER),,$(error DOWN=1 ends the machines of a CLUSTER=..., and none is named))
+endif
+
 # word splitting by the shell must not touch "a b=c"
 QUOTED_SET := $(foreach item,$(SET),--set '$(item)')
 OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)

@@ -77,7 +77,7 @@ def write_matches(
         sample_ids = rows["sample_id"].fill_null(0).to_numpy()
         keep &= np.isin(sample_ids, ray.get(allowed[group.file_number])) & np.asarray(rows["sample_id"].is_valid())
     rows = rows.filter(pa.array(keep))
-    ids = id_numbers(rows["id"].to_pylist())
+    ids = id_numbers(rows["id"])
     sorted_ids = ray.get(known)
     # np.isin would sort all of FaceCaption's ids again for each row group
     place = np.minimum(np.searchsorted(sorted_ids, ids), max(len(sorted_ids) - 1, 0))

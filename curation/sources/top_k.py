@@ -90,7 +90,7 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
 
     def keys_of(row: dict[str, Any]) -> dict[str, Any]:
         table = run.read_table(row["item"])
-        ids = id_numbers(table["id"].to_pylist())
+        ids = id_numbers(table["id"])
         return {"file": row["item"], "ids": ids, "keys": sort_key(table, recipe.select.key)}
 
     if not files:
