@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import duckdb
 import pyarrow as pa
 
@@ -23,13 +25,25 @@ NORMALISE = r"""
     CREATE OR REPLACE MACRO first_url(text) AS trim(split_part(text, ', ', 1), E' \t\r\n');
     CREATE OR REPLACE MACRO url_id(url) AS left(sha1(normal_url(url)), 16);
 """
+_OF_THREAD = threading.local()
 
 
 def query(sql: str, **tables: pa.Table) -> pa.Table:
     """What DuckDB answers to a query, which may name `tables` and use the macros; on one thread, since Ray runs one task
     a core."""
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute(NORMALISE)
-        for name, table in tables.items():
-            connection.register(name, table)
+    connection = _connection()
+    for name, table in tables.items():
+        connection.register(name, table)
+    try:
         return connection.sql(sql).to_arrow_table()
+    finally:
+        for name in tables:
+            connection.unregister(name)
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    """This thread's: opening one and its macros cost as much as the query of a small row group."""
+    if not hasattr(_OF_THREAD, "connection"):
+        _OF_THREAD.connection = duckdb.connect(config={"threads": 1})
+        _OF_THREAD.connection.execute(NORMALISE)
+    return _OF_THREAD.connection
