@@ -64,6 +64,8 @@ class Tables:
             "memory_limit": MEMORY,
         }
         self._connection = duckdb.connect(config=config)
+        # compressed, as on a disk: of a million images a third less
+        self._connection.execute("ATTACH ':memory:' AS run (COMPRESS); USE run")
         self._connection.execute(SCHEMA)
         self.present: set[str] = set()
 
