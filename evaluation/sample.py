@@ -59,8 +59,8 @@ def _wants_ray(options: EvaluateOptions) -> bool:
 
 def _evaluate(options: EvaluateOptions, mirror: Mirror, hands: Hands) -> int:
     out, folder, storage = mirror.folder, mirror.folder / "references", mirror.storage
-    if hands.crew is None:  # else the nodes' devices count
-        require_sources(options.weights, options.models, options.device)
+    # on a cluster the nodes' devices count, not this machine's
+    require_sources(options.weights, options.models, "auto" if hands.crew else options.device)
     votes = open_votes(options.votes)
     wanted = asked.Asked(
         asked.read_prompts(Path(options.prompts)), tuple(str(SEED + index) for index in range(options.images))

@@ -13,10 +13,19 @@ import yaml
 from common.cluster.environment import submitted_recipe
 from common.cluster.job import Job
 from common.errors import UserError
+from evaluation.asked import read_prompts
 from evaluation.methods import registry
 
 PROMPTS = Path(__file__).parent.parent / "prompts" / "own.yaml"
 STEPS = 12  # of Face-MakeUp's sampler
+# of what a recipe gives that is no list
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("shards", "out", "weights", "trained_on", "device", "dtype"), (str,)),
+    **dict.fromkeys(("count", "images", "actors"), (int,)),
+    "prompts": (str, dict),
+    "twins": (bool,),
+    "price": (float, int),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,12 @@ class EvaluateOptions:
     twins: bool = False  # also a tiny random twin of each method that has one
     actors: int | None = None
     price: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("images", 1), ("actors", 1), ("price", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{name}: {value} is less than {least}")
 
 
 def options_of(given: dict[str, Any]) -> EvaluateOptions:
@@ -69,36 +84,42 @@ def read_recipe(file: str | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        told = yaml.safe_load(Path(file).read_text("utf-8"))
+        text = Path(file).read_text("utf-8")
     except OSError as error:
         raise UserError(f"--recipe {file}: cannot be read: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise UserError(f"--recipe {file}: is not YAML: {error}") from error
-    if not isinstance(told, dict):
-        raise UserError(f"--recipe {file}: write a line `NAME: VALUE` for each option, for example `count: 200`")
-    known = {item.name: item for item in fields(EvaluateOptions)}
-    if strange := [str(name) for name in told if name not in known]:
-        raise UserError(f"--recipe {file}: {strange[0]} is no option; there are: {', '.join(known)}")
-    for name, value in told.items():
-        usual = getattr(EvaluateOptions(), name)
-        if isinstance(usual, (list, tuple)) and not (
-            isinstance(value, list) and all(isinstance(item, str) for item in value)
-        ):
-            raise UserError(f"--recipe {file}: {name}: write a list, a line `- VALUE` for each")
-        if isinstance(usual, int) and not isinstance(value, type(usual)):
-            raise UserError(f"--recipe {file}: {name}: {value!r} is no {type(usual).__name__}")
-    return told
+    return _parsed(text, f"--recipe {file}")
 
 
 def submitted_options() -> EvaluateOptions | None:
     """Those that came with the job around this process; None: none came."""
     text = submitted_recipe()
-    if text is None:
-        return None
-    told = yaml.safe_load(text)
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False, encoding="utf-8") as file:
-        file.write(told["prompts"])
-    return EvaluateOptions(**{**told, "prompts": file.name})
+    return None if text is None else EvaluateOptions(**_parsed(text, "the job's recipe"))
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        told = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: is not YAML: {error}") from error
+    if not isinstance(told, dict):
+        raise UserError(f"{where}: write a line `NAME: VALUE` for each option, for example `count: 200`")
+    usual = EvaluateOptions()
+    known = [item.name for item in fields(EvaluateOptions)]
+    for name, value in told.items():
+        if name not in known:
+            raise UserError(f"{where}: {name} is no option; there are: {', '.join(known)}")
+        if isinstance(getattr(usual, name), list | tuple):
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise UserError(f"{where}: {name}: write a list, a line `- VALUE` for each")
+        elif not isinstance(value, KINDS[name]) or (isinstance(value, bool) and bool not in KINDS[name]):
+            raise UserError(f"{where}: {name}: {value!r} is no {' or '.join(kind.__name__ for kind in KINDS[name])}")
+    if isinstance(told.get("prompts"), dict):  # they stand in the recipe itself
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False, encoding="utf-8") as file:
+            yaml.safe_dump(told["prompts"], file, sort_keys=False, allow_unicode=True)
+        told["prompts"] = file.name
+    return told
 
 
 def job_of(options: EvaluateOptions) -> Job:
@@ -127,7 +148,9 @@ def job_of(options: EvaluateOptions) -> Job:
             raise UserError(
                 f"{option} {place}: on a cluster it must mean the same on every node: s3://..., or an absolute path on shared storage"
             )
-    text = yaml.safe_dump(
-        {**asdict(replace(options, methods=list(options.methods))), "prompts": Path(options.prompts).read_text("utf-8")}
-    )
+    read_prompts(Path(options.prompts))  # a mistake in them is said here, not by a machine far away
+    prompts = yaml.safe_load(Path(options.prompts).read_text("utf-8"))
+    told = {**asdict(options), "methods": list(options.methods), "prompts": prompts}
+    told = {name: value for name, value in told.items() if value is not None}
+    text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
     return Job(["python", "jobs/evaluate.py", "--recipe", "evaluation"], f"evaluate {options.out}", text)

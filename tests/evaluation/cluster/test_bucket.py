@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
+from common.errors import UserError
 from common.storage import Storage
+from evaluation.asked import read_prompts
+from evaluation.cluster.options import EvaluateOptions, job_of, options_of, read_recipe
+from evaluation.methods.fetched import fetched
 from jobs import evaluate as job
 from tests.bucket import s3_bucket
 from tests.evaluation.methods.process.test_process import PAINTER
@@ -76,6 +82,24 @@ def test_what_means_nothing_on_another_machine_is_said_before_it_is_sent(tmp_pat
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_jobs_text_is_a_recipe_with_the_prompts_in_it(tmp_path):
+    """On Kubernetes the job reads it from a file."""
+    (tmp_path / "prompts.yaml").write_text("place:\n  zoo: a person at the zoo\n  sea: eine Person am Ärmelkanal\n")
+    given = {
+        "out": "s3://b/mine",
+        "shards": "s3://b/shards",
+        "prompts": str(tmp_path / "prompts.yaml"),
+        "count": 3,
+        "model": "s3://b/m",
+    }
+    options = options_of(given)
+    (tmp_path / "job.yaml").write_text(job_of(options).recipe)
+    again = EvaluateOptions(**read_recipe(str(tmp_path / "job.yaml")))
+    assert read_prompts(Path(again.prompts)) == read_prompts(tmp_path / "prompts.yaml")
+    assert replace(again, prompts=options.prompts, methods=options.methods) == options
+    assert again.parts == ["face-makeup.model=s3://b/m"] and again.changes == ["face-makeup.steps=12"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -84,6 +108,10 @@ def test_what_means_nothing_on_another_machine_is_said_before_it_is_sent(tmp_pat
         ("methods: instantid", "methods: write a list, a line `- VALUE` for each"),
         ("- count", "write a line `NAME: VALUE` for each option"),
         ("a: [", "is not YAML"),
+        ("twins: 1", "twins: 1 is no bool"),
+        ("count: 0", "count: 0 is less than 1"),
+        ("price: -2", "price: -2 is less than 0"),
+        ("count: true", "count: True is no int"),
     ],
 )
 def test_a_recipe_that_cannot_be_read_is_one_message(tmp_path, capsys, text, words):
@@ -93,9 +121,6 @@ def test_a_recipe_that_cannot_be_read_is_one_message(tmp_path, capsys, text, wor
 
 
 def test_a_model_in_a_bucket_is_copied_once_and_again_when_it_changes(tmp_path, monkeypatch, capsys):
-    from common.errors import UserError
-    from evaluation.methods.fetched import fetched
-
     monkeypatch.setenv("FACEMAKEUP_CACHE", str(tmp_path / "cache"))
     with s3_bucket("models"):
         there = Storage("s3://models/mine")
