@@ -12,6 +12,14 @@ from typing import BinaryIO
 from common.paths import PathError
 
 
+def make_folder(folder: Path) -> None:
+    """Where there is none yet. Raises PathError: none can be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise PathError(f"{folder}: no folder can be made there: take another path") from error
+
+
 @contextlib.contextmanager
 def new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
     """A local file to write, which gets its final name, whole and on the disk, when the block ends without an error.
@@ -19,10 +27,7 @@ def new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
     Raises:
         FileExistsError: the name is taken and may not be.
     """
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-        raise PathError(f"{final.parent}: no folder can be made there: take another path") from error
+    make_folder(final.parent)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--out", default="runs/score", help="a folder, or s3://...; of one comparison (%(default)s)")
     score.add_argument("--weights", help="a folder of model files, looked in first")
     score.add_argument(
-        "--model", action="append", default=[], metavar="ROLE=PLACE",
+        "--model-of", "--model", dest="model", action="append", default=[], metavar="ROLE=PLACE",
         help="of a metric: a folder, or a name of the hub that is in this machine's cache, for clip=, dino= and "
         "vlm=; a file for inception= and attributes=",
     )  # fmt: skip

@@ -164,10 +164,11 @@ def facts(
     drawn = {item.prompt: item.words for method in methods for item in method.drawn if item.prompt}
     seeds = sorted({item.seed for method in methods for item in method.drawn if item.seed})
     given = tuple(given)
+    unlike = list(_unlike(methods))
     if kept is None:
         categories = {prompt.name: prompt.category for prompt in given}
         found = tuple(Prompt(name, words, categories.get(name, "")) for name, words in sorted(drawn.items()))
-        return [f"prompts and seeds {Asked(found, tuple(seeds))}, as found: nothing was frozen here"]
+        return [f"prompts and seeds {Asked(found, tuple(seeds))}, as found: nothing was frozen here", *unlike]
     own = [method for method in methods if method.folder and not method.absent]
     lines = [f"prompts and seeds {kept}, frozen{_when([method.name for method in own], since)}"]
     if given and given != kept.prompts:
@@ -175,7 +176,19 @@ def facts(
     known = {*kept.words, *kept.words.values()}
     if strange := sorted(set(drawn) - known):
         lines.append(f"NOT among the frozen prompts: {len(strange):,} of the pictures' prompts, e.g. {strange[0]}")
-    return lines + [line for method in own for line in _against(kept, method)]
+    return lines + unlike + [line for method in own for line in _against(kept, method)]
+
+
+def _unlike(methods: Sequence[Method]) -> Iterator[str]:
+    """Which methods were drawn of other prompts and seeds than the first: what is between them is not the methods' alone."""
+    drawn = {method.name: {(item.prompt, item.seed) for item in method.drawn} for method in methods if method.drawn}
+    first = next(iter(drawn), "")
+    for name, there in drawn.items():
+        if there != drawn[first]:
+            yield (
+                f"{name}: NOT the prompts and seeds of {first}: {len(there):,} a reference, {len(there & drawn[first]):,} of them "
+                f"shared, of {len(drawn[first]):,}; their difference is one of prompts, too"
+            )
 
 
 def _when(drawn: Sequence[str], since: Collection[str]) -> str:

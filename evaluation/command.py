@@ -65,8 +65,16 @@ def score_command(options: ScoreOptions) -> int:
     methods = [open_method(*_named(text), references, words) for text in options.pictures]
     require_comparable(methods)
     require_compared(votes, compared_of(methods))
+    _require_apart(out, [Path(options.references), *(method.folder for method in methods if method.folder)])
     claim(out, Comparison.of(options.references, references, methods))
     return score_methods(references, methods, options, prompts, votes)
+
+
+def _require_apart(out: Storage, folders: Sequence[Path]) -> None:
+    """Raises SetError: the table would be among the photos or the pictures, and be read as one of them the next time."""
+    for folder in folders if out.is_local else ():
+        if Path(out.path("")).resolve().is_relative_to(folder.resolve()):
+            raise SetError(f"--out {out.root}: is in {folder}, which it is of: take another --out")
 
 
 def require_comparable(methods: Sequence[Method], others: Sequence[str] = ()) -> None:
@@ -77,7 +85,9 @@ def require_comparable(methods: Sequence[Method], others: Sequence[str] = ()) ->
     """
     names = Counter([*(method.name for method in methods), *others])
     if twice := [name for name, number in names.items() if number > 1]:
-        raise SetError(f"two methods are called {twice[0]}: give each its own name, NAME=FOLDER")
+        raise SetError(
+            f"two methods are called {twice[0]}: give each its own name, NAME=FOLDER, or a program's file another `title`"
+        )
     for method in methods:
         if method.folder:
             read_facts(method.folder)

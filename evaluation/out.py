@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from evaluation.sets import Method, Reference, SetError, set_hash
 
 NAME = "compared.json"
 EVALUATE = "make evaluate"
+LOCK = ".at-work"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,29 @@ def _difference(before: Comparison, now: Comparison) -> str:
         if now.methods[name] != folder:
             return f"whose {name} is {folder}, and now is {now.methods[name]}"
     return ""
+
+
+@contextmanager
+def at_work_alone(out: Storage) -> Iterator[None]:
+    """While this process draws and scores into `out`: another one of this machine would draw the same pictures too. Of a bucket
+    nobody is asked: CLUSTER takes a job that is at work on it up again.
+
+    Raises:
+        SetError: another is at work there.
+    """
+    if not out.is_local:
+        yield
+        return
+    folder = Path(out.path(""))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+        except BlockingIOError as error:
+            raise SetError(
+                f"{out.root}: another evaluation is at work there: wait for it, or take another --out"
+            ) from error
+        yield
 
 
 @contextmanager

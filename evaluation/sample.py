@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.cluster.environment import inside_job
 from common.errors import UserError
+from common.local_files import make_folder
 from common.progress import say
 from evaluation import asked
 from evaluation.builders.build import ReferencesOptions, references_command
@@ -17,7 +18,7 @@ from evaluation.command import ScoreOptions, require_comparable, require_sources
 from evaluation.methods import registry
 from evaluation.methods.drawing import Hands
 from evaluation.methods.sources import MethodSources
-from evaluation.out import EVALUATE, Comparison, claim, refused_leaves_nothing, require_free
+from evaluation.out import EVALUATE, Comparison, at_work_alone, claim, refused_leaves_nothing, require_free
 from evaluation.sets import Drawn, Method, Reference, open_references
 from evaluation.votes import compared_of, open_votes, require_compared
 
@@ -71,6 +72,7 @@ def _evaluate(options: EvaluateOptions, mirror: Mirror, hands: Hands) -> int:
     asked.require_same(wanted, storage)
     require_free(storage, Comparison(EVALUATE))
     with refused_leaves_nothing(out), refused_leaves_nothing(folder), refused_leaves_nothing(out / "twins"):
+        make_folder(out)
         references_command(ReferencesOptions("shards", options.shards, str(folder), options.count, options.trained_on))
         references = open_references(folder)
         there = {row: row(references, wanted, out / "pictures") for row in rows if not row.draws}
@@ -78,21 +80,22 @@ def _evaluate(options: EvaluateOptions, mirror: Mirror, hands: Hands) -> int:
             rows += registry.twin_rows(options.methods, sources, out / "twins")
         require_comparable(list(there.values()), [row.title for row in rows if row.draws])
         require_compared(votes, compared_of([*there.values(), *_to_be_drawn(rows, references, wanted)]))
-    claim(storage, Comparison(EVALUATE))
-    asked.freeze(wanted, storage)
-    mirror.send()
-    say("evaluate", f"{len(references):,} references x {len(wanted.prompts)} prompts x {options.images} seeds")
-    methods = []
-    for row in rows:
-        methods.append(there.get(row) or row(references, wanted, out / "pictures", hands))
+    with at_work_alone(storage):
+        claim(storage, Comparison(EVALUATE))
+        asked.freeze(wanted, storage)
         mirror.send()
-    of_metrics = ScoreOptions(
-        str(folder), [], options.out, options.weights, options.models, device=options.device, workers=options.actors,
-        copied=mirror.copied,
-    )  # fmt: skip
-    return score_methods(
-        references, methods, of_metrics, wanted.prompts, votes, {row.title for row in rows if row.draws}
-    )
+        say("evaluate", f"{len(references):,} references x {len(wanted.prompts)} prompts x {options.images} seeds")
+        methods = []
+        for row in rows:
+            methods.append(there.get(row) or row(references, wanted, out / "pictures", hands))
+            mirror.send()
+        of_metrics = ScoreOptions(
+            str(folder), [], options.out, options.weights, options.models, device=options.device, workers=options.actors,
+            copied=mirror.copied,
+        )  # fmt: skip
+        return score_methods(
+            references, methods, of_metrics, wanted.prompts, votes, {row.title for row in rows if row.draws}
+        )
 
 
 def _to_be_drawn(

@@ -132,6 +132,8 @@ def open_method(
         if first in known and len(rest) <= 2:
             prompt, seed = (*rest, ONE, ONE)[:2]
             words = (prompts or {}).get(prompt, "") if prompt else known[first].words
+            if twin := next((item.file for item in found[first] if (item.prompt, item.seed) == (prompt, seed)), None):
+                raise SetError(f"{file}: {twin.name} is the same picture's name: take one of them away")
             found[first].append(Drawn(known[first], prompt, seed, file, words))
         else:
             strange.append(str(file.relative_to(folder)))

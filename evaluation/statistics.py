@@ -21,6 +21,7 @@ CHUNK = 200  # draws at a time
 LEVEL = 0.95
 ANY = (-np.inf, np.inf)
 EQUAL = 1e-6  # draws that are nearer to each other are of references with one value: cosines in float32 end there
+SIGNS = 6  # references that all differ by the same: fewer have one sign by chance in more than 5 % (2 * 0.5^6 is 3 %)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Compared:
         between = self.draws[:, a] - self.draws[:, b]
         n = min(self.means[a].n, self.means[b].n)
         furthest = self.bounds[1] - self.bounds[0]
-        return _estimate(self.means[a].value - self.means[b].value, between, n, (-furthest, furthest))
+        value = self.means[a].value - self.means[b].value
+        if n >= SIGNS and abs(value) > EQUAL and _are_equal(between[np.isfinite(between)], value):
+            return Estimate(value, value, value, n)
+        return _estimate(value, between, n, (-furthest, furthest))
 
     def first(self, higher_is_better: bool = True) -> dict[str, float]:
         """The share of draws in which a method is the best; of a tie each of the equal ones gets its part."""
@@ -130,7 +134,7 @@ def _estimate(value: float, draws: np.ndarray, n: int, bounds: tuple[float, floa
     known = draws[np.isfinite(draws)]
     if n < 2 or not len(known) or not np.isfinite(value):
         return Estimate(float(value), float("nan"), float("nan"), n)
-    if np.ptp(known) <= EQUAL * max(1, abs(value)):
+    if _are_equal(known, value):
         return _of_equal(float(value), n, bounds)
     tail = (1 - LEVEL) / 2
     # a bootstrap takes the spread of the draws for known: sqrt((n-1)/n) too narrow, and a normal's tails
@@ -139,6 +143,10 @@ def _estimate(value: float, draws: np.ndarray, n: int, bounds: tuple[float, floa
     return within(
         Estimate(float(value), float(value - wider * (value - low)), float(value + wider * (high - value)), n), bounds
     )
+
+
+def _are_equal(draws: np.ndarray, value: float) -> bool:
+    return bool(len(draws)) and bool(np.ptp(draws) <= EQUAL * max(1, abs(value)))
 
 
 def _of_equal(value: float, n: int, bounds: tuple[float, float]) -> Estimate:

@@ -21,8 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # of an adapter it warns of what is meant to be so
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded: a folder that lacks a part is told as such
 
-from evaluation.cluster.options import EvaluateOptions, job_of, options_of, submitted_options
+from evaluation.cluster.options import DTYPES, EvaluateOptions, job_of, options_of, submitted_options
 from evaluation.methods.registry import BOUNDS, METHODS
 from generation.options import finite_float, positive_int
 
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", help="a folder of model files, looked in first")
     add("--twins", action="store_true", help="also tiny random twins of the methods: they run, and draw noise")
     add("--device", help="that methods draw on: auto, cpu, cuda ... (auto)")
-    add("--dtype", choices=["auto", "fp32", "fp16", "bf16"], help="(auto: fp16 on a GPU)")
+    add("--dtype", choices=DTYPES, help="(auto: fp16 on a GPU)")
     add("--actors", type=positive_int, help="draw and score by so many actors of Ray; on a cluster: one a GPU")
     add("--price", type=finite_float, help="dollars an hour of a GPU, or of a machine without: what it costs is said")
     add("--cluster", metavar="PLACE", help="submit to this cluster: docs/cluster.md")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.cluster.environment import RECIPE_VARIABLE, forwarded_environment
+from common.hashing import sha256_of_bytes
 
 WORKS_ON, COMMAND = "works_on", "command"  # in a job's metadata
 
@@ -49,4 +50,6 @@ class Job:
 
     @property
     def metadata(self) -> dict[str, str]:
-        return {WORKS_ON: self.works_on, COMMAND: shlex.join(self.command)}
+        """What tells a job from another on the same: its words, and which recipe goes along."""
+        recipe = f"  # recipe {sha256_of_bytes(self.recipe.encode())[:12]}" if self.recipe else ""
+        return {WORKS_ON: self.works_on, COMMAND: shlex.join(self.command) + recipe}

@@ -151,6 +151,24 @@ def _in_time(submit: Callable[[], str], address: str) -> str:
     return told[0]
 
 
+def _too_large() -> str:
+    """Of the code that is sent along: which of its folders are large."""
+    sizes = {
+        place.name: sum(
+            file.stat().st_size for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()
+        )
+        for place in ROOT.iterdir()
+        if place.name not in EXCLUDED
+    }
+    largest = ", ".join(
+        f"{name} {sizes[name] / 1e6:,.0f} MB" for name in sorted(sizes, key=sizes.get, reverse=True)[:3]
+    )
+    return (
+        f"this folder goes along with a job, and it is too large for the cluster ({largest}): move models and pictures out of it, "
+        "or into runs/, which stays here"
+    )
+
+
 def _submit_when_ready(client: JobSubmissionClient, job: Job, variables: dict[str, str]) -> str:
     """Submit a job, trying for 20 s: a head that has just started answers before it can take one."""
     for attempt in range(20):
@@ -161,6 +179,8 @@ def _submit_when_ready(client: JobSubmissionClient, job: Job, variables: dict[st
                 metadata=job.metadata,
             )
         except RuntimeError as error:
+            if "Maximum request body size" in str(error):
+                raise ClusterError(_too_large()) from None
             if "No available agent" not in str(error) or attempt == 19:
                 raise
             time.sleep(1)

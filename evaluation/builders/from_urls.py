@@ -42,7 +42,7 @@ def read_list(file: Path) -> list[dict[str, str]]:
     if "url" in columns:
         read = csv.DictReader(lines[1:], columns)
         rows = [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in read]
-    elif file.suffix.lower() == ".csv" or len(columns) > 1 and "://" not in lines[0]:
+    elif lines and (file.suffix.lower() == ".csv" or len(columns) > 1 and "://" not in lines[0]):
         raise SetError(
             f"{file}: its first line names no column `url`, but {lines[0]!r}: name them, with commas, of {', '.join(COLUMNS)}"
         )

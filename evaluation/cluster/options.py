@@ -18,6 +18,7 @@ from evaluation.methods import registry
 
 PROMPTS = Path(__file__).parent.parent / "prompts" / "own.yaml"
 STEPS = 12  # of Face-MakeUp's sampler
+DTYPES = ("auto", "fp32", "fp16", "bf16")
 # of what a recipe gives that is no list
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("shards", "out", "weights", "trained_on", "device", "dtype"), (str,)),
@@ -57,6 +58,10 @@ class EvaluateOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name}: {value} is less than {least}")
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype: {self.dtype}: choose of {', '.join(DTYPES)}")
+        if not self.methods:
+            raise UserError(f"methods: none is named: choose of {', '.join([*registry.METHODS, *registry.BOUNDS])}")
 
 
 def options_of(given: dict[str, Any]) -> EvaluateOptions:
@@ -109,7 +114,10 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     known = [item.name for item in fields(EvaluateOptions)]
     for name, value in told.items():
         if name not in known:
-            raise UserError(f"{where}: {name} is no option; there are: {', '.join(known)}")
+            instead = {"model": "parts: [face-makeup.model=PLACE]", "steps": "changes: [face-makeup.steps=N]"}.get(name)
+            raise UserError(
+                f"{where}: {name} is no option; {f'write {instead}' if instead else 'there are: ' + ', '.join(known)}"
+            )
         if isinstance(getattr(usual, name), list | tuple):
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise UserError(f"{where}: {name}: write a list, a line `- VALUE` for each")
@@ -148,7 +156,9 @@ def job_of(options: EvaluateOptions) -> Job:
             raise UserError(
                 f"{option} {place}: on a cluster it must mean the same on every node: s3://..., or an absolute path on shared storage"
             )
-    read_prompts(Path(options.prompts))  # a mistake in them is said here, not by a machine far away
+    # a mistake is said here, not by a machine far away
+    registry.require_names(options.methods)
+    read_prompts(Path(options.prompts))
     prompts = yaml.safe_load(Path(options.prompts).read_text("utf-8"))
     told = {**asdict(options), "methods": list(options.methods), "prompts": prompts}
     told = {name: value for name, value in told.items() if value is not None}

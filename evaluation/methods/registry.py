@@ -52,6 +52,15 @@ class Row:
         return self.kind is not None
 
 
+def require_names(names: Sequence[str]) -> None:
+    """Raises UserError: one of them is the name of no method; places are not looked at."""
+    for name in names:
+        if "=" not in name and name not in METHODS and name not in BOUNDS:
+            raise UserError(
+                f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, NAME=FOLDER, or NAME=FILE.yaml"
+            )
+
+
 def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
     """What makes each row: names of `METHODS` and `BOUNDS`, NAME=FOLDER of pictures that were drawn anywhere,
     or NAME=FILE.yaml of a program.
@@ -61,6 +70,7 @@ def rows_of(names: Sequence[str], sources: MethodSources) -> list[Row]:
     """
     if twice := [name for name in names if list(names).count(name) > 1]:
         raise UserError(f"--methods: {twice[0]} stands there twice")
+    require_names(names)
     rows = [_row(name, sources) for name in names]
     kinds: dict[str, type[DrawingMethod]] = {}
     for kind in (row.kind for row in rows if row.kind):
@@ -114,10 +124,6 @@ def _row(name: str, sources: MethodSources) -> Row:
         if not folder.is_dir():
             raise UserError(f"--methods {name}: no such folder of pictures")
         return Row(title, lambda references, asked, out: open_method(title, folder, list(references), asked.words))
-    if name not in METHODS:
-        raise UserError(
-            f"--methods {name}: no such method{_near(name)}: choose of {', '.join([*METHODS, *BOUNDS])}, NAME=FOLDER, or NAME=FILE.yaml"
-        )
     return _drawn_by(METHODS[name], sources)
 
 

@@ -36,7 +36,7 @@ def find_model(role: str, default: str, sources: Sources) -> tuple[str, Path]:
         return asked, Path(snapshot_download(asked, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise Unavailable(
-            f"{asked} is not on this machine: `hf download {asked}` fetches it, or name a folder with it: --model "
+            f"{asked} is not on this machine: `hf download {asked}` fetches it, or name a folder with it: --model-of "
             f"{role}=FOLDER"
         ) from error
 

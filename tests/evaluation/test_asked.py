@@ -177,3 +177,16 @@ def test_what_is_no_seed_is_refused_and_nothing_frozen(tmp_path, capsys, seeds, 
     (tmp_path / "prompts.yaml").write_text("snow: a person in the snow\n")
     command = ["freeze", str(tmp_path / "prompts.yaml"), "--out", str(tmp_path / "out"), "--seeds", *seeds]
     assert main(command) == 2 and words in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+
+
+def test_methods_of_other_prompts_and_seeds_are_told_apart():
+    reference = Reference("anna", Path("anna.jpg"))
+
+    def method(name, *pairs):
+        return Method(name, tuple(Drawn(reference, *pair, Path(f"{pair}.png"), pair[0]) for pair in pairs), ())
+
+    mine, same = (method(name, ("snow", "1"), ("sea", "1")) for name in ("mine", "same"))
+    told = facts([mine, same, method("theirs", ("snow", "1"), ("zoo", "9"))], None, ())
+    assert [line for line in told if "NOT the prompts and seeds" in line] == [
+        "theirs: NOT the prompts and seeds of mine: 2 a reference, 1 of them shared, of 2; their difference is one of prompts, too"
+    ]

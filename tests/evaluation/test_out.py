@@ -9,7 +9,7 @@ import pytest
 from common.errors import UserError
 from common.storage import Storage
 from evaluation.__main__ import main
-from evaluation.out import EVALUATE, NAME, Comparison, claim, refused_leaves_nothing
+from evaluation.out import EVALUATE, NAME, Comparison, at_work_alone, claim, refused_leaves_nothing
 from evaluation.sets import SetError
 
 MINE = Comparison("score", "/photos", "abc", {"mine": "/drawn"})
@@ -65,6 +65,21 @@ def test_what_is_refused_leaves_no_folder_and_what_was_there_stays(tmp_path):
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["file"]
     refused(tmp_path / "c", KeyboardInterrupt)
     assert (tmp_path / "c").exists(), "the same command goes on from there"
+
+
+def test_one_evaluation_at_a_time_works_on_a_folder(tmp_path):
+    out = Storage(tmp_path / "out")
+    with at_work_alone(out):
+        with pytest.raises(SetError, match="another evaluation is at work there"), at_work_alone(out):
+            pass
+    with at_work_alone(out):
+        pass
+
+
+def test_a_table_among_what_it_is_of_is_refused(sets, capsys):
+    for folder in (sets.references, sets.copies):
+        assert main(["score", str(sets.references), f"mine={sets.copies}", "--out", str(folder / "table")]) == 2
+        assert "which it is of: take another --out" in capsys.readouterr().err and not (folder / "table").exists()
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,11 @@ def test_pictures_of_other_references_are_refused(references, tmp_path):
         open_method("mine", write(tmp_path / "drawn", "zoe.png"), references)
 
 
+def test_two_files_of_one_picture_are_refused(references, tmp_path):
+    with pytest.raises(SetError, match="2.jpg is the same picture's name|2.png is the same picture's name"):
+        open_method("mine", write(tmp_path / "drawn", "anna/snow/2.png", "anna/snow/2.jpg"), references)
+
+
 def test_the_sets_hash_changes_with_a_byte_of_a_target(references, tmp_path):
     before = set_hash(references)
     assert before == set_hash(references)

@@ -31,6 +31,7 @@ from tests.real_photos import read
         (["--votes", "{}/none.json"], "none.json: is no file of votes"),
         (["--device", "banana"], "--device banana: torch has no such device here"),
         (["--weights", "{}/none"], "none: no such folder"),
+        (["--out", "/proc/nope"], "/proc/nope: no folder can be made there"),
         (["--part", "facemakeup.model={}"], "no such method, did you mean face-makeup"),
     ],
 )

@@ -32,7 +32,7 @@ def find_file(role: str, default: str, sources: Sources, fetch: str) -> tuple[Pa
         if place.is_file():
             return place, sha256_of_weights(place)
     missing = f"{asked}: no such file" if asked else f"{default} is not on this machine"
-    raise Unavailable(f"{missing}: {fetch}, and name it: --model {role}=FILE")
+    raise Unavailable(f"{missing}: {fetch}, and name it: --model-of {role}=FILE")
 
 
 def read_weights(file: Path) -> dict[str, Any]:

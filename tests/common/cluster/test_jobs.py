@@ -145,6 +145,24 @@ def test_another_token_is_told_as_that(ray_cluster):
         assert "wants another token than this shell has" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_same_words_with_another_recipe_are_another_job():
+    told = [
+        Job(["python", "jobs/train.py"], "train s3://b/x", recipe).metadata for recipe in ("steps: 1", "steps: 2", None)
+    ]
+    assert len({item["command"] for item in told}) == 3 and len({item["works_on"] for item in told}) == 1
+
+
+def test_what_makes_the_code_too_large_to_send_is_named(tmp_path, monkeypatch):
+    from common.cluster import jobs
+
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "1.png").write_bytes(bytes(3_000_000))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "large").write_bytes(bytes(9_000_000))
+    monkeypatch.setattr(jobs, "ROOT", tmp_path)
+    assert "too large for the cluster (drawn 3 MB)" in jobs._too_large()
+
+
 def test_secrets_are_sent_only_where_the_person_insists(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")

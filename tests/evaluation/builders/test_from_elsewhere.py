@@ -146,9 +146,10 @@ def test_a_private_address_is_refused_by_the_command(tmp_path, capsys):
         assert not web.seen
     told = " ".join(capsys.readouterr().err.split())
     assert "holds 0 photos, none to be a reference" in told and "refused_address" in told and "fetch." not in told
-    (tmp_path / "list.txt").write_text("# nothing\n")
-    assert main(["references", "urls", str(tmp_path / "list.txt"), "--out", str(tmp_path / "out")]) == 2
-    assert "holds no URL" in capsys.readouterr().err
+    for name, text in {"list.txt": "# nothing\n", "empty.csv": ""}.items():
+        (tmp_path / name).write_text(text)
+        assert main(["references", "urls", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert "holds no URL" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

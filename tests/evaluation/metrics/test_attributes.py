@@ -165,7 +165,7 @@ def test_the_table_says_which_attributes_stand_behind_a_cell(tmp_path):
 
 def test_a_file_that_is_not_here_or_is_another_says_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(Unavailable, match="best_model.pth is not on this machine.*--model attributes=FILE"):
+    with pytest.raises(Unavailable, match="best_model.pth is not on this machine.*--model-of attributes=FILE"):
         Attributes(Sources())
     with pytest.raises(Unavailable, match="gives .1, 7. for 40 attributes"):
         write_onnx(tmp_path / "seven.onnx", np.ones((3, 7)))

@@ -120,7 +120,7 @@ def test_transformers_draws_the_pooler_as_it_is_reconstructed(folders):
 
 def test_a_model_that_is_not_here_says_what_to_fetch(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(Unavailable, match="hf download nobody/no-such-clip.*--model clip=FOLDER"):
+    with pytest.raises(Unavailable, match="hf download nobody/no-such-clip.*--model-of clip=FOLDER"):
         ClipSimilarity(Sources(models={"clip": "nobody/no-such-clip"}))
 
 

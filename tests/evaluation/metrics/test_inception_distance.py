@@ -132,7 +132,7 @@ def test_published_fid_stops_at_an_imaginary_part(monkeypatch, imaginary, stops)
 
 def test_weights_that_are_not_here_or_are_others_say_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(Unavailable, match=f"{FILE} is not on this machine.*pytorch-fid.*--model inception=FILE"):
+    with pytest.raises(Unavailable, match=f"{FILE} is not on this machine.*pytorch-fid.*--model-of inception=FILE"):
         InceptionDistance(Sources())
     with pytest.raises(Unavailable, match="none.pth: no such file"):
         InceptionDistance(Sources(models={"inception": str(tmp_path / "none.pth")}))

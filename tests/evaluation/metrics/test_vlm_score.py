@@ -144,7 +144,7 @@ def test_any_other_model_answers_through_its_own_processor(tmp_path, photo):  # 
 
 def test_what_cannot_be_loaded_has_a_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(Unavailable, match="hf download Qwen/Qwen2-VL-7B-Instruct.*--model vlm=FOLDER"):
+    with pytest.raises(Unavailable, match="hf download Qwen/Qwen2-VL-7B-Instruct.*--model-of vlm=FOLDER"):
         VlmScore(Sources())
     (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(Unavailable, match="transformers cannot open it here: .*no-such-model"):
