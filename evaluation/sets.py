@@ -66,13 +66,15 @@ class Drawn:
 @dataclass(frozen=True)
 class Method:
     """A method's pictures. `strange`: files that belong to no reference; `folder`: where a method of its own put them;
-    `absent`: why it could not draw at all, and so has no number anywhere."""
+    `absent`: why it could not draw at all, and so has no number anywhere; `competes`: false of what stands beside the methods as a
+    measure of them: copies, other people, random twins."""
 
     name: str
     drawn: tuple[Drawn, ...]
     strange: tuple[str, ...]
     folder: Path | None = None
     absent: str = ""
+    competes: bool = True
 
     @property
     def missing(self) -> int:

@@ -8,7 +8,7 @@ the same for all methods, so a difference between two is paired by reference and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,14 +66,16 @@ class Compared:
             return Estimate(value, value, value, n)
         return _estimate(value, between, n, (-furthest, furthest))
 
-    def first(self, higher_is_better: bool = True) -> dict[str, float]:
-        """The share of draws in which a method is the best; of a tie each of the equal ones gets its part."""
-        draws = self.draws if higher_is_better else -self.draws
+    def first(self, higher_is_better: bool = True, among: Collection[str] | None = None) -> dict[str, float]:
+        """The share of draws in which a method is the best of those `among` all; of a tie each of the equal ones gets its part."""
+        names = [name for name in self.names if among is None or name in among]
+        draws = self.draws[:, [self.names.index(name) for name in names]]
+        draws = draws if higher_is_better else -draws
         draws = np.where(np.isfinite(draws), draws, -np.inf)
         best = draws.max(axis=1, keepdims=True)
         equal = (draws == best) & np.isfinite(best)
         shares = (equal / np.maximum(equal.sum(axis=1, keepdims=True), 1)).mean(axis=0)
-        return dict(zip(self.names, shares.tolist(), strict=True))
+        return dict(zip(names, shares.tolist(), strict=True))
 
 
 def matrix_of(rows: pd.DataFrame, column: str, references: Sequence[str], prompts: Sequence[str]) -> np.ndarray:

@@ -152,13 +152,15 @@ def cells_of(
 ) -> dict[str, Cell]:  # fmt: skip
     """The cells of a mean. `by_method`: its rows with a `number`; `stopped`: why a method has none."""
     ranks, best = {}, None
-    if figure.higher_is_better is not None and sum(mean.known for mean in compared.means) > 1:
-        ranks = compared.first(figure.higher_is_better)
-        sign = 1 if figure.higher_is_better else -1
-        known = [
-            (sign * mean.value, name) for name, mean in zip(compared.names, compared.means, strict=True) if mean.known
-        ]
-        best = max(known)[1]
+    competing = {method.name for method in methods if method.competes}
+    sign = 1 if figure.higher_is_better else -1
+    known = [
+        (sign * mean.value, name)
+        for name, mean in zip(compared.names, compared.means, strict=True)
+        if mean.known and name in competing
+    ]
+    if figure.higher_is_better is not None and len(known) > 1:
+        ranks, best = compared.first(figure.higher_is_better, competing), max(known)[1]
     cells = {}
     for name, estimate in zip(compared.names, compared.means, strict=True):
         rows = by_method[name]
@@ -170,7 +172,7 @@ def cells_of(
             why = "" if told else stopped.get(name, "no picture has a number")
             cells[name] = Cell(told, left_out, len(rows), why=why)
             continue
-        close = bool(best) and best != name and compared.difference(name, best).may_be(0)
+        close = name in ranks and best != name and compared.difference(name, best).may_be(0)
         first = ranks.get(name) if estimate.n > 1 else None  # of one reference all draws are the same
         there = _people(methods, set(rows.loc[rows["number"].notna(), "reference"]))
         cells[name] = Cell(estimate, left_out, len(rows) - left_out, first, close, people=there)

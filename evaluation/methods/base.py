@@ -43,6 +43,7 @@ class DrawingMethod(abc.ABC):
     needs: ClassVar[tuple[Needed, ...]] = ()
     Settings: ClassVar[type[Section]]
     defaults: ClassVar[Mapping[str, Any]] = {}
+    competes: ClassVar[bool] = True  # for the best of the table
 
     def __init__(self, sources: MethodSources):
         self.sources = sources

@@ -101,7 +101,9 @@ def pictures_by(
     weights = {role: digest[:12] for role, digest in method.weights.items()}
     cost = measure.facts(folder, {picture.key for picture in wanted})
     _write_facts(folder, facts | ({"weights": weights} if weights else {}) | cost)
-    return Method(kind.title, tuple(_drawn(picture, failures) for picture in wanted), (), folder)
+    return Method(
+        kind.title, tuple(_drawn(picture, failures) for picture in wanted), (), folder, competes=kind.competes
+    )
 
 
 def _wanted(method: DrawingMethod, references: Sequence[Reference], asked: Asked, folder: Path) -> Iterator[Picture]:

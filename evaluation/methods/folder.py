@@ -30,4 +30,4 @@ def _instead(name: str, references: Sequence[Reference], asked: Asked, files: di
         for prompt in asked.prompts
         for seed in asked.seeds
     )
-    return Method(name, tuple(drawn), ())
+    return Method(name, tuple(drawn), (), competes=False)

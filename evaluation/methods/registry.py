@@ -105,6 +105,7 @@ def _twin(
         "name": f"{kind.name}-twin",
         "title": f"{kind.title}: RANDOM TWIN",
         "defaults": {**kind.defaults, **twin.settings},
+        "competes": False,
     }
     named = {f"{own['name']}.{role}": str(place) for role, place in twin.parts.items()}
     return type(f"{kind.__name__}Twin", (kind,), own), replace(sources, named=named, changes=())

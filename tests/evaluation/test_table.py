@@ -51,6 +51,18 @@ def test_a_failure_counts_as_the_figure_says(world):
     assert kept.first == 1.0 and not kept.close
 
 
+def test_copies_and_other_people_are_a_measure_and_do_not_compete(world):
+    scored, (good, bad) = world
+    third = replace(bad, name="third", drawn=bad.drawn)
+    rows = scored.rows[scored.rows["method"] == "bad"].assign(method="third")
+    scored = replace(scored, rows=pd.concat([scored.rows, rows], ignore_index=True))
+    cells = column_of(Figure("x", "score"), scored, [replace(good, competes=False), bad, third]).cells
+    assert cells["good"].first is None and not cells["good"].close and cells["good"].estimate.known
+    assert cells["bad"].first == cells["third"].first == 0.5
+    alone = column_of(Figure("x", "score"), scored, [replace(good, competes=False), bad]).cells
+    assert alone["bad"].first is None and not alone["bad"].close, "one method leads nobody"
+
+
 def test_with_one_reference_every_difference_is_marked_and_nobody_is_first(world):
     scored, methods = world
     scored.rows.drop(scored.rows.index[scored.rows["reference"] != "r0"], inplace=True)
