@@ -110,6 +110,8 @@ demo: $(READY_DEMO)
 
 # lanes side by side; JOBS=0 for one process, e.g. to debug
 JOBS ?= 2
+# hundreds of processes import this project: where caches are forbidden each would compile it again
+test nodes: export PYTHONDONTWRITEBYTECODE :=
 
 test: sample $(READY_DEMO)
 	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder $(TESTS)
