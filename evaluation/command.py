@@ -64,10 +64,21 @@ def score_command(options: ScoreOptions) -> int:
     words = {prompt.name: prompt.words for prompt in prompts or (kept.prompts if kept else ())}
     methods = [open_method(*_named(text), references, words) for text in options.pictures]
     require_comparable(methods)
+    if options.prompts:
+        _require_used(options.prompts, words, methods)
     require_compared(votes, compared_of(methods))
     _require_apart(out, [Path(options.references), *(method.folder for method in methods if method.folder)])
     claim(out, Comparison.of(options.references, references, methods))
     return score_methods(references, methods, options, prompts, votes)
+
+
+def _require_used(file: str, words: Mapping[str, str], methods: Sequence[Method]) -> None:
+    """Raises SetError: a file of prompts of which no picture is filed under any."""
+    filed = sorted({item.prompt for method in methods for item in method.drawn if item.prompt})
+    if filed and not set(filed) & {*words, *words.values()}:
+        raise SetError(
+            f"--prompts {file}: names none of the prompts that pictures are filed under: {', '.join(filed[:3])}"
+        )
 
 
 def _require_apart(out: Storage, folders: Sequence[Path]) -> None:

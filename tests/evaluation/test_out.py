@@ -95,11 +95,19 @@ def test_a_table_among_what_it_is_of_is_refused(sets, capsys):
         (["--weights", "{root}/none"], "none: no such folder"),
         (["bad={bad}"], "method.json: is not JSON"),
         (["--prompts", "{root}/none.yaml"], "none.yaml: cannot be read"),
+        (
+            ["filed={root}/filed", "--prompts", "{root}/beach.yaml"],
+            "names none of the prompts that pictures are filed under: snow",
+        ),
     ],
 )
 def test_what_a_person_named_is_looked_at_before_anything_is_written(sets, tmp_path, capsys, options, words):
     shutil.copytree(sets.copies, tmp_path / "bad")
     (tmp_path / "bad" / "method.json").write_text("{")
+    (tmp_path / "beach.yaml").write_text("beach: a person at the beach\n")
+    for file in list(sets.copies.glob("*.*"))[:1]:
+        (tmp_path / "filed" / file.stem).mkdir(parents=True)
+        shutil.copy(file, tmp_path / "filed" / file.stem / f"snow{file.suffix}")
     named = [option.format(root=tmp_path, bad=tmp_path / "bad") for option in options]
     command = ["score", str(sets.references), f"mine={sets.copies}"]
     assert main([*command, *named, "--out", str(tmp_path / "out")]) == 2
