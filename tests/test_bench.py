@@ -9,7 +9,7 @@ from tests.bench import __main__ as benches
 from tests.bench import memory
 from tests.bench.curation import bench_tar
 from tests.bench.duel import Bench
-from tests.bench.loader import bench_loader, bench_reading, bench_seeking
+from tests.bench.loading.loader import bench_loader, bench_reading, bench_seeking
 from tests.bench.made_run import make_run
 from tests.bench.training import Size, inputs
 

@@ -12,8 +12,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 from tests.bench.duel import Bench, one_thread
-from tests.bench.loader import Input, bench_loader, bench_reading, bench_seeking, bench_waiting
-from tests.bench.mosaic import bench_mosaic
+from tests.bench.loading.loader import Input, bench_loader, bench_reading, bench_seeking, bench_waiting
+from tests.bench.loading.mosaic import bench_mosaic
 from tests.bench.state import bench_checkpoints, bench_memory
 from tests.bench.steps import bench_steps
 from tests.training.made.shards import make_shards

@@ -13,8 +13,8 @@ import s3fs
 import yaml
 
 from common.storage import Storage
-from tests.bucket import s3_bucket
 from tests.ray_nodes import PATIENCE, own_ray
+from tests.servers.bucket import s3_bucket
 from tests.training.conftest import base, shards  # noqa: F401  fixtures
 from tests.training.ranks import assert_same_run, log_of, recipe_for, run_ranks
 from tests.world import ROOT

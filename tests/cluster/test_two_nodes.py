@@ -18,9 +18,9 @@ from common.cluster.job import Job
 from common.cluster.jobs import run_on_cluster
 from common.hashing import sha256_of_bytes
 from curation.run_directory.run import Run
-from tests.bucket import s3_bucket
 from tests.cluster.secrets import found, told
 from tests.ray_nodes import PATIENCE, Node, own_ray
+from tests.servers.bucket import s3_bucket
 from tests.world import ROOT, shard_hashes
 
 WEIGHTS = os.environ.get("FACEMAKEUP_WEIGHTS", "")  # only the driver's node has them

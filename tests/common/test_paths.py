@@ -14,7 +14,7 @@ from rich.console import Console
 import common.progress
 from common.paths import PathError, absolute, open_place, require_writable_place
 from common.storage import Storage
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 
 NAMES = [
     "run [1]", "exp [lr=1e-4]", "a*b", "why?", "[!x]", "a b", "a#b", "50%", "a%20b", "x::y", "~x", "größe", "日本", "{a,b}",

@@ -24,8 +24,8 @@ from common.failures import transient
 from common.failures.damage import DamagedFile, MissingFile
 from common.paths import PathError
 from common.storage import Storage
-from tests.bucket import s3_bucket
 from tests.chaos.faulty_store import Faults, faulty_bucket
+from tests.servers.bucket import s3_bucket
 
 
 def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from common.storage import Storage
-from tests.gcs import gcs_bucket
+from tests.servers.gcs import gcs_bucket
 
 
 def test_a_folder_in_gs():

@@ -158,7 +158,7 @@ def test_the_bucket_is_made_once(compose, tmp_path, monkeypatch):
     """The line of `prepare`, with the keys where Compose has them; a second time it finds the bucket."""
     import s3fs
 
-    from tests.bucket import s3_bucket
+    from tests.servers.bucket import s3_bucket
 
     (line,) = re.findall(r'python -c "(.*)"', compose["services"]["prepare"]["command"][-1])
     keys = tmp_path / "aws_credentials"

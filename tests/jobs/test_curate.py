@@ -10,7 +10,7 @@ import yaml
 from common.hashing import sha256_of_bytes
 from curation.run_directory.run import Run
 from jobs import curate as job
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 from tests.world import fork, shard_hashes, start_driver
 
 

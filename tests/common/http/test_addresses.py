@@ -11,7 +11,7 @@ from common.http.addresses import AddressBook, FetchFailure, refusal
 from common.http.client import SafeClient
 from common.http.opener import SafeOpener
 from common.http.urls import request_url
-from tests.loopback_web import JPEG, LOOPBACK, answers, get, opener_for, serving
+from tests.servers.loopback_web import JPEG, LOOPBACK, answers, get, opener_for, serving
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from common.http.addresses import AddressBook
 from common.http.client import SafeClient
 from common.http.connection import tls_context
 from common.http.opener import SafeOpener, installed
-from tests.loopback_web import JPEG, LOOPBACK, get, opener_for, serving
+from tests.servers.loopback_web import JPEG, LOOPBACK, get, opener_for, serving
 
 
 @pytest.fixture

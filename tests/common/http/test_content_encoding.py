@@ -11,7 +11,7 @@ import pytest
 from common.http import content_encoding
 from common.http.addresses import FetchFailure
 from common.http.content_encoding import undone
-from tests.loopback_web import JPEG
+from tests.servers.loopback_web import JPEG
 
 ZLIB, RAW, GZIP = zlib.compress(JPEG), zlib.compress(JPEG)[2:-4], gzip.compress(JPEG)
 ZEROS = bytes(5_000_000)

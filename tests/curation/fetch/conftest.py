@@ -9,7 +9,7 @@ import pytest
 
 from curation.run_directory.run import Run
 from tests.curation.fetch.fetch_site import Site
-from tests.loopback_web import serving
+from tests.servers.loopback_web import serving
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from curation.fetch.hosts import Hosts
 from curation.recipe.recipe import Fetch, Recipe, parse
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import CANDIDATE
-from tests.loopback_web import JPEG, Server, Web
+from tests.servers.loopback_web import JPEG, Server, Web
 
 RULES = ("/robots.txt", "/.well-known/tdmrep.json")
 

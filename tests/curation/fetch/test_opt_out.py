@@ -12,7 +12,7 @@ from curation.fetch.rounds import fetch
 from curation.ledger.read import read_ledger
 from curation.reporting.facts import web
 from tests.curation.fetch.fetch_site import ident, recipe_for, rounds_of, select
-from tests.loopback_web import JPEG
+from tests.servers.loopback_web import JPEG
 
 PLACES, MANY, BUSY = 3, 24, 8
 HEADER, ROBOTS, TDM, SILENT = (f"http://{name}.test/{name}.jpg" for name in ("header", "robots", "tdm", "silent"))

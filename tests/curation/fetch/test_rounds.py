@@ -19,9 +19,9 @@ from curation.run_directory.driver import only_driver
 from curation.run_directory.run import Run
 from curation.run_directory.snapshot import latest_counts, read_snapshot
 from curation.sample.web import LocalWeb, RequestLog
-from tests.bucket import s3_bucket
 from tests.curation.fetch.fetch_site import ident, photos, recipe_for, rounds_of, select
-from tests.loopback_web import JPEG
+from tests.servers.bucket import s3_bucket
+from tests.servers.loopback_web import JPEG
 
 ODD = "http://photos.test/a b/küche.jpg?q=ü x"
 OK = 200, JPEG, {}

@@ -13,7 +13,7 @@ from common.http.client import SafeClient
 from curation.fetch import tdm
 from curation.fetch.site_rules import MOST, REDIRECTS, SiteRules, read_rules
 from curation.recipe.recipe import Fetch
-from tests.loopback_web import opener_for
+from tests.servers.loopback_web import opener_for
 
 SITE, SETTINGS = "http://photos.test", Fetch(timeout=0.5, deadline=1)
 NOTHING = b"User-agent: *\nDisallow: /\n"

@@ -22,8 +22,8 @@ from curation.reporting.measures import read_scores
 from curation.reporting.page import render_page
 from curation.reporting.panels import panel_of
 from curation.run_directory.run import Run
-from tests.bucket import s3_bucket
 from tests.curation import fake_run
+from tests.servers.bucket import s3_bucket
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,7 +17,7 @@ import pytest
 from curation.run_directory import driver
 from curation.run_directory.driver import Overtaken, RunInUse, only_driver
 from curation.run_directory.run import Run
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 
 ROOT = Path(__file__).resolve().parents[3]
 DRIVES = """

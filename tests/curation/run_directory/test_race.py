@@ -14,9 +14,9 @@ from curation.packing.pack import make_plan
 from curation.recipe.recipe import Recipe, parse
 from curation.run_directory.candidates import id_texts
 from curation.run_directory.run import Run
-from tests.atomic_store import atomic_store
 from tests.curation.run_directory.test_driver import DRIVES
 from tests.curation.run_directory.test_driver import ROOT as PROJECT
+from tests.servers.atomic_store import atomic_store
 
 WRITERS, FILES = 8, 40
 ROOT = "s3://shared/run"

@@ -22,7 +22,7 @@ from curation.run_directory.schemas import FETCHED, SNAPSHOT
 from curation.run_directory.snapshot import require_snapshot
 from curation.run_directory.units import fetched_images, units_of
 from curation.scoring.operator import ScoringOperator
-from tests.bucket import Asked, counted_bucket
+from tests.servers.bucket import Asked, counted_bucket
 from tests.world import small_recipe
 
 OF_THE_UNIT = re.compile(r"/00[-/](images/)?00000-|/00-00000-")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from curation.run_directory import unit_bytes
 from curation.run_directory.run import Run
 from curation.run_directory.unit_bytes import PIECE, SPARE, BytesChanged, UnitBytes, joined_ranges
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 
 GAP = 700  # bytes between two images
 

@@ -14,7 +14,7 @@ from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.sources import facecaption, hq4m, laion_face
 from curation.sources.row_groups import RowGroup, expand_paths, read_bucket, row_count
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 from tests.world import ROOT, url_ids
 
 ROWS = {

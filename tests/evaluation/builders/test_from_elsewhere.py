@@ -16,8 +16,8 @@ from evaluation.builders.from_urls import Kept, from_urls, read_list
 from evaluation.head import head_of
 from evaluation.manifest import read_manifest
 from evaluation.sets import SetError, open_references
-from tests.loopback_web import Web, opener_for, serving
 from tests.real_photos import read
+from tests.servers.loopback_web import Web, opener_for, serving
 
 
 class Photos(Web):

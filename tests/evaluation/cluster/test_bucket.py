@@ -16,8 +16,8 @@ from evaluation.asked import read_prompts
 from evaluation.cluster.options import EvaluateOptions, job_of, options_of, read_recipe
 from evaluation.methods.fetched import fetched
 from jobs import evaluate as job
-from tests.bucket import s3_bucket
 from tests.evaluation.methods.process.test_process import PAINTER
+from tests.servers.bucket import s3_bucket
 
 PROMPTS = "snow: a person in the snow\nsea: a person by the sea\n"
 

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import s3fs
 
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 from tests.training.loopback import serving
 from tests.training.made.small_shards import COUNTS, FORK, all_read, expected, held
 from training.data.folder import ShardError

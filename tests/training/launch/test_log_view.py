@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 from training.launch.log_view import LogTail, LogView, evaluation_text, following_log
 from training.monitoring.run_log import RunLog
 

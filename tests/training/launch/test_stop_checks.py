@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 from training.launch import stop_checks
 from training.launch.stop_checks import clear_stop_request, request_stop, stop_on_file
 from training.stop_request import StopRequest

@@ -10,7 +10,7 @@ import pytest
 import s3fs
 from PIL import Image
 
-from tests.bucket import s3_bucket
+from tests.servers.bucket import s3_bucket
 from tests.training.ranks import recipe_for, start_ranks
 from training.checkpoint import Checkpoints
 from training.monitoring import run_log as records

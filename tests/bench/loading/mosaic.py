@@ -22,9 +22,9 @@ from pathlib import Path
 
 from common.pinned_files.packages import cache_dir
 from tests.bench.duel import Bench, core_seconds, medians
-from tests.bench.loader import Input, Ours
+from tests.bench.loading.loader import Input, Ours
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 VERSION = "0.13.0"
 # with filelock 3.20 and later its workers fail: they use a lock that was made before the fork
 PACKAGES = (f"mosaicml-streaming=={VERSION}", "zstd", "python-snappy", "cramjam", "Brotli", "xxhash", "catalogue", "tqdm",
@@ -71,11 +71,11 @@ def _run(*words: str) -> None:
 
 
 class Peer:
-    """tests/bench/mosaic_peer.py in its environment: an epoch whenever it is asked."""
+    """tests/bench/loading/mosaic_peer.py in its environment: an epoch whenever it is asked."""
 
     def __init__(self, python: Path, given: Input, workers: int, folder: Path):
         (folder / "given.pickle").write_bytes(pickle.dumps(given))
-        words = [str(python), "-m", "tests.bench.mosaic_peer", str(folder), str(workers)]
+        words = [str(python), "-m", "tests.bench.loading.mosaic_peer", str(folder), str(workers)]
         self.errors = open(folder / "errors.txt", "w+")
         self.process = subprocess.Popen(
             words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True

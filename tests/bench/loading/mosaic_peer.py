@@ -1,4 +1,4 @@
-"""The other side of tests/bench/mosaic.py, run in the environment that it makes: FOLDER WORKERS.
+"""The other side of tests/bench/loading/mosaic.py, run in the environment that it makes: FOLDER WORKERS.
 
 Writes the samples of FOLDER/given.pickle as MDS, once, says so, and then reads an epoch for every line on its input.
 """
@@ -23,7 +23,7 @@ from streaming.base.util import clean_stale_shared_memory  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from tests.bench.duel import core_seconds, one_thread  # noqa: E402
-from tests.bench.loader import Input, Prepared, stacked  # noqa: E402
+from tests.bench.loading.loader import Input, Prepared, stacked  # noqa: E402
 
 MEMBERS = ("jpg", "json", "txt", "identity.npy")
 
