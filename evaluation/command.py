@@ -28,6 +28,8 @@ from evaluation.sets import Method, Reference, SetError, open_method, open_refer
 from evaluation.table import Column, by_category, column_of, not_measured, with_absent
 from evaluation.votes import VotesFile, compared_of, open_votes, require_compared, votes_column
 
+TOLD = 20  # pictures that are named one by one on the console
+
 
 @dataclass(frozen=True)
 class ScoreOptions:
@@ -187,8 +189,10 @@ def score_methods(
         all_scores = _beside(all_scores, metric.name, scored.rows)
     columns, parts = ([with_absent(column, methods) for column in some] for some in (columns, parts))
     errors = all_scores[all_scores["error"] != ""]
-    for row in errors.itertuples():
+    for row in errors.head(TOLD).itertuples():
         say("score", f"{row.method}: {row.file or row.reference}: {row.error}")
+    if len(errors) > TOLD:
+        say("score", f"and {len(errors) - TOLD:,} more that could not be scored or have a remark: scores/, report.html")
     if errors["error"].str.startswith(OF_REFERENCE).any():
         say("score", "a reference that cannot be used is left out of every method's numbers")
     text = markdown(columns, methods, head.lines(methods), errors, parts)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.failures.mendable import first_line
 from evaluation.builders.candidates import Candidate, Candidates
 from evaluation.manifest import LeftOut
 from evaluation.sets import SetError
@@ -47,8 +48,10 @@ def _of_folder(entry: Path) -> Candidate | LeftOut:
         prompt = json.loads((entry / "meta.json").read_bytes())["prompt"]
         photos = [file.read_bytes() for file in sorted(entry.glob("ref_*.jpg"))]
         return _entry(entry.name, str(prompt), photos, (entry / "ori.jpg").read_bytes())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return LeftOut(name=entry.name, reason=f"cannot be read: {error!r}")
+    except OSError as error:
+        return LeftOut(name=entry.name, reason=f"{Path(error.filename or entry).name} cannot be read: {error.strerror}")
+    except (ValueError, KeyError, TypeError) as error:
+        return LeftOut(name=entry.name, reason=f"meta.json is no JSON with a `prompt`: {first_line(error)}")
 
 
 def _of_table(file: Path) -> Candidates:
