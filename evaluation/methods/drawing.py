@@ -129,7 +129,7 @@ def _draw(
     by_key = {picture.key: picture for picture in missing}
     begun = time.monotonic()
     with ProgressBar("draw", len(missing), "pictures") as progress:
-        for number, outcome in enumerate(_outcomes(method, missing, failures, hands), 1):
+        for number, outcome in enumerate(_outcomes(method, missing, hands), 1):
             if outcome.cost is not None:
                 keep(by_key[outcome.key], outcome.png, outcome.cost, folder)
                 hands.kept(by_key[outcome.key].file)
@@ -141,22 +141,20 @@ def _draw(
         say("draw", f"{method.title}: {dollars}")
 
 
-def _outcomes(
-    method: DrawingMethod, missing: Sequence[Picture], failures: dict[str, str], hands: Hands
-) -> Iterator[Outcome]:
-    """Of what can be asked for, by a group of actors or in this process."""
-    asked: list[tuple[bytes, Wanted]] = []
-    for reference, pictures in groupby(missing, lambda picture: picture.reference):
-        photo = reference.file.read_bytes()
-        asked += [(photo, Wanted(item.key, item.prompt.words, int(item.seed))) for item in pictures]
+def _outcomes(method: DrawingMethod, missing: Sequence[Picture], hands: Hands) -> Iterator[Outcome]:
+    """By a group of actors, or in this process; a photo is read when its turn comes."""
+    of_each = (
+        (reference.file.read_bytes(), [Wanted(item.key, item.prompt.words, int(item.seed)) for item in pictures])
+        for reference, pictures in groupby(missing, lambda picture: picture.reference)
+    )
     if hands.crew is not None:
         from evaluation.methods.on_ray import drawn_on_ray
 
-        yield from drawn_on_ray(method, asked, hands.crew)
+        yield from drawn_on_ray(method, of_each, hands.crew)
         return
     drawer = Drawer(method)
-    for photo, pairs in groupby(asked, lambda pair: pair[0]):
-        yield from drawer.draw(photo, [wanted for _, wanted in pairs])
+    for photo, wanted in of_each:
+        yield from drawer.draw(photo, wanted)
 
 
 def keep(picture: Picture, png: bytes, cost: measure.Measured, folder: Path) -> None:

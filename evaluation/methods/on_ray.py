@@ -10,7 +10,6 @@ import json
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby
 from typing import Any
 
 import ray
@@ -40,7 +39,7 @@ class Crew:
         return replace(sources, device="cuda" if _gpus() else "cpu")
 
     def pool(self, device: str, calls: int) -> Pool:
-        machines = machines_of(ray.nodes())
+        machines = _machines()
         if device.startswith("cuda") and any(machine.gpus for machine in machines):
             return gpu_pool(machines, self.actors, calls, 1)
         return cpu_pool(machines, self.actors, calls)
@@ -48,24 +47,27 @@ class Crew:
 
 def paid_units() -> float:
     """What a price an hour is multiplied by: the GPUs there are, or the machines where there is none."""
-    return _gpus() or float(len(machines_of(ray.nodes())))
+    return _gpus() or float(len(_machines()))
 
 
-def drawn_on_ray(method: DrawingMethod, missing: Sequence[tuple[bytes, Wanted]], crew: Crew) -> Iterator[Outcome]:
-    """What comes of pictures that are asked for, as they are drawn. `missing`: the photo's bytes beside each, reference after
-    reference.
+def drawn_on_ray(
+    method: DrawingMethod, of_each: Iterable[tuple[bytes, Sequence[Wanted]]], crew: Crew
+) -> Iterator[Outcome]:
+    """What comes of pictures that are asked for, as they are drawn. `of_each` reference: its photo, and what is asked of it.
 
     Raises:
         Unavailable: the models cannot be loaded, or the method broke.
         UserError: a node lacks the method's files, or has others.
     """
-    calls = [
-        {"photo": photo, "wanted": json.dumps([asdict(item) for item in some])}
-        for photo, items in groupby(missing, lambda pair: pair[0])
-        for some in _batches([item for _, item in items])
-    ]
+    photos, calls = [], []
+    for photo, wanted in of_each:
+        for start in range(0, len(wanted), BATCH):
+            some = [asdict(item) for item in wanted[start : start + BATCH]]
+            calls.append({"photo": len(photos), "wanted": json.dumps(some)})
+        photos.append(ray.put(photo))  # once, however many calls are of it
     dataset = ray.data.from_items(calls, override_num_blocks=len(calls))
     arguments = {"kind": type(method), "sources": method.sources, "described": canonical_json(method.describe())}
+    arguments["photos"] = photos
     pool = crew.pool(method.sources.device_name, len(calls))
     for row in map_with_actors(dataset, DrawingActor, arguments, pool).iter_rows():
         for png, told in zip(row["pngs"], json.loads(row["told"]), strict=True):
@@ -76,9 +78,12 @@ def drawn_on_ray(method: DrawingMethod, missing: Sequence[tuple[bytes, Wanted]],
 
 
 class DrawingActor:
-    """`described`: the driver's `describe` of the method, in canonical JSON: what is drawn here must depend on the same."""
+    """`described`: the driver's `describe` of the method, in canonical JSON: what is drawn here must depend on the same;
+    `photos`: in Ray's store, by their number in a call."""
 
-    def __init__(self, kind: type[DrawingMethod], sources: MethodSources, described: str):
+    def __init__(
+        self, kind: type[DrawingMethod], sources: MethodSources, described: str, photos: Sequence[ray.ObjectRef] = ()
+    ):
         node = socket.gethostname()
         try:
             self.method = kind(sources)
@@ -88,6 +93,7 @@ class DrawingActor:
             raise UserError(
                 f"{kind.title}: on {node} its files are others than the driver's: give every node the same (--weights, --part)"
             )
+        self.photos = photos
         self._drawer: Drawer | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +101,8 @@ class DrawingActor:
         try:
             if self._drawer is None:
                 self._drawer = Drawer(self.method)
-            for outcome in self._drawer.draw(row["photo"], [Wanted(**item) for item in json.loads(row["wanted"])]):
+            photo = ray.get(self.photos[row["photo"]])
+            for outcome in self._drawer.draw(photo, [Wanted(**item) for item in json.loads(row["wanted"])]):
                 outcomes.append(outcome)
         except Unavailable as error:
             broke = str(error)
@@ -104,10 +111,6 @@ class DrawingActor:
             for item in outcomes
         ]
         return {"pngs": [item.png for item in outcomes], "told": json.dumps(told), "broke": broke}
-
-
-def _batches(items: list[Wanted]) -> Iterable[list[Wanted]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
 def _gpus() -> float:

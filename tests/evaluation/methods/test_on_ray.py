@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+import ray
 from PIL import Image, ImageChops
 
 from common.errors import UserError
@@ -54,11 +55,12 @@ def test_files_that_only_the_driver_has_or_other_ones_are_one_message(tmp_path):
         DrawingActor(IpAdapterFaceId, twin.sources, canonical_json({}))
 
 
-def test_a_method_that_breaks_in_an_actor_keeps_what_it_drew(tmp_path, monkeypatch):
+def test_a_method_that_breaks_in_an_actor_keeps_what_it_drew(ray_cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
     references, sources = make(tmp_path / "in", breaks_at="'a person by the sea'")
-    actor = DrawingActor(Made, sources, canonical_json(Made(sources).describe()))
+    photos = [ray.put(references[0].file.read_bytes())]
+    actor = DrawingActor(Made, sources, canonical_json(Made(sources).describe()), photos)
     wanted = [asdict(Wanted(str(number), words, 1)) for number, words in enumerate(ASKED.words.values())]
-    told = actor({"photo": references[0].file.read_bytes(), "wanted": json.dumps(wanted)})
+    told = actor({"photo": 0, "wanted": json.dumps(wanted)})
     assert [bool(png) for png in told["pngs"]] == [True]
     assert told["broke"] == "broke while it drew: RuntimeError: out of memory"
