@@ -13,6 +13,7 @@ import yaml
 from common.errors import UserError
 from common.storage import Storage
 from evaluation.asked import read_prompts
+from evaluation.cluster.mirror import mirrored
 from evaluation.cluster.options import EvaluateOptions, job_of, options_of, read_recipe
 from evaluation.methods.fetched import fetched
 from jobs import evaluate as job
@@ -51,6 +52,18 @@ def test_what_is_in_the_bucket_is_not_drawn_again(command, tmp_path, monkeypatch
         out.fs.rm(out.path(pictures[0]))
         assert job.main([*command, "--out", out.root]) == 0
         assert out.glob("pictures/painter/*/*/*.png") == pictures and len(asked(tmp_path)) == 5
+
+
+def test_a_picture_is_in_the_bucket_when_it_is_kept_and_what_it_cost_before_it():
+    with s3_bucket("kept"), mirrored("s3://kept/mine") as mirror:
+        method = mirror.folder / "pictures" / "painter"
+        (method / "anna").mkdir(parents=True)
+        for name in ("measured.jsonl", "anna/1.png", "anna/2.png"):
+            (method / name).write_bytes(name.encode())
+        mirror.kept(method / "anna" / "1.png")
+        there = mirror.storage
+        assert there.files() == ["pictures/painter/anna/1.png", "pictures/painter/measured.jsonl"]
+        assert there.read_bytes("pictures/painter/anna/1.png") == b"anna/1.png"
 
 
 def test_as_a_ray_job(command, ray_cluster, tmp_path, capfd):
