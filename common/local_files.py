@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from common.paths import PathError
 
+BEING_WRITTEN: set[Path] = set()  # by this process, under their temporary names: nobody's leavings
+
 
 def make_folder(folder: Path) -> None:
     """Where there is none yet. Raises PathError: none can be."""
@@ -29,6 +31,7 @@ def new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
     """
     make_folder(final.parent)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+    BEING_WRITTEN.add(temporary)
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -42,3 +45,4 @@ def new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # a read-only disk refuses that, too: it would hide the error above
             temporary.unlink(missing_ok=True)
+        BEING_WRITTEN.discard(temporary)

@@ -1,13 +1,20 @@
-"""How far a step is, with an estimate of the time left: a bar in a terminal, a line every 10 s in a log."""
+"""How far a step is, with an estimate of the time left: a bar in a terminal, a line every 10 s in a log.
+
+Who wants to know of all bars, to show them in another way, is a `Watcher`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 LINE_EVERY = 10.0  # seconds, where there is no terminal
@@ -15,8 +22,8 @@ LINE_EVERY = 10.0  # seconds, where there is no terminal
 
 def say(step: str, message: str, style: str = "") -> None:
     """Print one line of a step, to the terminal or the log; the message letter for letter, `[` too."""
-    console.print(f"[bold]{step:>8}[/]  ", end="")
-    console.print(message, markup=False, style=style)
+    # in one print: what is live in a terminal is drawn again after each
+    console.print(Text.assemble((f"{step:>8}", "bold"), "  ", (message, style)))
 
 
 def duration_text(seconds: float) -> str:
@@ -25,6 +32,29 @@ def duration_text(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Watcher(Protocol):
+    """Is told of every bar of this process."""
+
+    shows: bool  # whether it shows them: then they do not show themselves
+
+    def begun(self, bar: ProgressBar) -> None: ...
+
+    def advanced(self, bar: ProgressBar) -> None: ...
+
+
+_watchers: list[Watcher] = []
+
+
+@contextlib.contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Inside a `with` the watcher is told of all bars."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
 
 
 class ProgressBar:
@@ -38,9 +68,13 @@ class ProgressBar:
         self._first: tuple[float, int] | None = None
         self._last_line = self._started
         self._bar: Progress | None = None
+        self._shown = True
 
     def __enter__(self) -> ProgressBar:
-        if sys.stderr.isatty() and self.total:
+        for watcher in _watchers:
+            watcher.begun(self)
+        self._shown = not any(watcher.shows for watcher in _watchers)
+        if self._shown and sys.stderr.isatty() and self.total:
             self._bar = Progress(
                 TextColumn(f"[bold]{self.step:>8}[/]"),
                 BarColumn(),
@@ -61,6 +95,10 @@ class ProgressBar:
         self.note = note
         if self._first is None:
             self._first = (now, self.done)
+        for watcher in _watchers:
+            watcher.advanced(self)
+        if not self._shown:
+            return
         text = f"{self._estimate(now)} {note}".strip()
         if self._bar:
             self._bar.update(self._task, completed=self.done, note=text)
@@ -68,11 +106,17 @@ class ProgressBar:
             self._last_line = now
             say(self.step, f"{self.done:,} of {self.total:,} {self.unit}, {text}")
 
-    def _estimate(self, now: float) -> str:
-        """Rate and time left; "measuring" until there are two measurements to divide."""
+    def rate(self, now: float) -> float | None:
+        """Units a second; None until there are two measurements to divide."""
         if self._first is None or self.done <= self._first[1] or now <= self._first[0]:
+            return None
+        return (self.done - self._first[1]) / (now - self._first[0])
+
+    def _estimate(self, now: float) -> str:
+        """Rate and time left."""
+        rate = self.rate(now)
+        if rate is None:
             return "measuring"
-        rate = (self.done - self._first[1]) / (now - self._first[0])
         return f"{rate:.1f} {self.unit}/s, {duration_text((self.total - self.done) / rate)} left"
 
     @property

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from common.failures.damage import DamagedFile, MissingFile, json_of, table_of
 from common.failures.transient import answer_code, is_overload, patiently
-from common.local_files import new_file
+from common.local_files import BEING_WRITTEN, new_file
 from common.paths import PathError, absolute, glob_in, is_local, open_place, remove_folder
 
 REQUESTS = 32  # at a time, of one process to an object store
@@ -276,10 +276,11 @@ class Storage:
         Path(local).unlink()
 
     def sweep(self) -> list[str]:
-        """Delete temporary files that a killed writer left behind. For the driver, while none of its tasks is at work."""
+        """Delete temporary files that a killed writer left behind. For the driver, while none of its tasks is at work; what
+        its own threads are writing (a heartbeat, its progress) stays."""
         if not self.is_local or not Path(self.root).exists():
             return []
-        left = [path for path in Path(self.root).rglob(".*.tmp") if path.is_file()]
+        left = [path for path in Path(self.root).rglob(".*.tmp") if path not in BEING_WRITTEN and path.is_file()]
         for path in left:
             path.unlink(missing_ok=True)
         return [str(path) for path in left]

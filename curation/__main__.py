@@ -74,7 +74,8 @@ def run_step(options: argparse.Namespace) -> None:
     with only_driver(curation.run) as curation.epoch, nullcontext() if done else connected():
         if not done:
             curation.require_nodes()
-        curation.do(options.step, again)
+        with curation.followed([options.step]):
+            curation.do(options.step, again)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from common.cluster.runtime import connected
 from common.progress import say
 from common.settings import RecipeError
 from curation import report
-from curation.pipeline import Curation, open_curation
+from curation.pipeline import RECUT_STEPS, STEPS, Curation, open_curation
 from curation.recipe.recipe import load, variables_of
 from curation.run_directory.driver import only_driver
 from curation.run_directory.run import Run
@@ -67,12 +67,13 @@ def curate(options: CurateOptions, cpus: int | None = None) -> int:
         curation.require_new_name()
     with only_driver(curation.run) as curation.epoch, connected(cpus):
         curation.require_nodes()
-        if options.recut:
-            curation.recut()
-        else:
-            if options.again:
-                curation.do("fetch", again=True)
-            curation.curate()
+        with curation.followed(RECUT_STEPS if options.recut else STEPS):
+            if options.recut:
+                curation.recut()
+            else:
+                if options.again:
+                    curation.do("fetch", again=True)
+                curation.curate()
     code = report.main([options.run, *(["--name", options.name] if options.name else [])])
     told = "" if code == CANNOT_REPORT else f"; the report: {Run(options.run).url('report.html')}"
     say("done", f"{time.monotonic() - started:.0f} s{told}")

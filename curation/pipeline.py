@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from curation.fetch.rounds import fetch
 from curation.nodes import require_nodes
 from curation.packing.pack import WORK as PACK_WORK
 from curation.packing.pack import pack
+from curation.progress.follow import Follower
 from curation.recipe.recipe import Recipe, checked_name, load, parse
 from curation.run_directory.candidates import SELECTED_COUNTS, selected_counts
 from curation.run_directory.run import Run
@@ -30,6 +32,7 @@ from curation.sources.top_k import select
 from curation.versions import RUN_FORMAT, require_current
 
 STEPS = ("select", "fetch", "score", "cut", "annotate", "pack")
+RECUT_STEPS = ("score", "cut", "annotate", "pack")
 
 
 class Curation:
@@ -58,6 +61,7 @@ class Curation:
         self.epoch = 0  # the driver's number, where there is one (driver.py)
         self.shipped = ShippedWeights()  # model files for nodes that lack them
         self._has_begun = False
+        self._follower: Follower | None = None
         self._snapshot: tuple[int, pa.Table] | None = None
 
     def _begin(self) -> None:
@@ -176,10 +180,19 @@ class Curation:
         done = {"select": SELECTED_COUNTS, "fetch": "fetched/snapshot.json"}
         return step in done and self.run.exists(done[step])
 
+    @contextlib.contextmanager
+    def followed(self, steps: Sequence[str]) -> Iterator[None]:
+        """Inside a `with` it is shown, here and in RUN/progress.json, how far these steps are. For a driver alone."""
+        with Follower(self.run, self.name, steps) as self._follower:
+            yield
+        self._follower = None
+
     def do(self, step: str, again: bool = False) -> None:
         """One step. Needs a running Ray. Says how often it had to try again what the store or the machine refused."""
         before = times_retried()
         self._begin()
+        if self._follower:
+            self._follower.begin(step)
         self._do(step, again)
         self._remove_half_written(step, "worker")
         if retried := times_retried() - before:

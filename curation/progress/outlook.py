@@ -1,0 +1,98 @@
+"""What the steps that have not begun will take: how many images each has, and how long one takes it, where that is known.
+
+Nothing is made up: an image count that is not known yet is the most that it can be, and is said to be; a step whose speed
+nobody knows has none.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from curation.cutting.cut import read_funnel
+from curation.progress.state import DEFAULT, FORECAST_RATE
+from curation.run_directory.candidates import SELECTED_COUNTS, selected_counts
+from curation.run_directory.run import Run
+from curation.run_directory.snapshot import latest_counts
+
+FORECAST = "forecast.json"  # of the run directory: what `make plan RUN=...` expects of it
+# core-seconds an image where nothing better is known: `make plan` of the sample, 2 x86-64 cores. Fetching depends on the
+# web, selecting on the tables: of these there is no default
+CORE_SECONDS = {"score": 0.10, "cut": 0.001, "annotate": 0.05, "pack": 0.01}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Of one step: `images`, None: not known; `at_most`: they are an upper bound; `seconds` an image, None: not known;
+    `basis`: whose figure that is."""
+
+    images: int | None = None
+    at_most: bool = False
+    seconds: float | None = None
+    basis: str | None = None
+
+
+@dataclass
+class Outlook:
+    """What a run has told so far, and what its forecast says of the rest. Read anew after every step."""
+
+    run: Run
+    name: str
+    counts: dict[str, int] = field(default_factory=dict)
+    forecast: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def read(self) -> Outlook:
+        """Look again. A few small files."""
+        if self.run.exists(SELECTED_COUNTS):
+            selected = selected_counts(self.run)
+            self.counts |= {"selected": selected["selected"], "wanted": selected["wanted"]}
+        if taken := latest_counts(self.run):
+            self.counts["taken"] = taken["taken"]
+        if funnel := read_funnel(self.run, self.name):
+            self.counts["kept"] = funnel["kept"]
+        if not self.forecast and self.run.exists(FORECAST):
+            self.forecast = {step["step"]: step for step in self.run.read_json(FORECAST, ("steps",))["steps"]}
+        return self
+
+    def of(self, step: str, kept_is_final: bool) -> Expected:
+        """Of a step that has not begun. `kept_is_final`: the cut is made, and the step comes after it."""
+        images, at_most = self._images(step, kept_is_final)
+        cost, basis = self.forecast.get(step, {}).get("held_core_seconds_an_image"), FORECAST_RATE
+        if cost is None:
+            cost, basis = CORE_SECONDS.get(step), DEFAULT
+        if cost is None:
+            return Expected(images, at_most)
+        return Expected(images, at_most, cost / cores(), basis)
+
+    def _images(self, step: str, kept_is_final: bool) -> tuple[int | None, bool]:
+        selected, taken, kept = (self.counts.get(name) for name in ("selected", "taken", "kept"))
+        if step == "select":
+            return None, False
+        if step == "fetch":
+            return selected, False
+        at_most = False
+        if taken is None and selected is not None:
+            share = self._share("score", "fetch")
+            taken, at_most = (round(selected * share), False) if share else (min(selected, self.counts["wanted"]), True)
+        if step in ("score", "cut") or taken is None:
+            return taken, at_most
+        if kept is not None and kept_is_final:
+            return kept, False
+        share = self._share("annotate", "score")
+        return (round(taken * share), at_most) if share else (taken, True)
+
+    def _share(self, step: str, before: str) -> float | None:
+        """Images of a step as a share of those of an earlier one, by the forecast."""
+        if step not in self.forecast or before not in self.forecast:
+            return None
+        return self.forecast[step]["images"]["value"] / max(1.0, self.forecast[before]["images"]["value"])
+
+
+def cores() -> float:
+    """Of the cluster that this process works on, or of this machine."""
+    if ray.is_initialized():
+        return max(1.0, ray.cluster_resources().get("CPU", 1.0))
+    return float(os.cpu_count() or 1)
