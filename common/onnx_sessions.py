@@ -62,6 +62,11 @@ def session(model: str | Path | bytes, device: str = "cpu") -> onnxruntime.Infer
     return opened
 
 
+def as_batch(inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The inputs of a network, one on the other; a single one is not copied, which would cost as much as making it."""
+    return inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
+
+
 def with_free_dimensions(path: str | Path, inputs: Mapping[str, Sequence[int | str]]) -> bytes:
     """The model with other input dimensions (a name: any size), serialised; the file is not touched.
 

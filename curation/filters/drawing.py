@@ -17,7 +17,7 @@ from pydantic import Field
 
 from common.decode import Picture
 from common.hashing import canonical_json
-from common.onnx_sessions import session
+from common.onnx_sessions import as_batch, session
 from common.settings import Section, Share
 from curation.filters.base import Filter, Measure
 from curation.filters.evidence import missing, passed
@@ -58,11 +58,12 @@ class Drawing(Filter):
         return session(as_onnx(self.files["layers"].path, self.files["weights"].path), self.machine.device)
 
     def score(self, pictures: Sequence[Picture], needed: Mapping[str, pa.Table]) -> pa.Table:
-        inputs = [network_input(picture.rgb) for picture in pictures]
         # on a CPU a batch saves nothing, and singles cannot depend on each other
-        groups = [[one] for one in inputs] if self.machine.device == "cpu" else [inputs] if inputs else []
-        name = self.network.get_inputs()[0].name
-        rows = [self.network.run(None, {name: np.stack(group)})[0] for group in groups]
+        size = 1 if self.machine.device == "cpu" else max(1, len(pictures))
+        name, rows = self.network.get_inputs()[0].name, []
+        for start in range(0, len(pictures), size):
+            batch = as_batch([network_input(picture.rgb) for picture in pictures[start : start + size]])
+            rows += self.network.run(None, {name: batch})
         found = np.concatenate(rows) if rows else np.zeros((0, len(CLASSES)), np.float32)
         return pa.table({name: pa.array(found[:, i], pa.float32()) for i, name in enumerate(CLASSES)})
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from common.onnx_sessions import session
+from common.onnx_sessions import as_batch, session
 
 TEXT_FLOOR = 0.3  # boxes below this confidence are not stored
 # ImageNet's numbers, in the order of the channels that the network was trained with: blue, green, red
@@ -56,27 +56,31 @@ class OnnxEngine:
         )
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[TextBoxes]:
-        inputs = [network_input(image) for image in images]
         groups: dict[Any, list[int]] = {}
-        for index, array in enumerate(inputs):
-            groups.setdefault(array.shape if self.batched else index, []).append(index)
+        for index, image in enumerate(images):
+            groups.setdefault(input_size(image) if self.batched else index, []).append(index)
         boxes: list[TextBoxes] = [(np.zeros((0, 4, 2)), np.zeros(0))] * len(images)
         for indices in groups.values():
-            (maps,) = self.session.run(None, {self.input: np.stack([inputs[index] for index in indices])})
+            (maps,) = self.session.run(None, {self.input: as_batch([network_input(images[index]) for index in indices])})
             for index, probabilities in zip(indices, maps, strict=True):
                 quads, scores = self.boxes(probabilities[None], images[index].shape[:2])
                 boxes[index] = np.asarray(quads).reshape(-1, 4, 2), np.asarray(scores, dtype=np.float64)
         return boxes
 
 
-def network_input(rgb: np.ndarray) -> np.ndarray:
-    """uint8 RGB (h, w, 3) -> float32 BGR (3, H, W), standardised; H and W: h and w to the nearest multiple of 32."""
+def input_size(rgb: np.ndarray) -> tuple[int, int]:
+    """Height and width of an image's input to the network: the nearest multiples of 32."""
     height, width = (max(32, round(side / 32) * 32) for side in rgb.shape[:2])
+    return height, width
+
+
+def network_input(rgb: np.ndarray) -> np.ndarray:
+    """uint8 RGB (h, w, 3) -> float32 BGR (3, *input_size), standardised."""
+    height, width = input_size(rgb)
     if (height, width) != rgb.shape[:2]:
         rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
     out = np.empty((3, height, width), np.float32)
-    for plane, channel in enumerate((2, 1, 0)):
-        scale = 1 / (255 * STD[plane])
-        cv2.multiply(rgb[:, :, channel], scale, dst=out[plane], dtype=cv2.CV_32F)
-        out[plane] -= MEAN[plane] / STD[plane]
+    for place, plane in enumerate(cv2.split(rgb)[::-1]):
+        cv2.multiply(plane, 1 / (255 * STD[place]), dst=out[place], dtype=cv2.CV_32F)
+        out[place] -= MEAN[place] / STD[place]
     return out
