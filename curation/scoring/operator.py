@@ -239,10 +239,7 @@ class _UnitInWork:
         self.scored[name] += rows
         self.known.evidence[name] = _merged(evidence, table, rows)
         passing = item.verdict(table, getattr(self.operator.recipe.thresholds, name)) == 1
-        # audited rows are free of the order's own selection; without an audit lane the order's rates must do
-        self.operator.costs.note(
-            name, spent, len(rows), passing[self.audited[rows]] if self.operator.audit else passing
-        )
+        self.operator.costs.note(name, spent, passing, self.audited[rows])
 
     def write(self) -> str:
         """Store all that was learnt, whole; the file's path."""

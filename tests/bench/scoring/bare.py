@@ -47,9 +47,7 @@ class BareModels:
     def __init__(self, filters: dict[str, Filter], limits: ImageLimits):
         self.filters, self.limits = filters, limits
         self.face: dict[str, Any] | None = None  # of the image in work
-        self.models: dict[str, Callable[[Filter, Picture], Any]] = {
-            name: getattr(self, f"_{name}") for name in filters
-        }
+        self.models: dict[str, Callable[[Filter, Picture], Any]] = {name: getattr(self, f"_{name}") for name in filters}
 
     def __call__(self, data: bytes, names: Iterable[str]) -> None:
         """One decode, then the models of the filters `names`."""
@@ -63,8 +61,10 @@ class BareModels:
     def _text(self, item: Filter, picture: Picture) -> Any:
         view = picture.view(item.settings.max_side)
         height, width = (max(32, round(side / 32) * 32) for side in view.shape[:2])
-        blob = cv2.dnn.blobFromImage(view, 1 / 255, (width, height), [255 * mean for mean in MEAN[::-1]], swapRB=True)
-        blob /= np.float32(STD).reshape(1, 3, 1, 1)
+        blob = planes(cv2.resize(view, (width, height), interpolation=cv2.INTER_LINEAR)[..., ::-1], 1 / 255)
+        for plane, mean, std in zip(blob[0], MEAN, STD, strict=True):
+            plane -= mean
+            plane /= std
         (maps,) = item.engine.session.run(None, {item.engine.input: blob})
         return item.engine.boxes(maps, view.shape[:2])
 
@@ -78,7 +78,7 @@ class BareModels:
         top, left = (side - height) // 2, (side - width) // 2
         edges = top, side - height - top, left, side - width - left
         square = cv2.copyMakeBorder(view, *edges, cv2.BORDER_CONSTANT, value=(GREY,) * 3)
-        levels = item.model.session.run(None, {item.model.input: cv2.dnn.blobFromImage(square, 1 / 255)})
+        levels = item.model.session.run(None, {item.model.input: planes(square, 1 / 255)})
         found = np.concatenate([_candidates(level[0], stride) for level, stride in zip(levels, ANCHORS, strict=True)])
         kept = cv2.dnn.NMSBoxes(found[:, :4], found[:, 4], FACE_FLOOR, item.settings.nms_iou)
         scale = max(picture.width, picture.height) / side
@@ -98,7 +98,7 @@ class BareModels:
     def _drawing(self, item: Filter, picture: Picture) -> np.ndarray:
         view = cv2.resize(picture.rgb, (DRAWING_SIDE, DRAWING_SIDE), interpolation=cv2.INTER_AREA)
         name = item.network.get_inputs()[0].name
-        return item.network.run(None, {name: cv2.dnn.blobFromImage(view, 1 / 255)})[0]
+        return item.network.run(None, {name: planes(view, 1 / 255)})[0]
 
     def _toned(self, item: Filter, picture: Picture) -> Any:
         box = np.array(self.face["box"]) if self.face else None
@@ -113,6 +113,14 @@ class BareModels:
 
     def _landmarks(self, item: Filter, picture: Picture) -> Any:
         return item._apart(picture, self.face) if self.face else None
+
+
+def planes(rgb: np.ndarray, scale: float) -> np.ndarray:
+    """uint8 (h, w, 3) -> float32 (1, 3, h, w). OpenCV's blobFromImage does the same in ten times as long."""
+    blob = np.empty((1, 3, *rgb.shape[:2]), np.float32)
+    for plane, out in zip(cv2.split(rgb), blob[0], strict=True):
+        np.multiply(plane, np.float32(scale), out=out)
+    return blob
 
 
 def _candidates(level: np.ndarray, stride: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 
 from curation.scoring.order import Costs, cheapest_order
 
@@ -17,8 +18,8 @@ def measured(figures: dict[str, tuple[float, float]], images: int = 1000) -> Cos
     costs = Costs(list(figures))
     for name, (seconds, rate) in figures.items():
         passing = np.arange(images) < rate * images
-        costs.note(name, 99.0, 1, passing[:0])
-        costs.note(name, seconds * images, images, passing)
+        costs.note(name, 99.0, passing[:0], passing[:0])
+        costs.note(name, seconds * images, passing, np.zeros(images, bool))
     return costs
 
 
@@ -53,3 +54,23 @@ def test_a_filter_comes_after_what_it_needs():
 def test_loading_the_model_is_no_cost_of_an_image():
     costs = measured({"text": (0.1, 0.5)})
     assert abs(costs.cost("text") - 0.1) < 1e-9
+
+
+def test_what_others_hide_is_told_by_audited_images():
+    """Of two filters that reject the same images the cheap one goes first, also where it came second until now and so
+    never rejected anything."""
+    costs, images = Costs(["dear", "cheap"]), 2000
+    rejects, audited = np.arange(images) % 2 == 0, np.arange(images) % 100 < 2
+    for name, came in (("dear", np.ones(images, bool)), ("cheap", ~rejects | audited)):
+        costs.note(name, 0.0, rejects[:0], rejects[:0])
+        costs.note(name, {"dear": 0.05, "cheap": 0.01}[name] * came.sum(), ~rejects[came], audited[came])
+    assert costs.pass_rate("dear") == pytest.approx(0.5, abs=0.01)
+    assert 0.5 < costs.pass_rate("cheap") < 0.95  # of those that came 0.98 passed
+    needs = {"dear": (), "cheap": ()}
+    assert cheapest_order(costs, needs, ["dear", "cheap"]) == ["cheap", "dear"]
+
+
+def test_few_audited_images_do_not_overrule_many():
+    costs, passing = Costs(["text"]), np.arange(1000) < 900
+    costs.note("text", 1.0, passing, np.arange(1000) >= 998)
+    assert costs.pass_rate("text") == pytest.approx(0.88, abs=0.01)
