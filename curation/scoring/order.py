@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-
 TRUSTED = 100  # audited images from which on their pass rate counts for more than that of all others
 
 
