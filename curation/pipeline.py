@@ -81,8 +81,10 @@ class Curation:
         if not before or not self.run.exists(SELECTED_COUNTS):
             return
         for field in ("sources", "select", "seed", "images"):
-            mine = self.recipe.model_dump(mode="json")[field]
-            if before["recipe"][field] != mine:
+            mine, its = self.recipe.model_dump(mode="json")[field], before["recipe"][field]
+            if field == "select":  # how much memory it had selects nothing
+                mine, its = ({**fields, "memory_gb": None} for fields in (mine, its))
+            if its != mine:
                 raise RecipeError(
                     f"{self.run.root} was started with another `{field}`; what it fetched and scored hangs on that. "
                     "Give a new run directory: RUN=..."

@@ -10,7 +10,7 @@ from common.progress import say
 from curation.recipe.recipe import LaionFace, Recipe, Sources
 from curation.run_directory.run import Run
 from curation.sample.folder import make_sample
-from curation.sources.row_groups import expand_paths
+from curation.sources.files import expand_paths
 
 FOLDER = "sources"  # of the run directory
 

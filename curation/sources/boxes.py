@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +18,7 @@ ACCEPTED = (
 )
 NUMBER = r"""["']?(?P<{}>-?(?:\d{{1,15}}(?:\.\d{{0,15}})?|\.\d{{1,15}})(?:[eE][-+]?\d{{1,2}})?)["']?"""
 FOUR = r"^\s*" + r"(?:\s*[,;]\s*|\s+)".join(NUMBER.format(name) for name in "abcd") + r"\s*$"
+USUAL = r"^\[-?\d{1,9}, -?\d{1,9}, -?\d{1,9}, -?\d{1,9}\]$"  # as the published table has it
 BOX = pa.large_list(pa.float64())
 
 
@@ -56,6 +58,21 @@ def _one_null(array: pa.Array) -> pa.Scalar:
 
 
 def _of_text(text: pa.Array) -> pa.Array:
+    usual = pc.fill_null(pc.match_substring_regex(text, USUAL), False)
+    if not pc.any(usual).as_py():
+        return _of_any_text(text)
+    # by itself, since it is ten times as fast
+    numbers = pc.split_pattern(pc.ascii_trim(text.filter(usual), "[]"), ", ")
+    four = pa.LargeListArray.from_arrays(numbers.offsets.cast(pa.int64()), numbers.flatten().cast(pa.float64()))
+    if len(four) == len(text):
+        return four
+    # a row's place among those of its kind
+    usual = usual.to_numpy(zero_copy_only=False)
+    place = np.where(usual, np.cumsum(usual) - 1, len(four) + np.cumsum(~usual) - 1)
+    return pa.concat_arrays([four, _of_any_text(text.filter(pa.array(~usual)))]).take(pa.array(place))
+
+
+def _of_any_text(text: pa.Array) -> pa.Array:
     # numpy 2 writes a list of its numbers as [np.int64(1), ...]
     bare = pc.replace_substring_regex(text, r"\bnp\.\w+\(([^()]*)\)", r"\1")
     for brackets in (r"\[(.*)\]", r"\((.*)\)", r"\[(.*)\]"):

@@ -13,6 +13,7 @@ BLANK = (
     r"\x{FFA0}]*$"
 )
 WHOLE = r"^\s*(?P<digits>-?\d{1,18})(?:\.0*)?\s*$"
+NUMBER = r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?$"
 LARGEST = float(2**63 - 1024)  # the last float64 below 2**63
 
 
@@ -99,6 +100,14 @@ def texts(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray]:
     array = plain(column)
     if is_list(array.type):
         inner, unreadable = texts(array.flatten())
+        lengths = pc.fill_null(pc.list_value_length(array), 0)
+        if len(array) and pc.max(lengths).as_py() <= 1:  # nothing to choose from, as in the published table
+            has_one = lengths.to_numpy().astype(bool)
+            broken = np.zeros(len(array), bool)
+            broken[has_one] = unreadable
+            if has_one.all():
+                return inner, broken
+            return inner.take(pa.array(np.cumsum(has_one) - 1, pa.int64(), mask=~has_one)), broken
         parents = pc.list_parent_indices(array).to_numpy()
         has_words = ~is_blank(inner)
         # by list, those with words first; the sort is stable
@@ -151,6 +160,9 @@ def whole_numbers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def numbers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """float64 or text, which DuckDB's TRY_CAST understands."""
+    """float64 out of any number or text; null where it is none."""
     array = plain(column)
-    return texts(array)[0] if is_text(array.type) else array.cast(pa.float64(), safe=False)
+    if not is_text(array.type):
+        return array.cast(pa.float64(), safe=False)
+    text = pc.utf8_trim_whitespace(texts(array)[0])
+    return pc.if_else(pc.match_substring_regex(text, NUMBER), text, None).cast(pa.float64())

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.run_directory.run import Run
 from curation.sources.columns import is_blank, texts
-from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
+from curation.sources.files import expand_paths, rows_of
 from curation.sources.schema_check import TEXT, require_columns
-from curation.sources.urls import query
 
 FIELD = "sources.hq4m"
 COLUMNS = ("url", "image_caption", "image_short_caption")
-ROWS = pa.schema({"id": pa.string(), "image_caption": pa.string(), "image_short_caption": pa.string()})
+READ = pa.schema(dict.fromkeys(COLUMNS, pa.large_string()))
+TABLE = "CREATE TABLE published (id UBIGINT, image_caption VARCHAR, image_short_caption VARCHAR)"
+# of what FaceCaption does not have nothing is kept
+PUBLISHED_SQL = """
+    INSERT INTO published
+    SELECT id_in(url) AS id, min(image_caption), min(image_short_caption)
+    FROM source WHERE id IN (SELECT id FROM images) GROUP BY id
+"""
 
 
 def check(patterns: list[str]) -> None:
@@ -21,15 +28,11 @@ def check(patterns: list[str]) -> None:
     require_columns(expand_paths(patterns, FIELD), dict.fromkeys(COLUMNS, TEXT), FIELD)
 
 
-def write_captions(group: RowGroup, run: Run, buckets: int) -> dict[str, int]:
-    """Write a row group's captions to their buckets. Returns `rows`."""
-    source = group.read(list(COLUMNS))
-    columns = {}
-    for name in COLUMNS:
-        column = texts(source[name])[0]
-        columns[name] = pc.if_else(pa.array(is_blank(column)), None, column)
-    captions = "SELECT url_id(first_url(url)) AS id, image_caption, image_short_caption FROM source"
-    rows = query(captions, source=pa.table(columns))
-    rows = rows.filter(rows["id"].is_valid())
-    write_to_buckets(run, rows, "hq", group.name, buckets)
-    return {"rows": source.num_rows}
+def read(paths: list[str]) -> Iterator[pa.Table]:
+    """The rows as PUBLISHED_SQL wants them: captions that say nothing are null."""
+    for rows in rows_of(paths, list(COLUMNS)):
+        columns = {}
+        for name in COLUMNS:
+            column = texts(rows.table[name])[0]
+            columns[name] = pc.if_else(pa.array(is_blank(column)), None, column)
+        yield pa.table(columns)

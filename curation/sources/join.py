@@ -1,54 +1,61 @@
-"""The sources' tables joined by image: candidates, one row an image.
+"""The sources' tables joined by image: candidates, one row an image, in a database.
 
-Three passes, each a Ray Data map over the row groups of one source, write their rows into buckets (ranges of the id)
-rather than shuffle them; then each bucket is joined with DuckDB. FaceCaption's ids (8 bytes each) are broadcast, so
-that of LAION-Face only the matches are ever written. Every source row is accounted for: it became a face of a
-candidate, or it was dropped for a reason.
+FaceCaption comes first; of the others only the rows of its images are kept. Every source row is accounted for: it became
+a face of a candidate, or it was dropped for a reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import Any
 
-import pyarrow.compute as pc
-import ray
-
 from common.errors import UserError
+from common.progress import ProgressBar
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
-from curation.run_directory.run import Run
-from curation.run_directory.schemas import UNRANKED_CANDIDATE
 from curation.sources import facecaption, hq4m, laion_face
-from curation.sources.row_groups import WORK, expand_paths, map_row_groups, map_with_ray, read_bucket, row_count
-from curation.sources.urls import query
+from curation.sources.database import Database
+from curation.sources.files import expand_paths, row_count
 
-CLASH_SQL = """
-    SELECT id, min(normal_url(url)) AS one, max(normal_url(url)) AS other FROM faces
-    GROUP BY id HAVING one <> other LIMIT 1
+IMAGES_SQL = """
+    CREATE TABLE images AS
+    SELECT id, count(*) AS faces, min(twin) <> max(twin) AS clash, max(side) AS side, max(area) AS area
+    FROM faces WHERE dropped IS NULL GROUP BY id
 """
-MERGE_SQL = """
-    WITH one_face AS (  -- exact duplicates of a face are one face
-        SELECT id, url, caption, laion_caption, source_id, box, place,
-               row_number() OVER (PARTITION BY id, box, caption ORDER BY place) AS copy
-        FROM faces
-    ), images AS (
-        SELECT id, arg_min(url, place) AS url, arg_min(laion_caption, place) AS laion_caption,
-               list(struct_pack(box := box, caption := caption, source_id := source_id) ORDER BY place)
-                   FILTER (copy = 1) AS faces
-        FROM one_face GROUP BY id
-    ), sizes AS (
-        SELECT * EXCLUDE (copy) FROM (
-            SELECT *, row_number() OVER (PARTITION BY id ORDER BY sample_id, url) AS copy FROM laion) WHERE copy = 1
-    ), published AS (
-        SELECT id, min(image_caption) AS image_caption, min(image_short_caption) AS image_short_caption
-        FROM hq GROUP BY id
+CLASH_SQL = """
+    SELECT arg_min(url, twin) AS one, arg_max(url, twin) AS other
+    FROM faces WHERE dropped IS NULL AND id = (SELECT min(id) FROM images WHERE clash)
+"""
+# one row an image: of several, the least
+SIZES_SQL = """
+    CREATE VIEW sizes AS
+    WITH twice AS (
+        SELECT id FROM laion GROUP BY id HAVING count(*) > 1
     )
-    SELECT images.id, images.url, images.faces, images.laion_caption, published.image_caption,
-           published.image_short_caption, CASE WHEN {has_hq} THEN published.id IS NOT NULL END AS in_hq,
-           sizes.width, sizes.height, sizes.nsfw, sizes.license, sizes.similarity, sizes.sample_id
-    FROM images LEFT JOIN sizes USING (id) LEFT JOIN published USING (id) ORDER BY images.id
+    FROM laion ANTI JOIN twice USING (id)
+    UNION ALL BY NAME
+    SELECT id, unnest(min({'sample_id': sample_id, 'width': width, 'height': height, 'similarity': similarity,
+                           'license': license, 'nsfw': nsfw}))
+    FROM laion SEMI JOIN twice USING (id) GROUP BY id
+"""
+# an image of one row, which most are, costs no grouping. Exact duplicates of a face are one face
+MERGED_SQL = """
+    CREATE VIEW merged AS
+    WITH several AS (
+        SELECT *, row_number() OVER (PARTITION BY id, face.box, face.caption ORDER BY place) AS copy
+        FROM faces WHERE dropped IS NULL AND id IN (SELECT id FROM images WHERE faces > 1)
+    )
+    SELECT id, url, laion_caption, [face] AS faces
+    FROM faces WHERE dropped IS NULL AND id IN (SELECT id FROM images WHERE faces = 1)
+    UNION ALL BY NAME
+    SELECT id, arg_min(url, place) AS url, arg_min(laion_caption, place) AS laion_caption,
+           list(face ORDER BY place) FILTER (copy = 1) AS faces
+    FROM several GROUP BY id
+"""
+CANDIDATES_SQL = """
+    SELECT id, url, faces, laion_caption, image_caption, image_short_caption, {in_hq} AS in_hq, width, height, nsfw, license,
+           similarity, sample_id, rank
+    FROM merged JOIN ranks USING (id) LEFT JOIN sizes USING (id) LEFT JOIN published USING (id) ORDER BY id
 """
 
 
@@ -62,8 +69,13 @@ def check_sources(recipe: Recipe) -> None:
     Raises:
         RecipeError: names the field, the file and the remedy.
     """
-    sources = recipe.sources
-    facecaption.check(sources.facecaption)
+    sources, count = recipe.sources, recipe.select.count
+    rows = row_count(facecaption.check(sources.facecaption))
+    if count is not None and count > rows:
+        raise RecipeError(
+            f"select: count {count:,} cannot be reached: the sources hold {rows:,} rows, each a face at most. Lower the "
+            "count, or add sources"
+        )
     if sources.laion_face:
         laion_face.check(sources.laion_face)
     elif recipe.select.key.startswith("image_"):
@@ -75,58 +87,55 @@ def check_sources(recipe: Recipe) -> None:
         hq4m.check(sources.hq4m)
 
 
-def build_candidates(run: Run, recipe: Recipe) -> dict[str, Any]:
-    """Write `work/sources/merged/BUCKET.parquet` (candidates without ranks) and return the counts.
+def read_faces(database: Database, recipe: Recipe) -> dict[str, Any]:
+    """Make the tables `faces`, of all rows, and `images`, of those that can be used. Returns `rows`, `dropped` {reason: rows}
+    and `candidates`.
 
     Raises:
         IdsClash: two URLs share an id.
+        RecipeError: no row can be used.
     """
-    sources = recipe.sources
-    paths = expand_paths(sources.facecaption, facecaption.FIELD)
+    paths = expand_paths(recipe.sources.facecaption, facecaption.FIELD)
     rows = row_count(paths)
-    buckets = max(1, min(512, rows // 50_000 + (rows > 100)))
-    total: Counter[str] = Counter(rows=0, merged=0, candidates=0)
-    for counts in map_row_groups("FaceCaption", paths, partial(facecaption.write_faces, run=run, buckets=buckets)):
-        total.update(counts)
+    with ProgressBar("select", rows, "rows of FaceCaption") as progress:
+        database.fill(facecaption.FACES_SQL, facecaption.read(paths), facecaption.READ, progress)
+    database.do(IMAGES_SQL)
+    dropped = {
+        row["dropped"]: row["rows"]
+        for row in database.rows(
+            "SELECT dropped, count(*) AS rows FROM faces WHERE dropped IS NOT NULL GROUP BY dropped ORDER BY dropped"
+        )
+    }
+    found = database.one("SELECT count(*) AS candidates, coalesce(bool_or(clash), false) AS clash FROM images")
+    if not found["candidates"]:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "there is none"
+        raise RecipeError(
+            f"sources.facecaption: no row of {', '.join(recipe.sources.facecaption)} can be used, of "
+            f"{rows:,}: {reasons}. docs/curation.md says what the columns hold"
+        )
+    if found["clash"]:
+        # a 64-bit id may collide (odds 6e-6 at 15M URLs): then the run stops rather than mix two images
+        raise IdsClash("two URLs share an id: {one} and {other}; drop one from the source".format(**database.one(CLASH_SQL)))
+    return {"rows": rows, "dropped": dropped, "candidates": found["candidates"]}
+
+
+def read_others(database: Database, recipe: Recipe) -> Counter[str]:
+    """Make the tables `laion` and `published` of what LAION-Face and HQ-4M say of `images`, and the view of candidates.
+    Returns how many rows were read, and how many images they know."""
+    sources, counts = recipe.sources, Counter[str]()
+    database.do(laion_face.TABLE)
+    database.do(hq4m.TABLE)
     if sources.laion_face:
         paths = laion_face.paths_of(sources.laion_face)
-        known = ray.put(facecaption.known_ids(run))
         allowed = laion_face.allowed_ids(sources.laion_face.ids, paths)
-        write = partial(laion_face.write_matches, run=run, buckets=buckets, known=known, allowed=allowed)
-        for counts in map_row_groups("LAION-Face", paths, write):
-            total["laion_rows"] += counts["rows"]
+        counts["laion_rows"] = rows = row_count(paths)
+        with ProgressBar("select", rows, "rows of LAION-Face") as progress:
+            database.fill(laion_face.MATCHES_SQL, laion_face.read(paths, allowed), laion_face.READ, progress)
     if sources.hq4m:
         paths = expand_paths(sources.hq4m, hq4m.FIELD)
-        for counts in map_row_groups("HQ-4M", paths, partial(hq4m.write_captions, run=run, buckets=buckets)):
-            total["hq_rows"] += counts["rows"]
-    items = [{"bucket": bucket} for bucket in range(buckets)]
-    has_hq = sources.hq4m is not None
-    for counts in map_with_ray("merged pieces", items, lambda item: merge_bucket(item["bucket"], run, has_hq)):
-        total.update(counts)
-    dropped = {key.removeprefix("dropped."): total.pop(key) for key in sorted(total) if key.startswith("dropped.")}
-    return {**total, "buckets": buckets, "dropped": {reason: count for reason, count in dropped.items() if count}}
-
-
-def merge_bucket(bucket: int, run: Run, has_hq: bool) -> dict[str, int]:
-    """Join the rows of one bucket and write its candidates. Returns the counts."""
-    faces = read_bucket(run, "faces", bucket)
-    if faces is None:
-        return {"candidates": 0}
-    # a 64-bit id may collide (odds 6e-6 at 15M URLs): then the run stops rather than mix two images
-    clash = query(CLASH_SQL, faces=faces).to_pylist()
-    if clash:
-        raise IdsClash("two URLs share the id {id}: {one} and {other}; drop one from the source".format(**clash[0]))
-    tables = {"faces": faces}
-    for kind, schema in (("laion", laion_face.ROWS), ("hq", hq4m.ROWS)):
-        rows = read_bucket(run, kind, bucket)
-        tables[kind] = rows if rows is not None else schema.empty_table()
-    merged = query(MERGE_SQL.format(has_hq=str(has_hq).lower()), **tables).cast(UNRANKED_CANDIDATE)
-    run.write_table(f"{WORK}/merged/{bucket:05d}.parquet", merged)
-    kept = pc.sum(pc.list_value_length(merged["faces"])).as_py()
-    return {
-        "candidates": merged.num_rows,
-        "merged": kept,
-        "dropped.duplicate_row": faces.num_rows - kept,
-        "laion_matched": merged.num_rows - merged["sample_id"].null_count,
-        "hq_matched": pc.sum(merged["in_hq"]).as_py() or 0,
-    }
+        counts["hq_rows"] = rows = row_count(paths)
+        with ProgressBar("select", rows, "rows of HQ-4M") as progress:
+            database.fill(hq4m.PUBLISHED_SQL, hq4m.read(paths), hq4m.READ, progress)
+    database.do(SIZES_SQL)
+    database.do(MERGED_SQL)
+    return counts

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import ray
+import pyarrow.compute as pc
 
 from common.failures.mendable import first_line
 from common.paths import open_file
 from common.settings import RecipeError
 from curation.recipe.recipe import LaionFace
-from curation.run_directory.candidates import id_numbers
-from curation.run_directory.run import Run
 from curation.sources.columns import numbers, texts, whole_numbers
-from curation.sources.row_groups import RowGroup, expand_paths, write_to_buckets
+from curation.sources.files import Rows, expand_paths, rows_of
 from curation.sources.schema_check import NUMBER, TEXT, WORD, require_columns
-from curation.sources.urls import query
 
 FIELD = "sources.laion_face"
 COLUMNS = {"SAMPLE_ID": NUMBER, "URL": TEXT}
 OPTIONAL_COLUMNS = {"height": NUMBER, "width": NUMBER, "similarity": NUMBER, "license": WORD, "nsfw": WORD}
-OPTIONAL = {"height": "INTEGER", "width": "INTEGER", "similarity": "FLOAT", "license": "VARCHAR", "nsfw": "VARCHAR"}
-ROWS = pa.schema(
+READ = pa.schema(
     {
-        "id": pa.string(),
-        "url": pa.string(),
-        "sample_id": pa.int64(),
-        "height": pa.int32(),
-        "width": pa.int32(),
-        "similarity": pa.float32(),
-        "license": pa.string(),
-        "nsfw": pa.string(),
+        "SAMPLE_ID": pa.int64(),
+        "URL": pa.large_string(),
+        **dict.fromkeys(("height", "width", "similarity"), pa.float64()),
+        **dict.fromkeys(("license", "nsfw"), pa.large_string()),
     }
 )
+TABLE = """
+    CREATE TABLE laion (
+        id UBIGINT, sample_id BIGINT, width INTEGER, height INTEGER, similarity FLOAT, license VARCHAR, nsfw VARCHAR
+    )
+"""
+MATCHES_SQL = """
+    INSERT INTO laion
+    SELECT id_in(URL) AS id, SAMPLE_ID, TRY_CAST(width AS INTEGER), TRY_CAST(height AS INTEGER),
+           TRY_CAST(similarity AS FLOAT), license, nsfw
+    FROM source WHERE id IN (SELECT id FROM images)
+"""
 
 
 def paths_of(source: LaionFace) -> list[str]:
@@ -52,38 +56,29 @@ def check(source: LaionFace) -> None:
             part_number(path)
 
 
-def write_matches(
-    group: RowGroup, run: Run, buckets: int, known: ray.ObjectRef, allowed: dict[int, ray.ObjectRef] | None
-) -> dict[str, int]:
-    """Write the rows of a row group whose URL FaceCaption has to their buckets. Returns `rows` and `matched`.
+def read(paths: list[str], allowed: dict[int, np.ndarray] | None) -> Iterator[pa.Table]:
+    """The rows as MATCHES_SQL wants them. `allowed`: by file, the SAMPLE_IDs that are LAION-Face (int64, sorted); None where
+    all are."""
+    for rows in rows_of(paths, [*COLUMNS, *OPTIONAL_COLUMNS]):
+        yield from _read(rows, None if allowed is None else allowed[rows.file_number])
 
-    Args:
-        known: FaceCaption's ids, sorted (uint64).
-        allowed: by file, the SAMPLE_IDs that are LAION-Face (int64); None where all are.
-    """
-    source = group.read([*COLUMNS, *OPTIONAL_COLUMNS])
+
+def _read(rows: Rows, allowed: np.ndarray | None) -> Iterator[pa.Table]:
+    source = rows.table
     columns = {"SAMPLE_ID": whole_numbers(source["SAMPLE_ID"]), "URL": texts(source["URL"])[0]}
-    for name in OPTIONAL_COLUMNS.keys() & set(source.column_names):
-        columns[name] = texts(source[name])[0] if OPTIONAL_COLUMNS[name] is WORD else numbers(source[name])
-    fields = ", ".join(
-        f"TRY_CAST({name} AS {kind}) AS {name}" if name in columns else f"NULL::{kind} AS {name}"
-        for name, kind in OPTIONAL.items()
-    )
-    images = f"SELECT url_id(first_url(URL)) AS id, first_url(URL) AS url, SAMPLE_ID AS sample_id, {fields} FROM source"
-    rows = query(images, source=pa.table(columns))
-    keep = np.asarray(rows["id"].is_valid())
+    for name, kind in OPTIONAL_COLUMNS.items():
+        if name not in source.column_names:
+            columns[name] = pa.nulls(source.num_rows, READ.field(name).type)
+        else:
+            columns[name] = texts(source[name])[0] if kind is WORD else numbers(source[name])
+    table = pa.table(columns).select(READ.names)
     if allowed is not None:
         # filled, since numpy has no null but that of float64, which rounds large numbers
-        sample_ids = rows["sample_id"].fill_null(0).to_numpy()
-        keep &= np.isin(sample_ids, ray.get(allowed[group.file_number])) & np.asarray(rows["sample_id"].is_valid())
-    rows = rows.filter(pa.array(keep))
-    ids = id_numbers(rows["id"])
-    sorted_ids = ray.get(known)
-    # np.isin would sort all of FaceCaption's ids again for each row group
-    place = np.minimum(np.searchsorted(sorted_ids, ids), max(len(sorted_ids) - 1, 0))
-    match = sorted_ids[place] == ids if len(sorted_ids) else np.zeros(len(ids), bool)
-    write_to_buckets(run, rows.filter(pa.array(match)), "laion", group.name, buckets)
-    return {"rows": source.num_rows, "matched": int(match.sum())}
+        sample_ids = columns["SAMPLE_ID"].fill_null(0).to_numpy()
+        place = np.minimum(np.searchsorted(allowed, sample_ids), max(len(allowed) - 1, 0))
+        among = allowed[place] == sample_ids if len(allowed) else np.zeros(len(sample_ids), bool)
+        table = table.filter(pc.and_(pa.array(among), columns["SAMPLE_ID"].is_valid()))
+    yield table
 
 
 def part_number(path: str) -> int:
@@ -101,8 +96,8 @@ def part_number(path: str) -> int:
     return int(match[1])
 
 
-def allowed_ids(path: str | None, parts: list[str]) -> dict[int, ray.ObjectRef] | None:
-    """SAMPLE_IDs of LAION-Face for each file of `parts`, in the object store; None where there is no such list.
+def allowed_ids(path: str | None, parts: list[str]) -> dict[int, np.ndarray] | None:
+    """SAMPLE_IDs of LAION-Face for each file of `parts`, sorted; None where there is no such list.
 
     Raises:
         RecipeError: the file of the list is not one, or lacks a part.
@@ -129,6 +124,5 @@ def allowed_ids(path: str | None, parts: list[str]) -> dict[int, ray.ObjectRef] 
             f"sources.laion_face.ids: {path} lists {len(lists)} parts, the recipe names part {max(numbers)}"
         )
     return {
-        place: ray.put(np.unique(np.asarray(list(lists[number]), dtype=np.int64)))
-        for place, number in enumerate(numbers)
+        place: np.unique(np.asarray(list(lists[number]), dtype=np.int64)) for place, number in enumerate(numbers)
     }

@@ -2,51 +2,48 @@
 
 The paper sorted FaceCaption-15M "by resolution" and took the top 10 million; of what, it does not say. FaceCaption
 itself means the face crop when it says resolution, so the default key is the shorter side of the largest face box.
+
+All of it is DuckDB's, in this process; only reading, what is odd in a column, and writing are Arrow's.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
+import pyarrow.compute as pc
 
-from common.hashing import canonical_json, sha256_of_bytes
+from common.hashing import sha256_of_bytes
 from common.progress import say
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
-from curation.run_directory.candidates import SELECTED_COUNTS, id_numbers, selected_counts
+from curation.run_directory.candidates import SELECTED_COUNTS, buckets_of, selected_counts, with_texts
 from curation.run_directory.run import Run
-from curation.run_directory.schemas import SELECTED, SelectedCounts
-from curation.sources.join import build_candidates
-from curation.sources.row_groups import WORK
+from curation.run_directory.schemas import CANDIDATE, SELECTED, UNRANKED_CANDIDATE, SelectedCounts
+from curation.sources.database import Database
+from curation.sources.digest import table_digest
+from curation.sources.join import CANDIDATES_SQL, read_faces, read_others
 
-
-def sort_key(candidates: pa.Table, key: str) -> np.ndarray:
-    """float64 (rows,): larger is better; NaN where the source gives no size."""
-    if key.startswith("image_"):
-        width = candidates["width"].to_numpy(zero_copy_only=False).astype(np.float64)
-        height = candidates["height"].to_numpy(zero_copy_only=False).astype(np.float64)
-        known = (width > 0) & (height > 0)
-        size = width * height if key == "image_area" else np.minimum(width, height)
-        return np.where(known, size, np.nan)
-    faces = candidates["faces"].combine_chunks()
-    boxes = faces.flatten().field("box")
-    corners = boxes.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, 4)
-    sides = corners[:, 2:] - corners[:, :2]
-    size = sides.min(axis=1) if key == "box_min_side" else sides.prod(axis=1)
-    starts = faces.offsets.to_numpy()[:-1] - faces.offsets.to_numpy()[0]
-    return np.maximum.reduceat(size, starts) if len(starts) else np.zeros(0)
-
-
-def ranks(ids: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """int64 (rows,): the place of each row when sorted by key, best first; ties by id; NaN last."""
-    order = np.lexsort((ids, -np.nan_to_num(keys, nan=-np.inf)))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return place
+WORK = "work/sources"  # of a run: what does not fit into memory, removed when the selection is written
+WRITERS = 4  # files that are written at the same time
+# larger is better; null where the sources give no size
+KEYS = {
+    "box_min_side": "side",
+    "box_area": "area",
+    "image_area": "CASE WHEN width > 0 AND height > 0 THEN width::BIGINT * height END",
+    "image_min_side": "CASE WHEN width > 0 AND height > 0 THEN least(width, height) END",
+}
+RANKS_SQL = """
+    CREATE TABLE ranks AS
+    SELECT id, key, row_number() OVER (ORDER BY key DESC NULLS LAST, id) - 1 AS rank
+    FROM (SELECT id, {key} AS key FROM {sized})
+"""
 
 
 def wanted_and_selected(recipe: Recipe, pool: int, sized: int) -> tuple[int, int]:
@@ -71,7 +68,7 @@ def wanted_and_selected(recipe: Recipe, pool: int, sized: int) -> tuple[int, int
 def select(run: Run, recipe: Recipe) -> SelectedCounts:
     """The select step: sources -> candidates/ with ranks, and selected/ in id order. Returns the counts.
 
-    Needs a running Ray. Done before: nothing is read again.
+    Done before: nothing is read again.
     """
     if run.exists(SELECTED_COUNTS):
         counts = selected_counts(run)
@@ -80,55 +77,41 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
     for folder in (WORK, "candidates", "selected"):  # of a selection that was killed: perhaps of other files
         if run.exists(folder):
             run.remove_folder(folder)
-    built = build_candidates(run, recipe)
+    with run.emptied(WORK), run.scratch(WORK) as spill, Database(spill, recipe.select.memory_gb) as database:
+        return _select(run, recipe, database)
+
+
+def _select(run: Run, recipe: Recipe, database: Database) -> SelectedCounts:
+    built: dict[str, Any] = read_faces(database, recipe)
+    pool = built["candidates"]
+    of_images = recipe.select.key.startswith("image_")
+    if not of_images:  # told before the other sources are read
+        wanted_and_selected(recipe, pool, pool)
+    built |= read_others(database, recipe)
+    key = KEYS[recipe.select.key]
+    database.do(RANKS_SQL.format(key=key, sized="images LEFT JOIN sizes USING (id)" if of_images else "images"))
+    sized = database.one("SELECT count(key) AS sized FROM ranks")["sized"]
+    wanted, count = wanted_and_selected(recipe, pool, sized)
+    cutoff = float(database.one(f"SELECT key FROM ranks WHERE rank = {count - 1}")["key"])
+
+    buckets = max(1, min(512, built["rows"] // 50_000 + (built["rows"] > 100)))
+    in_hq = "published.id IS NOT NULL" if recipe.sources.hq4m else "NULL::BOOLEAN"
+    ranked = buckets_in(database.stream(CANDIDATES_SQL.format(in_hq=in_hq)), buckets)
+    written = list(_written(run, ranked, count))
+    total = {name: sum(row[name] for row in written) for name in ("merged", "laion_matched", "hq_matched", "selected")}
+    assert total.pop("selected") == count
+    dropped = built.pop("dropped")
+    if repeated := built["rows"] - sum(dropped.values()) - total["merged"]:
+        dropped["duplicate_row"] = repeated
+    built |= {**total, "buckets": buckets, "dropped": dict(sorted(dropped.items()))}
     say(
         "select",
-        f"{built['rows']:,} source rows: {built['merged']:,} faces of {built['candidates']:,} candidates, "
-        f"{sum(built['dropped'].values()):,} dropped",
+        f"{built['rows']:,} source rows: {built['merged']:,} faces of {pool:,} candidates, {sum(dropped.values()):,} dropped",
     )
-    files = run.glob(f"{WORK}/merged/*.parquet")
-
-    def keys_of(row: dict[str, Any]) -> dict[str, Any]:
-        table = run.read_table(row["item"])
-        ids = id_numbers(table["id"])
-        return {"file": row["item"], "ids": ids, "keys": sort_key(table, recipe.select.key)}
-
-    if not files:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in built["dropped"].items()) or "there is none"
-        raise RecipeError(
-            f"sources.facecaption: no row of {', '.join(recipe.sources.facecaption)} can be used, of "
-            f"{built['rows']:,}: {reasons}. docs/curation.md says what the columns hold"
-        )
-    tables = ray.data.from_items(files, override_num_blocks=len(files)).map(keys_of).take_all()
-    tables.sort(key=lambda row: row["file"])
-    ids = np.concatenate([row["ids"] for row in tables])
-    keys = np.concatenate([row["keys"] for row in tables])
-    place = ranks(ids, keys)
-    wanted, count = wanted_and_selected(recipe, len(ids), int(np.isfinite(keys).sum()))
-    place_ref = ray.put(place)
-    starts = np.concatenate([[0], np.cumsum([len(row["ids"]) for row in tables])])
-
-    def write(row: dict[str, Any]) -> dict[str, int]:
-        table = run.read_table(row["file"])
-        mine = ray.get(place_ref)[row["start"] : row["start"] + table.num_rows]
-        ranked = table.append_column("rank", pa.array(mine, pa.int64()))
-        bucket = row["file"].rsplit("/", 1)[1]
-        run.write_table(f"candidates/{bucket}", ranked)
-        chosen = ranked.filter(pa.array(mine < count)).select(SELECTED.names)
-        run.write_table(f"selected/{bucket}", chosen)
-        # what the sources say of these images goes into their samples: it is part of the content recipe
-        facts = canonical_json(table.filter(pa.array(mine < count)).to_pylist())
-        return {"bucket": bucket, "selected": chosen.num_rows, "digest": sha256_of_bytes(facts.encode())}
-
-    items = [{"file": row["file"], "start": int(start)} for row, start in zip(tables, starts, strict=False)]
-    written = ray.data.from_items(items, override_num_blocks=len(items)).map(write).take_all()
-    assert sum(row["selected"] for row in written) == count
-    cutoff = float(keys[place == count - 1][0])
-    run.write_json("candidates/counts.json", {**built, "candidates": len(ids)})
-    digests = "".join(row["digest"] for row in sorted(written, key=lambda row: row["bucket"]))
+    run.write_json("candidates/counts.json", built)
     counts: SelectedCounts = {
-        "digest": sha256_of_bytes(digests.encode())[:16],
-        "candidates": len(ids),
+        "digest": sha256_of_bytes("".join(row["digest"] for row in written).encode())[:16],
+        "candidates": pool,
         "wanted": wanted,
         "selected": count,
         "key": recipe.select.key,
@@ -136,6 +119,53 @@ def select(run: Run, recipe: Recipe) -> SelectedCounts:
         "cutoff": cutoff,
     }
     run.write_json(SELECTED_COUNTS, counts)
-    run.remove_folder(WORK)
-    say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}")
+    say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}: {selected_away(counts)}")
     return counts
+
+
+def selected_away(counts: SelectedCounts) -> str:
+    """What the top-K did: how many candidates it leaves out, or that it leaves out none."""
+    left = counts["candidates"] - counts["selected"]
+    return f"{left:,} candidates selected away" if left else "nothing is selected away, all candidates are taken"
+
+
+def buckets_in(batches: Iterable[pa.RecordBatch], buckets: int) -> Iterator[tuple[int, pa.Table]]:
+    """Rows that come in the order of their ids, which are numbers, by bucket."""
+    parts = (part for batch in batches for part in _split(pa.Table.from_batches([batch]), buckets))
+    for bucket, tables in itertools.groupby(parts, key=lambda part: part[0]):
+        yield bucket, pa.concat_tables([table for _, table in tables])
+
+
+def _split(rows: pa.Table, buckets: int) -> Iterator[tuple[int, pa.Table]]:
+    of = buckets_of(rows["id"], buckets)
+    edges = [0, *(np.flatnonzero(np.diff(of)) + 1), len(of)]
+    for start, stop in itertools.pairwise(edges):
+        if stop > start:
+            yield int(of[start]), rows.slice(start, stop - start)
+
+
+def _written(run: Run, tables: Iterable[tuple[int, pa.Table]], count: int) -> Iterator[dict[str, Any]]:
+    """Write each bucket's candidates, and those of them whose rank is below `count`; what was written, in their order."""
+    with ThreadPoolExecutor(WRITERS) as writers:
+        waiting: deque[Future[dict[str, Any]]] = deque()
+        for bucket, table in tables:
+            if len(waiting) >= WRITERS:
+                yield waiting.popleft().result()
+            waiting.append(writers.submit(_write, run, bucket, table, count))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _write(run: Run, bucket: int, rows: pa.Table, count: int) -> dict[str, Any]:
+    rows = with_texts(rows).cast(CANDIDATE)
+    run.write_table(f"candidates/{bucket:05d}.parquet", rows)
+    chosen = rows.filter(pc.less(rows["rank"], count))
+    run.write_table(f"selected/{bucket:05d}.parquet", chosen.select(SELECTED.names))
+    return {
+        "merged": pc.sum(pc.list_value_length(rows["faces"])).as_py(),
+        "laion_matched": rows.num_rows - rows["sample_id"].null_count,
+        "hq_matched": pc.sum(rows["in_hq"]).as_py() or 0,
+        "selected": chosen.num_rows,
+        # what the sources say of these images goes into their samples: it is part of the content recipe
+        "digest": table_digest(chosen.select(UNRANKED_CANDIDATE.names)),
+    }
