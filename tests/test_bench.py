@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.bench import __main__ as benches
-from tests.bench import memory
+from tests.bench import memory, selection
 from tests.bench.curation import bench_tar
 from tests.bench.duel import Bench
 from tests.bench.loading.loader import bench_loader, bench_reading, bench_seeking
 from tests.bench.made_run import make_run
+from tests.bench.selection.measure import statements
+from tests.bench.selection.normalised import image_id, urls_of_every_kind
 from tests.bench.training import Size, inputs
 
 TINY = Size(shards=(4, 4), side=64, size=64, micro=2)
@@ -35,13 +39,32 @@ def test_a_goal_is_met_or_missed(ratio, goal, said):
 
 def test_a_part_that_is_not_there_is_refused(capsys):
     assert benches.main(["trainign"]) == 2
-    assert "the parts are curation, evaluation, memory, pools, scoring, training" in capsys.readouterr().err
+    assert "the parts are curation, evaluation, memory, pools, scoring, selection, training" in capsys.readouterr().err
 
 
 def test_the_drivers_steps_run_over_a_made_run(tmp_path):
     run = make_run(tmp_path, 2500, memory.bare_recipe())
     for step in memory.DRIVER.values():
         step(run)
+
+
+def test_the_baseline_of_selection_knows_the_same_ids():
+    """It shares no code with what it is the baseline of: a hundred thousand URLs of every kind, beside Python."""
+    urls = urls_of_every_kind(100_000, seed=1)
+    with duckdb.connect() as connection:
+        for macro in statements(count="0"):
+            if macro.startswith("CREATE TABLE"):
+                break
+            connection.execute(macro)
+        connection.register("urls", pa.table({"i": range(len(urls)), "url": urls}))
+        found = connection.execute("SELECT image_id(url) FROM urls ORDER BY i").fetchall()
+    assert [one for (one,) in found] == [image_id(url) for url in urls]
+
+
+@pytest.mark.parametrize("group", [1000, 100_000])
+def test_selection_and_its_baseline_write_the_same_rows(group):
+    bench = selection.bench(faces=6000, laion=20_000, rounds=1, group=group)  # it asserts so
+    assert [row[0] for row in rows_of(bench)] == ["select: core-seconds", "select: seconds", "select: MB at most"]
 
 
 def test_the_cheapest_rows_of_each_part_are_measured(tmp_path):

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -20,7 +21,7 @@ from curation.cutting.cut import current_pass
 from curation.pipeline import Curation
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
-from curation.sources.urls import query
+from curation.sources.urls import MACROS
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = 44
@@ -112,5 +113,7 @@ def verdicts_of(root: Path, name: str = "small") -> dict[str, dict[str, Any]]:
 
 def url_ids(urls: list[str]) -> list[str | None]:
     """The id of each URL, as the sources make it; None where it is no URL."""
-    table = pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())})
-    return query("SELECT url_id(url) AS id FROM urls ORDER BY i", urls=table)["id"].to_pylist()
+    with duckdb.connect() as connection:
+        connection.execute(MACROS)
+        connection.register("urls", pa.table({"i": range(len(urls)), "url": pa.array(urls, pa.string())}))
+        return [found for (found,) in connection.execute("SELECT url_id(url) FROM urls ORDER BY i").fetchall()]

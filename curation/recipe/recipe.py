@@ -40,7 +40,9 @@ class Select(Section):
     fraction: float | None = Field(None, gt=0, le=1, description="or which share of all candidates")
     rank_over: Literal["metadata", "available"] = "available"
     overprovision: float = Field(1.3, ge=1, description="fetched per image wanted, against link rot (`available`)")
-    memory_gb: float = Field(4, ge=0.5, description="what DuckDB may hold while it selects; the rest is on the run's disk")
+    memory_gb: float = Field(
+        4, ge=0.5, description="what DuckDB may hold while it selects; the rest is on the run's disk"
+    )
 
     @model_validator(mode="after")
     def one_size(self) -> Select:

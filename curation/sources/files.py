@@ -58,8 +58,8 @@ def row_count(paths: list[str]) -> int:
     return rows
 
 
-def rows_of(paths: list[str], wanted: list[str], rows: int = ROWS) -> Iterator[Rows]:
-    """All rows of these files, about so many at a time whatever their row groups are: the wanted columns that a file has,
+def rows_of(paths: list[str], wanted: list[str]) -> Iterator[Rows]:
+    """All rows of these files, about ROWS at a time whatever their row groups are: the wanted columns that a file has,
     under the names that are asked for.
 
     Raises:
@@ -67,17 +67,17 @@ def rows_of(paths: list[str], wanted: list[str], rows: int = ROWS) -> Iterator[R
     """
     for number, path in enumerate(paths):
         start, waiting, count = 0, [], 0
-        for batch in _batches(path, wanted, rows):
+        for batch in _batches(path, wanted):
             waiting.append(batch)
             count += batch.num_rows
-            if count >= rows:
+            if count >= ROWS:
                 yield Rows(pa.Table.from_batches(waiting), number, start)
                 start, waiting, count = start + count, [], 0
         if waiting:
             yield Rows(pa.Table.from_batches(waiting), number, start)
 
 
-def _batches(path: str, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(path: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     with open_file(path) as file:
         metadata = pq.read_metadata(file)
         largest = max((metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), default=0)
@@ -87,7 +87,7 @@ def _batches(path: str, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch
         found = {column: name for name, column in have.items() if column}
         for group in range(metadata.num_row_groups):
             try:
-                for batch in source.iter_batches(rows, row_groups=[group], columns=list(found), use_threads=False):
+                for batch in source.iter_batches(ROWS, row_groups=[group], columns=list(found), use_threads=False):
                     yield batch.rename_columns([found[column] for column in batch.schema.names])
             except (pa.ArrowException, OSError) as error:
                 if getattr(error, "errno", None):  # the disk's or the network's, not the file's

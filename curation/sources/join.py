@@ -115,7 +115,9 @@ def read_faces(database: Database, recipe: Recipe) -> dict[str, Any]:
         )
     if found["clash"]:
         # a 64-bit id may collide (odds 6e-6 at 15M URLs): then the run stops rather than mix two images
-        raise IdsClash("two URLs share an id: {one} and {other}; drop one from the source".format(**database.one(CLASH_SQL)))
+        raise IdsClash(
+            "two URLs share an id: {one} and {other}; drop one from the source".format(**database.one(CLASH_SQL))
+        )
     return {"rows": rows, "dropped": dropped, "candidates": found["candidates"]}
 
 

@@ -123,6 +123,4 @@ def allowed_ids(path: str | None, parts: list[str]) -> dict[int, np.ndarray] | N
         raise RecipeError(
             f"sources.laion_face.ids: {path} lists {len(lists)} parts, the recipe names part {max(numbers)}"
         )
-    return {
-        place: np.unique(np.asarray(list(lists[number]), dtype=np.int64)) for place, number in enumerate(numbers)
-    }
+    return {place: np.unique(np.asarray(list(lists[number]), dtype=np.int64)) for place, number in enumerate(numbers)}

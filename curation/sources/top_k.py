@@ -119,7 +119,10 @@ def _select(run: Run, recipe: Recipe, database: Database) -> SelectedCounts:
         "cutoff": cutoff,
     }
     run.write_json(SELECTED_COUNTS, counts)
-    say("select", f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}: {selected_away(counts)}")
+    say(
+        "select",
+        f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}: {selected_away(counts)}",
+    )
     return counts
 
 

@@ -20,7 +20,6 @@ from curation.recipe import recipe as recipes
 from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run
 from curation.sample.photos import photos
-from curation.sources.top_k import ranks
 from tests.bench.duel import Bench, duel, seconds
 from tests.world import url_ids
 
@@ -106,11 +105,7 @@ def bench_tar(bench: Bench, data: list[bytes]) -> None:
     )
 
 
-def bench_select(bench: Bench) -> None:
-    draw = np.random.default_rng(0)
-    ids, keys = draw.integers(0, 2**63, 2_000_000).astype(np.uint64), draw.integers(50, 900, 2_000_000).astype(float)
-    bench.rate("rank 2M, ties by id", "np.argpartition, any ties", 2e6, "rows",
-               duel(lambda: ranks(ids, keys), lambda: np.argpartition(-keys, 1_300_000), rounds=3))  # fmt: skip
+def bench_urls(bench: Bench) -> None:
     urls = [f"http://Host{row % 999}.Example.test:80/a/b c/{row}.jpg?x={row}#f" for row in range(100_000)]
     import hashlib
     from urllib.parse import urlsplit
@@ -182,6 +177,6 @@ def bench() -> Bench:
     bench_grayscale(found, pictures)
     bench_models(found, pictures)
     bench_tar(found, data)
-    bench_select(found)
+    bench_urls(found)
     bench_fetch(found)
     return found

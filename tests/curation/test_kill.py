@@ -24,7 +24,7 @@ class Kill(NamedTuple):
 
 # in the order in which a run writes them; each driver goes on from what the one before it left
 KILLS = {
-    "selecting": Kill("work/sources/faces/*/*.parquet", "source rows"),
+    "selecting": Kill("work/sources/*", "source rows"),
     "fetching": Kill("fetched/00/*.parquet", "select  done before"),
     "between rounds": Kill("fetched/plan-01.parquet", "select  done before"),
     "scoring": Kill("scores/*.parquet", "0 requests"),

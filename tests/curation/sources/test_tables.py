@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,12 +11,13 @@ import torch
 
 from common.settings import RecipeError
 from curation.recipe import recipe as recipes
-from curation.run_directory.candidates import id_numbers
-from curation.run_directory.run import Run
-from curation.sources import facecaption, hq4m, laion_face
-from curation.sources.row_groups import RowGroup, expand_paths, read_bucket, row_count
+from curation.recipe.recipe import Recipe
+from curation.sources import facecaption, laion_face
+from curation.sources.database import Database
+from curation.sources.files import expand_paths, row_count, rows_of
+from curation.sources.join import check_sources, read_faces, read_others
 from tests.servers.bucket import s3_bucket
-from tests.world import ROOT, url_ids
+from tests.world import ROOT
 
 ROWS = {
     "_id": ["a", "b", "c"],
@@ -32,14 +34,21 @@ def write(path, columns) -> str:
     return str(path)
 
 
-def faces_of(tmp_path, **changes):
+def recipe_of(path: str | Path, **sources) -> Recipe:
+    return recipes.parse({"name": "x", "sources": {"facecaption": [str(path)], **sources}, "select": {"fraction": 1.0}})
+
+
+def faces_in(path: str, scratch: Path):
     """The counts, and the rows that became faces."""
-    path = write(tmp_path / "faces.parquet", {**ROWS, **changes})
-    facecaption.check([path])
-    run = Run(tmp_path / "run")
-    counts = facecaption.write_faces(RowGroup(path, 0, 0), run, 1)
-    faces = read_bucket(run, "faces", 0)
-    return counts, sorted(faces.to_pylist(), key=lambda row: row["source_id"]) if faces else []
+    recipe = recipe_of(path)
+    check_sources(recipe)
+    with Database(scratch, 1) as database:
+        counts = read_faces(database, recipe)
+        return counts, database.rows("SELECT id, url, face.* FROM faces WHERE dropped IS NULL ORDER BY face.source_id")
+
+
+def faces_of(tmp_path, **changes):
+    return faces_in(write(tmp_path / "faces.parquet", {**ROWS, **changes}), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +66,7 @@ def faces_of(tmp_path, **changes):
 )
 def test_a_table_is_read_however_it_is_stored(tmp_path, changes):
     counts, faces = faces_of(tmp_path, **changes)
-    assert counts == {"rows": 3}
+    assert counts == {"rows": 3, "dropped": {}, "candidates": 3}
     assert [face["caption"] for face in faces] == ROWS["caption"]
     assert all(face["box"] == [1, 2, 30, 40] for face in faces)
 
@@ -76,7 +85,7 @@ def test_a_damaged_page_is_told_with_its_file(tmp_path):
         file.seek(8)
         file.write(b"\xff" * 40)
     with pytest.raises(RecipeError, match=f"{path}: row group 0 is damaged .*: download or copy the file again"):
-        RowGroup(path, 0, 0).read(list(ROWS))
+        faces_in(path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +105,7 @@ def test_a_damaged_page_is_told_with_its_file(tmp_path):
 )
 def test_what_cannot_be_read_costs_its_row_only(tmp_path, changes, reason):
     counts, faces = faces_of(tmp_path, **changes)
-    assert counts == {"rows": 3, f"dropped.{reason}": 1}
+    assert counts == {"rows": 3, "dropped": {reason: 1}, "candidates": 2}
     assert [face["source_id"] for face in faces] == ["a", "c"]
 
 
@@ -128,11 +137,8 @@ def test_the_example_of_the_docs_is_a_source(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "curation.md").read_text()
     monkeypatch.chdir(tmp_path)
     exec(text.split("## What a source holds")[1].split("```python\n")[1].split("```")[0], {})
-    (path,) = expand_paths(["faces.parquet"], "f")
-    facecaption.check([path])
-    run = Run(tmp_path / "run")
-    assert facecaption.write_faces(RowGroup(path, 0, 0), run, 1) == {"rows": 1}
-    assert read_bucket(run, "faces", 0)["box"].to_pylist() == [[42, 56, 230, 317]]
+    counts, faces = faces_in("faces.parquet", tmp_path)
+    assert counts["rows"] == 1 and [face["box"] for face in faces] == [[42, 56, 230, 317]]
 
 
 CAPTIONS = ["A man's hat, on a table.", 'A sign that says "open"', "['Plain'] words", "C:\\new", "'quoted'"]
@@ -147,32 +153,39 @@ CAPTIONS = ["A man's hat, on a table.", 'A sign that says "open"', "['Plain'] wo
     ],
 )  # fmt: skip
 def test_captions_of_hq_are_kept_letter_for_letter(tmp_path, column):
-    columns = {"url": [f"http://p.test/{number}" for number in range(5)], "face_caption": ["y"] * 5}
-    path = write(tmp_path / "hq.parquet", {**columns, "image_caption": column, "image_short_caption": column})
-    hq4m.check([path])
-    run = Run(tmp_path / "run")
-    hq4m.write_captions(RowGroup(path, 0, 0), run, 1)
-    rows = read_bucket(run, "hq", 0)
-    assert sorted(rows["image_caption"].to_pylist()) == sorted(CAPTIONS)
-    assert rows["image_short_caption"].to_pylist() == rows["image_caption"].to_pylist()
+    urls = [f"http://p.test/{number}.jpg" for number in range(5)]
+    columns = {"url": urls, "face_caption": ["y"] * 5, "image_caption": column, "image_short_caption": column}
+    hq, faces = write(tmp_path / "hq.parquet", columns), write(tmp_path / "faces.parquet", five_faces(urls))
+    recipe = recipe_of(faces, hq4m=[hq])
+    check_sources(recipe)
+    with Database(tmp_path, 1) as database:
+        read_faces(database, recipe)
+        assert read_others(database, recipe) == {"hq_rows": 5}
+        rows = database.rows("SELECT image_caption, image_short_caption FROM published")
+    assert sorted(row["image_caption"] for row in rows) == sorted(CAPTIONS)
+    assert all(row["image_short_caption"] == row["image_caption"] for row in rows)
+
+
+def five_faces(urls: list[str]) -> dict[str, list]:
+    return {**{name: [values[0]] * len(urls) for name, values in ROWS.items()}, "url": urls}
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.string()])
-def test_a_null_sample_id_does_not_change_its_neighbours(tmp_path, monkeypatch, kind):
+def test_a_null_sample_id_does_not_change_its_neighbours(tmp_path, kind):
     large = 2**60 + 1 if kind != pa.string() else 10**17 + 1
-    urls = [f"http://p.test/{number}" for number in range(3)]
     ids = pa.array([large, None, 5], pa.int64()).cast(kind)
-    path = write(tmp_path / "part-00000.parquet", {"SAMPLE_ID": ids, "url": urls, "WIDTH": [640.0, None, 0.5]})
-    source = recipes.LaionFace(parts=[path])
-    laion_face.check(source)
-    monkeypatch.setattr(laion_face.ray, "get", lambda value: value)
-    run = Run(tmp_path / "run")
-    known = np.unique(id_numbers(url_ids(urls)))
-    allowed = {0: np.array([large - 1, 5])}
-    assert laion_face.write_matches(RowGroup(path, 0, 0), run, 1, known, allowed) == {"rows": 3, "matched": 1}
-    allowed = {0: np.array([0, large])}
-    laion_face.write_matches(RowGroup(path, 0, 0), run, 1, known, allowed)
-    assert [(row["sample_id"], row["width"]) for row in read_bucket(run, "laion", 0).to_pylist()] == [(large, 640)]
+    path = write(tmp_path / "part-00000.parquet", {"SAMPLE_ID": ids, "url": ROWS["url"], "WIDTH": [640.0, None, 0.5]})
+    torch.save([[large - 1, 5]], tmp_path / "others.pth")
+    torch.save([[0, large]], tmp_path / "mine.pth")
+    for lists, found in (("others", [(5, 0)]), ("mine", [(large, 640)])):
+        laion = {"parts": [path], "ids": str(tmp_path / f"{lists}.pth")}
+        recipe = recipe_of(write(tmp_path / "faces.parquet", ROWS), laion_face=laion)
+        check_sources(recipe)
+        with Database(tmp_path, 1) as database:
+            read_faces(database, recipe)
+            assert read_others(database, recipe) == {"laion_rows": 3}
+            rows = database.rows("SELECT sample_id, width FROM sizes")
+        assert [(row["sample_id"], row["width"]) for row in rows] == found
 
 
 @pytest.mark.parametrize(
@@ -191,7 +204,7 @@ def test_a_path_that_exists_is_itself(tmp_path, name):
     (found,) = expand_paths([path], "f")
     assert found.endswith(name)
     assert row_count([found]) == 3
-    assert RowGroup(found, 0, 0).read(["caption"]).num_rows == 3
+    assert [rows.table.num_rows for rows in rows_of([found], ["caption"])] == [3]
     facecaption.check([path])
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from urllib.parse import urlsplit
+import ast
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +12,11 @@ import pytest
 from common.settings import RecipeError
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
-from curation.sources.top_k import ranks, select, sort_key, wanted_and_selected
+from curation.sources import database, files, urls
+from curation.sources.join import IdsClash
+from curation.sources.top_k import select, wanted_and_selected
+from tests.bench.selection.normalised import image_id, urls_of_every_kind
 from tests.world import url_ids
-
-
-def reference_id(url: str) -> str:
-    """The id, written out with the standard library."""
-    parts = urlsplit(url)
-    default = {"http": 80, "https": 443}.get(parts.scheme.lower())
-    port = "" if parts.port in (None, default) else f":{parts.port}"
-    user = parts.netloc.rpartition("@")[0]
-    rest = url.split("#")[0].split("://", 1)[1]
-    rest = rest[min([rest.find(c) for c in "/?" if c in rest] or [len(rest)]) :]
-    normal = f"{parts.scheme.lower()}://{user + '@' if user else ''}{parts.hostname}{port}{rest}"
-    return hashlib.sha1(normal.encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +31,12 @@ def reference_id(url: str) -> str:
     ],
 )
 def test_an_id_is_sha1_of_the_normalised_url(url):
-    assert url_ids([url]) == [reference_id(url)]
+    assert url_ids([url]) == [image_id(url)]
+
+
+def test_ids_of_a_hundred_thousand_urls_are_those_of_python():
+    urls = urls_of_every_kind(100_000)
+    assert url_ids(urls) == [image_id(url) for url in urls]
 
 
 def test_what_makes_two_urls_one_image():
@@ -54,32 +49,104 @@ def test_what_makes_two_urls_one_image():
     assert url_ids(["nonsense", "", "//a.test/p"]) == [None, None, None]
 
 
-def table(rows):
-    faces = pa.list_(pa.struct({"box": pa.list_(pa.int32())}))
-    return pa.table(
-        {
-            "faces": pa.array([[{"box": box} for box in boxes] for boxes, _, _ in rows], faces),
-            "width": pa.array([width for _, width, _ in rows], pa.int32()),
-            "height": pa.array([height for _, _, height in rows], pa.int32()),
-        }
-    )
+FACES = {
+    "_id": ["a", "b", "c", "d", "e"],
+    "caption": ["one", "two", "three", "four", "five"],
+    "url": [f"http://p.test/{name}" for name in ("x", "x", "y", "z", "w")],
+    "laion_caption": [None, "photo", None, "photo", None],
+    "box": [[0, 0, 10, 30], [0, 0, 20, 15], [5, 5, 6, 9], [0, 0, 15, 16], [0, 0, 1, 1]],
+}
+SIZES = {
+    "SAMPLE_ID": [3, 2, 9, 4],
+    "URL": [f"http://p.test/{name}" for name in ("x", "x", "z", "w")],
+    "width": [100, 90, None, 0],
+    "height": [50, 60, 80, 80],
+}
 
 
-def test_the_keys():
-    rows = table([([[0, 0, 10, 30], [0, 0, 20, 15]], 100, 50), ([[5, 5, 6, 9]], None, 80)])
-    assert sort_key(rows, "box_min_side").tolist() == [15, 1]
-    assert sort_key(rows, "box_area").tolist() == [300, 4]
-    np.testing.assert_equal(sort_key(rows, "image_area"), [5000, np.nan])
-    np.testing.assert_equal(sort_key(rows.slice(0, 1), "image_min_side"), [50])
+def selected_of(folder, faces=FACES, laion=SIZES, group=None, **select_fields):
+    """The candidates by rank, and the counts; `group`: rows a row group."""
+    folder.mkdir()
+    pq.write_table(pa.table(faces), folder / "faces.parquet", row_group_size=group)
+    pq.write_table(pa.table(laion), folder / "part-00000.parquet", row_group_size=group)
+    sources = {"facecaption": [f"{folder}/faces.parquet"], "laion_face": {"parts": [f"{folder}/part-*.parquet"]}}
+    recipe = recipes.parse({"name": "x", "sources": sources, "select": select_fields})
+    run = Run(folder / "run")
+    counts = select(run, recipe)
+    rows = run.read_tables("candidates/*.parquet").to_pylist()
+    return sorted(rows, key=lambda row: row["rank"]), counts
 
 
-def test_ranks_are_exact_and_ties_go_by_id():
+@pytest.mark.parametrize(
+    ("key", "order", "cutoff"),
+    [("box_min_side", "xzyw", 15), ("box_area", "xzyw", 240), ("image_area", "x", 5400), ("image_min_side", "x", 60)],
+)
+def test_the_keys(tmp_path, key, order, cutoff):
+    """y and z tie by no key; an image without a size comes last, by its id."""
+    count = {"x": 1}.get(order, 2)
+    rows, counts = selected_of(tmp_path / "a", key=key, count=count, rank_over="metadata")
+    unsized = sorted((row for row in rows if row["url"][-1] not in order), key=lambda row: row["id"])
+    assert [row["url"][-1] for row in rows] == [*order, *(row["url"][-1] for row in unsized)]
+    assert counts["cutoff"] == cutoff
+
+
+def test_of_what_the_sources_say_the_first_counts(tmp_path):
+    """Faces in the order of their rows; of two sizes that of the smaller SAMPLE_ID."""
+    (best, *_), _ = selected_of(tmp_path / "a", fraction=1.0)
+    assert [face["source_id"] for face in best["faces"]] == ["a", "b"]
+    assert best["laion_caption"] == "photo"
+    assert (best["sample_id"], best["width"], best["height"]) == (2, 90, 60)
+
+
+def many_faces(rows: int = 6000) -> dict[str, list]:
     draw = np.random.default_rng(0)
-    ids = draw.permutation(5000).astype(np.uint64)
-    keys = draw.integers(0, 40, 5000).astype(float)
-    keys[:7] = np.nan
-    expected = sorted(range(5000), key=lambda i: (-(keys[i] if keys[i] == keys[i] else -np.inf), ids[i]))
-    assert np.argsort(ranks(ids, keys)).tolist() == expected
+    sides = draw.integers(1, 40, (rows, 2)).tolist()
+    boxes = [
+        [3, 4, 3 + width, 4 + height] if row % 3 else f"[3, 4, {3 + width}, {4 + height}]"
+        for row, (width, height) in enumerate(sides)
+    ]
+    images = draw.integers(0, rows // 2, rows).tolist()
+    return {
+        "_id": [str(row) for row in range(rows)],
+        "caption": [f"caption {row % 7}" for row in range(rows)],
+        "url": [f"http://p.test/{image}" for image in images],
+        "laion_caption": [None] * rows,
+        "box": [box if isinstance(box, str) else str(box) for box in boxes],
+    }
+
+
+def test_ranks_are_exact_and_ties_go_by_id(tmp_path):
+    faces = many_faces()
+    rows, _ = selected_of(tmp_path / "a", faces, count=100)
+    best = {}
+    for url, text in zip(faces["url"], faces["box"], strict=True):
+        x1, y1, x2, y2 = ast.literal_eval(text)
+        best[url] = max(best.get(url, 0), min(x2 - x1, y2 - y1))
+    expected = sorted(best, key=lambda url: (-best[url], image_id(url)))
+    assert [row["url"] for row in rows] == expected
+    assert [row["rank"] for row in rows] == list(range(len(expected)))
+
+
+def test_row_groups_change_nothing(tmp_path, monkeypatch):
+    faces = many_faces()
+    plain = selected_of(tmp_path / "plain", faces, count=100)
+    assert selected_of(tmp_path / "small", faces, group=7, count=100) == plain
+    monkeypatch.setattr(files, "LARGE", 1)
+    monkeypatch.setattr(files, "ROWS", 100)
+    assert selected_of(tmp_path / "large", faces, count=100) == plain
+
+
+def test_what_the_top_k_did_is_said(tmp_path, capsys):
+    selected_of(tmp_path / "two", count=2, rank_over="metadata")
+    assert "2 candidates selected away" in capsys.readouterr().err
+    selected_of(tmp_path / "all", count=4, rank_over="metadata")
+    assert "nothing is selected away, all candidates are taken" in capsys.readouterr().err
+
+
+def test_two_urls_of_one_id_stop_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "MACROS", urls.MACROS.replace("left(hash, 16)", "left(hash, 1)"))
+    with pytest.raises(IdsClash, match="two URLs share an id: http://p.test/.* and http://p.test/.*; drop one"):
+        selected_of(tmp_path / "a", many_faces(200), count=2)
 
 
 def a_recipe(**select_fields):
@@ -99,7 +166,7 @@ def test_how_many_are_fetched():
         wanted_and_selected(available, 120, 70)
 
 
-def test_the_sample_is_counted_to_the_row(sample, ray_cluster, tmp_path):
+def test_the_sample_is_counted_to_the_row(sample, tmp_path):
     """All three sources: every row is a face of a candidate or was dropped for a known reason."""
     import json
 
@@ -139,22 +206,29 @@ def test_which_part_of_laion_a_file_is():
         part_number("/data/metadata.parquet")
 
 
-def test_a_count_out_of_reach_can_be_corrected(small_world, ray_cluster, tmp_path):
+def test_a_count_out_of_reach_can_be_corrected(small_world, tmp_path):
     """The refusal leaves nothing behind that the corrected recipe would stumble over."""
     from curation.pipeline import Curation
     from tests.world import small_recipe
 
     run = Run(tmp_path / "run")
-    with pytest.raises(RecipeError, match="cannot be reached"):
-        Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=5000")).do("select")
-    run.write_bytes("work/sources/faces/00000/9999-00000.parquet", b"left by another selection")
+    # told by the files' metadata, before any work; and by what can be used of them
+    for count, pool in ((5000, "rows, each a face at most"), (rows_in(small_world), "candidates")):
+        recipe = small_recipe(small_world, "select.fraction=null", f"select.count={count}")
+        with pytest.raises(RecipeError, match=f"cannot be reached: the sources hold [0-9,]+ {pool}"):
+            Curation(run, recipe).do("select")
+    run.write_bytes("work/sources/spilled.tmp", b"left by another selection")
     Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50")).do("select")
     assert run.read_json("selected/counts.json")["wanted"] == 50
     with pytest.raises(RecipeError, match="started with another `images`"):
         Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50", "images.min_side=64"))
 
 
-def test_a_source_of_which_nothing_can_be_used_is_said(ray_cluster, tmp_path):
+def rows_in(world) -> int:
+    return sum(pq.ParquetFile(path).metadata.num_rows for path in (world / "facecaption").glob("*.parquet"))
+
+
+def test_a_source_of_which_nothing_can_be_used_is_said(tmp_path):
     columns = {"_id": ["a", "b"], "caption": ["x", None], "url": ["UNKNOWN", "http://p.test/1"]}
     table = pa.table({**columns, "laion_caption": ["", ""], "box": ["[1, 2, 3, 4]"] * 2})
     for name, rows, words in (("all", table, "of 2: caption_missing 1, url_unknown 1"), ("empty", table[:0], "of 0")):
@@ -165,7 +239,7 @@ def test_a_source_of_which_nothing_can_be_used_is_said(ray_cluster, tmp_path):
             select(Run(tmp_path / name), recipes.parse(tree))
 
 
-def test_what_the_sources_say_is_part_of_the_content(sample, small_world, ray_cluster, tmp_path):
+def test_what_the_sources_say_is_part_of_the_content(sample, small_world, tmp_path):
     """The same images with LAION-Face's columns are other samples."""
     from tests.world import small_recipe
 
