@@ -14,6 +14,7 @@ from common.intervals import Rate, wilson
 from curation.filters.base import DerivedCheck
 from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
+from curation.run_directory.candidates import what_the_sort_did
 
 NO_IDENTITY = "no_identity"  # the one rejection after the checks: the identity encoder found no face to embed
 
@@ -73,10 +74,11 @@ def funnel(ledger: Ledger) -> list[Stage]:
     def rows(table: str) -> int | None:
         return tables.size(table) if ledger.has(table) else None
 
-    key = f": {ledger.select_counts['key']}" if "key" in ledger.select_counts else ""
+    counts = ledger.select_counts
+    sort = f": {counts['key']}, {what_the_sort_did(counts)}" if counts else ""
     stages = [
         Stage("candidates", rows("candidates"), partial=partial["sources"]),
-        Stage("selected", rows("selected"), f"by resolution{key}", partial=partial["select"]),
+        Stage("selected", rows("selected"), f"by resolution{sort}", partial=partial["select"]),
         Stage("fetched", ledger.fetched if ledger.has("attempts") else None, partial=partial["fetch"]),
     ]
     if snapshot is None or snapshot.get("surplus"):

@@ -63,6 +63,16 @@ def selected_counts(run: Run) -> SelectedCounts:
     return run.read_json(SELECTED_COUNTS, SelectedCounts.__required_keys__)
 
 
+def what_the_sort_did(counts: SelectedCounts) -> str:
+    """How many candidates the resolution sort leaves out; where it is none, what it takes for it to decide anything."""
+    pool, wanted = counts["candidates"], counts["wanted"]
+    if away := pool - counts["selected"]:
+        return f"{away:,} candidate{'s' * (away > 1)} selected away"
+    if wanted == pool or counts["rank_over"] != "available":
+        return "nothing selected away"
+    return f"nothing selected away, unless more than {wanted / pool:.0%} of the links are alive"
+
+
 def selected_ids(run: Run) -> np.ndarray:
     """uint64 (images,), ascending: the ids of the rows of `selected/`, as numbers: of ten million the texts are a gigabyte.
 

@@ -23,7 +23,13 @@ from common.hashing import sha256_of_bytes
 from common.progress import say
 from common.settings import RecipeError
 from curation.recipe.recipe import Recipe
-from curation.run_directory.candidates import SELECTED_COUNTS, buckets_of, selected_counts, with_texts
+from curation.run_directory.candidates import (
+    SELECTED_COUNTS,
+    buckets_of,
+    selected_counts,
+    what_the_sort_did,
+    with_texts,
+)
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import CANDIDATE, SELECTED, UNRANKED_CANDIDATE, SelectedCounts
 from curation.sources.database import Database
@@ -121,15 +127,9 @@ def _select(run: Run, recipe: Recipe, database: Database) -> SelectedCounts:
     run.write_json(SELECTED_COUNTS, counts)
     say(
         "select",
-        f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}: {selected_away(counts)}",
+        f"{count:,} to fetch for {wanted:,} wanted, {recipe.select.key} at least {cutoff:g}: {what_the_sort_did(counts)}",
     )
     return counts
-
-
-def selected_away(counts: SelectedCounts) -> str:
-    """What the top-K did: how many candidates it leaves out, or that it leaves out none."""
-    left = counts["candidates"] - counts["selected"]
-    return f"{left:,} candidates selected away" if left else "nothing is selected away, all candidates are taken"
 
 
 def buckets_in(batches: Iterable[pa.RecordBatch], buckets: int) -> Iterator[tuple[int, pa.Table]]:

@@ -127,7 +127,10 @@ def _sources(run: Run, numbers: np.ndarray, breaks: str | None, hq: bool) -> Non
     columns = list(zip(*chosen, strict=True))
     run.write_table("selected/00000.parquet", pa.table(dict(zip(("id", "url", "rank"), columns, strict=True))))
     count = SELECTED + (breaks in ("select count",)) + (breaks == "stranger selected")
-    run.write_json("selected/counts.json", {"wanted": 60, "selected": count, "key": "box_min_side", "cutoff": 89.0})
+    run.write_json("selected/counts.json", {
+        "digest": "0", "candidates": len(rows), "wanted": 60, "selected": count, "key": "box_min_side",
+        "rank_over": "available", "cutoff": 89.0,
+    })  # fmt: skip
 
 
 def face(number: int) -> dict[str, Any]:

@@ -136,11 +136,18 @@ def test_row_groups_change_nothing(tmp_path, monkeypatch):
     assert selected_of(tmp_path / "large", faces, count=100) == plain
 
 
-def test_what_the_top_k_did_is_said(tmp_path, capsys):
-    selected_of(tmp_path / "two", count=2, rank_over="metadata")
-    assert "2 candidates selected away" in capsys.readouterr().err
-    selected_of(tmp_path / "all", count=4, rank_over="metadata")
-    assert "nothing is selected away, all candidates are taken" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"count": 2, "rank_over": "metadata"}, "2 candidates selected away"),
+        ({"count": 2, "overprovision": 1.5}, "1 candidate selected away"),
+        ({"count": 4}, "nothing selected away"),
+        ({"count": 3}, "nothing selected away, unless more than 75% of the links are alive"),
+    ],
+)
+def test_what_the_sort_did_is_said(tmp_path, capsys, fields, words):
+    selected_of(tmp_path / "a", **fields)
+    assert capsys.readouterr().err.endswith(f"{words}\n")
 
 
 def test_two_urls_of_one_id_stop_the_run(tmp_path, monkeypatch):
