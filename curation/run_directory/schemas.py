@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import pyarrow as pa
 
-# work/sources/merged/BUCKET.parquet: what the sources say of each image
+# what the sources say of an image
 UNRANKED_CANDIDATE = pa.schema(
     {
         "id": pa.string(),
