@@ -19,7 +19,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate label train evaluate demo test nodes lint bench weights tiny-base drill chaos plan-train cache
+.PHONY: help setup sample curate recut report calibrate label train evaluate demo test nodes lint bench weights tiny-base drill chaos plan plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -27,6 +27,7 @@ help:  ## this list
 	@echo "make curate RECIPE=... RUN=... CLUSTER=http://head:8265   as a Ray job; or CLUSTER=docker/cluster.yaml, compose, kuberay (docs/cluster.md)"
 	@echo "make curate AGAIN=1 NAME=healed RUN=...        first try again what failed to fetch and may have healed"
 	@echo "make recut NAME=strict SET=\"text.max_area=0.03\" [RUN=...]  another cut of a run: only missing scores are made"
+	@echo "make plan RECIPE=my.yaml [RUN=...] [PILOT=300] [PRICE=my-prices.yaml] [CORES=32 NODES=4 GPUS=0] [SEED=1] [JSON=1]   what a run takes, by a pilot of a minute"
 	@echo "make report [RUN=...] [NAME=...] [BESIDE=...]  terminal summary and RUN/report.html, also while it runs; two cuts compared"
 	@echo "make calibrate [PHOTOS=folder/ LABELS=my.csv]  thresholds from labelled photos, with their precision and recall"
 	@echo "make label PHOTOS=folder/ [LABELS=anna.csv] [BESIDE=ben.csv] [ASK=keep]   a page to label photos with, in the browser"
@@ -55,6 +56,14 @@ endif
 curate: $(READY)
 	@$(BIN)/python jobs/curate.py --recipe '$(RECIPE)' --run '$(RUN)' $(OPTIONS) $(if $(CLUSTER),--cluster '$(CLUSTER)') \
 	  $(if $(AGAIN),--again)
+
+ifeq ($(RECIPE),curation/recipe/sample.yaml)
+plan: sample
+endif
+plan: $(READY)
+	@$(BIN)/python -m curation plan $(if $(call given,RUN),'$(RUN)') --recipe '$(RECIPE)' $(QUOTED_SET) \
+	  $(foreach name,PILOT SEED CORES NODES GPUS PRICE,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))')) \
+	  $(if $(JSON),--json)
 
 recut: $(READY)
 	@test -n "$(NAME)" || { echo "a new cut needs a name: make recut NAME=strict SET=\"text.max_area=0.03\""; exit 2; }

@@ -61,6 +61,14 @@ def build_parser() -> argparse.ArgumentParser:
     label = subcommand_parser(parsers, "label", LABEL)
     add_run_arguments(label, optional=True)
     add_label_arguments(label)
+    from curation.planning.command import ABOUT as PLAN
+    from curation.planning.command import add_arguments as add_plan_arguments
+
+    plan = subcommand_parser(parsers, "plan", PLAN)
+    plan.add_argument("run", nargs="?", help="the run directory that it is for: forecast.json is written there")
+    plan.add_argument("--recipe", required=True, help="a recipe file")
+    plan.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. fetch.threads=64")
+    add_plan_arguments(plan)
     return parser
 
 
@@ -93,6 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         from curation.calibration.calibrate import calibrate_command
 
         return exit_code_of(lambda: calibrate_command(options))
+    if options.step == "plan":
+        from curation.planning.command import plan_command
+
+        return exit_code_of(lambda: plan_command(options))
     if options.step == "label":
         from curation.labelling.label import label_command
 

@@ -75,7 +75,7 @@ class Outlook:
             return selected, False
         at_most = False
         if taken is None and selected is not None:
-            share = self._share("score", "fetch")
+            share = self._share("score", "select")
             taken, at_most = (round(selected * share), False) if share else (min(selected, self.counts["wanted"]), True)
         if step in ("score", "cut") or taken is None:
             return taken, at_most

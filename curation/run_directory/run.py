@@ -13,7 +13,7 @@ A run is a folder that only grows; each file becomes visible whole (common/stora
     RUN/annotations/ENCODER-FINGERPRINT/* chosen face, landmarks, identity
     RUN/shards/NAME/NNNNN.{tar,json}      what the trainer reads
     RUN/drivers/NNNNNN.json               whose turn it is
-    RUN/report.html, progress.json
+    RUN/report.html, progress.json, forecast.json
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def test_what_remains_is_the_measured_step_and_what_is_expected_of_the_others(
 def test_the_forecast_of_the_run_is_used_where_a_step_has_not_begun(tmp_path: Path):
     run = Run(tmp_path)
     selected(run)
-    images = {"fetch": 1000, "score": 500, "cut": 500, "annotate": 100, "pack": 100}
+    images = {"select": 1000, "fetch": 1000, "score": 500, "cut": 500, "annotate": 100, "pack": 100}
     steps = [
         {"step": step, "images": {"value": count}, "held_core_seconds_an_image": 2.0} for step, count in images.items()
     ]
