@@ -61,9 +61,8 @@ class OnnxEngine:
             groups.setdefault(input_size(image) if self.batched else index, []).append(index)
         boxes: list[TextBoxes] = [(np.zeros((0, 4, 2)), np.zeros(0))] * len(images)
         for indices in groups.values():
-            (maps,) = self.session.run(
-                None, {self.input: as_batch([network_input(images[index]) for index in indices])}
-            )
+            batch = as_batch([network_input(images[index]) for index in indices])
+            (maps,) = self.session.run(None, {self.input: batch})
             for index, probabilities in zip(indices, maps, strict=True):
                 quads, scores = self.boxes(probabilities[None], images[index].shape[:2])
                 boxes[index] = np.asarray(quads).reshape(-1, 4, 2), np.asarray(scores, dtype=np.float64)
