@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -37,6 +36,7 @@ from curation.run_directory.units import Unit, UnitScores
 from curation.scoring.batch import empty_row
 from curation.scoring.careful import DECODER, Blame, Watch, alarm, run_in_children
 from curation.scoring.order import Costs, cheapest_order
+from curation.scoring.spending import Spending, core_seconds
 from curation.scoring.threads import Threads
 
 BATCH_MEMORY = 256 << 20  # bytes of decoded pictures at which a batch is scored before it is full
@@ -96,15 +96,18 @@ class ScoringOperator:
         """
         if self._is_child:
             return self._score_unit(row)
+        began = core_seconds()
         scored, retried = counting_retries(patiently(self._score_unit), row)
-        return {**scored, "node": self.node, "retried": scored.get("retried", 0) + retried}
+        spent = Spending.of_row(scored)
+        spent.core_seconds += core_seconds() - began
+        return {**scored, **spent.as_column(), "node": self.node, "retried": scored.get("retried", 0) + retried}
 
     def _score_unit(self, row: dict[str, Any]) -> dict[str, Any]:
         unit = Unit.of_row(row)
         known = UnitScores(self.run, unit, self.filters)
         audit_lane = audited(known.ids, self.recipe.seed, self.audit)
         todo = unresolved(known, self.filters, self.names, self.recipe.thresholds, audit_lane)
-        calls = Counter(json.loads(row.get("calls", "{}")))
+        spent = Spending.of_row(row)
         if todo.any():
             order, begun = self._order(known)
             if begun and not self._is_child:
@@ -118,11 +121,11 @@ class ScoringOperator:
                 work.score_batch()
             # the next operator has to know of it
             row = {**row, "scores": json.dumps([*unit.scores, work.write()])}
-            calls.update(work.calls)
+            spent.update(work.spent)
         return {
             **row,
+            **spent.as_column(),
             "node": self.node,
-            "calls": json.dumps(calls),
             "done_before": row.get("done_before", len(known.ids) - int(todo.sum())),
         }
 
@@ -150,15 +153,17 @@ class _UnitInWork:
         self, operator: ScoringOperator, known: UnitScores, data: UnitBytes, order: list[str], audit_lane: np.ndarray
     ):
         self.operator, self.known, self.bytes, self.order, self.audited = operator, known, data, order, audit_lane
-        self.calls: Counter[str] = Counter()
+        self.spent = Spending()
         self.pictures: dict[int, Picture] = {}  # of the batch
         self.images: dict[str, dict[str, Any]] = {}
         self.scored: dict[str, list[int]] = {name: [] for name in operator.names}
 
-    def take(self, row: int, picture: Picture | None, facts: dict[str, Any], size: int) -> None:
+    def take(self, row: int, picture: Picture | None, facts: dict[str, Any], seconds: float, size: int) -> None:
         """One more image; when `size` images, or much memory, are together, score them. The first time an image is seen
         its facts are noted."""
-        if self.known.images[row] is None:
+        is_new = self.known.images[row] is None
+        self.spent.note(DECODER, int(is_new and picture is not None), seconds)
+        if is_new:
             self.known.note_image(row, facts)
             self.images[facts["id"]] = facts
         if picture is not None:
@@ -172,9 +177,10 @@ class _UnitInWork:
             self._score(name, self.pictures)
         self.pictures = {}
 
-    def decoded(self, row: int) -> tuple[Picture | None, dict[str, Any]]:
-        """The picture, or None, and its facts. Changes nothing, so that threads may do it ahead."""
+    def decoded(self, row: int) -> tuple[Picture | None, dict[str, Any], float]:
+        """The picture, or None, its facts, and seconds of decoding. Changes nothing, so that threads may do it ahead."""
         data = self.bytes.read(row)
+        began = time.perf_counter()
         facts: dict[str, Any] = dict.fromkeys(IMAGES.names)
         facts.update(id=self.known.ids[row], sha256=self.known.fetched["sha256"][row].as_py())
         try:
@@ -195,7 +201,7 @@ class _UnitInWork:
             facts.update(status=error.reason, detail=str(error))
         if self.known.images[row] is None:
             facts["phash"] = picture.phash() if picture is not None else None
-        return picture, facts
+        return picture, facts, time.perf_counter() - began
 
     def _open(self, rows: list[int]) -> list[int]:
         """Those of `rows` that no evaluated check rejects, and those that are audited."""
@@ -228,7 +234,7 @@ class _UnitInWork:
                 with self.operator.watch(name, ids):
                     fields, errors = self.operator.threads.score(item, [pictures[row] for row in rows], needed)
         spent = time.perf_counter() - started
-        self.calls[name] += len(rows)
+        self.spent.note(name, len(rows), spent)
         table = pa.table(
             {
                 "id": pa.array([self.known.ids[row] for row in rows], pa.string()),

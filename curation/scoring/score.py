@@ -6,7 +6,6 @@ whichever run, kill or cut asked for it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import pyarrow as pa
@@ -24,7 +23,9 @@ from curation.recipe.recipe import Recipe
 from curation.run_directory.run import Run
 from curation.run_directory.scores import description_file
 from curation.run_directory.units import Unit, UnitScores, units_of
+from curation.scoring.careful import DECODER
 from curation.scoring.operator import ScoringOperator, unresolved
+from curation.scoring.spending import Spending
 
 
 def operators(recipe: Recipe, filters: dict[str, Filter], machines: list[Machine]) -> list[tuple[str, list[str]]]:
@@ -59,11 +60,11 @@ def score(
             run.write_json(path, item.describe())
     machines = _usable(machines_of(ray.nodes()))
     audit = audit_limit(snapshot, recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed)
-    calls: Counter[str] = Counter(dict.fromkeys(filters, 0))
+    spent = Spending(Counter(dict.fromkeys(filters, 0)))
     todo, images = _with_work(run, recipe, units, filters, audit)
     if not todo:
-        say("score", f"{snapshot.num_rows:,} images not done again; model calls: {_listed(calls)}")
-        return dict(calls)
+        say("score", f"{snapshot.num_rows:,} images not done again; model calls: {spent}")
+        return _model_calls(spent)
     fingerprints = {name: item.fingerprint for name, item in filters.items()}
     groups = operators(recipe, filters, machines)
     dataset = ray.data.from_items([unit.as_row() for unit in todo], override_num_blocks=len(todo))
@@ -78,18 +79,19 @@ def score(
     by_node: Counter[str] = Counter()
     with ProgressBar("score", images) as progress:
         for row in dataset.iter_rows():
-            calls.update(json.loads(row["calls"]))
+            spent.update(Spending.of_row(row))
             add_retried(row["retried"])
             by_node[row["node"]] += 1
             progress.advance(len(row["numbers"]) // 8 - row["done_before"])
         before = snapshot.num_rows - images
         say(
             "score",
-            f"{images:,} images scored, {before:,} not done again; model calls: {_listed(calls)}; {progress.seconds:.0f} s",
+            f"{images:,} images scored, {before:,} not done again; model calls: {spent}; {progress.seconds:.0f} s",
         )
+        say("score", _cost(spent, filters, images))
         if len(by_node) > 1:
             say("score", f"units of {len(by_node)} nodes: {_listed(by_node)}")
-    return dict(calls)
+    return _model_calls(spent)
 
 
 def pool_of(device: str, recipe: Recipe, machines: list[Machine], units: int, operators: int) -> Pool:
@@ -128,6 +130,17 @@ def _with_work(
 
     open_images = {unit.name: len(unit) for unit in units if not unit.scores} | dict(map_with_tasks(begun, count))
     return [unit for unit in units if open_images[unit.name]], sum(open_images.values())
+
+
+def _model_calls(spent: Spending) -> dict[str, int]:
+    return {name: count for name, count in spent.calls.items() if name != DECODER}
+
+
+def _cost(spent: Spending, filters: dict[str, Filter], images: int) -> str:
+    """What an image took, and what it would have taken without an order that stops at the first rejection."""
+    text = f"{1000 * spent.core_seconds / images:.1f} core-ms an image"
+    whole = spent.of_all(filters)
+    return text if whole is None else f"{text}; every filter on every image: {1000 * whole / images:.1f}"
 
 
 def _listed(calls: Counter[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -58,6 +59,10 @@ def test_a_recut_calls_exactly_the_missing_scores(finished, small_world, tmp_pat
     said = capsys.readouterr().err
     afresh = fork(finished, tmp_path / "afresh", *FETCHED)
     curate(afresh, small_world, *recipe_change, name="other")
+    took = re.compile(r"score  (\d+\.\d) core-ms an image(; every filter on every image: (\d+\.\d))?")
+    of_fresh, of_recut = took.search(capsys.readouterr().err), took.search(said)
+    assert of_fresh and 0 < float(of_fresh[1]) < float(of_fresh[3])
+    assert of_recut and of_recut[3] is None, "a recut decodes nothing for the first time"
     assert shard_hashes(root, "other") == shard_hashes(afresh, "other")
     # what the recut added is what a fresh run at that threshold needs and the first run had not made
     made = {name: score_counts(root)[name] - stored[name] for name in stored}
