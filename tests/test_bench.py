@@ -39,7 +39,10 @@ def test_a_goal_is_met_or_missed(ratio, goal, said):
 
 def test_a_part_that_is_not_there_is_refused(capsys):
     assert benches.main(["trainign"]) == 2
-    assert "the parts are curation, evaluation, memory, pools, scoring, selection, training" in capsys.readouterr().err
+    assert (
+        "the parts are curation, evaluation, forecast, memory, pools, scoring, selection, training"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_drivers_steps_run_over_a_made_run(tmp_path):

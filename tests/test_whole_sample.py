@@ -14,9 +14,12 @@ from common.intervals import Quality
 from curation.calibration.label_table import read_labels
 from curation.calibration.labels import VARIANT
 from curation.filters.registry import check_class
+from curation.planning.facts import read_facts
+from curation.run_directory.candidates import selected_counts
 from curation.run_directory.run import Run
 from curation.sample.web import canonical_url
 from tests import goldens
+from tests.curation.planning.coverage import held
 from tests.world import ROOT, start_driver
 
 # scores differ in their last digits from one processor to another: an image on a threshold may change sides
@@ -105,3 +108,11 @@ def test_the_report_can_be_looked_at(run, tmp_path):
 
     pixels = np.asarray(Image.open(shot).convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 5000, "photos are on the page"
+
+
+def test_nine_of_ten_pilots_of_its_images_forecast_what_it_holds(run):
+    """`make bench ONLY=forecast` makes real pilots."""
+    facts, wanted = read_facts(run, "sample"), selected_counts(run)["wanted"]
+    counts = held(facts, wanted, 200, range(40))
+    assert sum(counts.values()) >= 0.9 * 40 * len(counts), counts
+    assert min(counts.values()) >= 0.8 * 40, counts

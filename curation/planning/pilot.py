@@ -59,7 +59,7 @@ def run_pilot(recipe: Recipe, images: int, seed: int) -> Pilot:
     check_sources(recipe)
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(prefix="pilot-") as place, CoreSeconds() as core_seconds, connected():
-        folder, meter, look = Path(place), Meter(core_seconds), Meter(core_seconds)
+        folder, look = Path(place), Meter(core_seconds)
         slices = slices_of(recipe.sources, folder / "slices", random)
         tree = recipe.model_dump(mode="json")
         tree["sources"] = slices.as_sources().model_dump(mode="json")
@@ -81,9 +81,7 @@ def run_pilot(recipe: Recipe, images: int, seed: int) -> Pilot:
         pq.write_table(faces, folder / "chosen.parquet")
         small = _small(tree, recipe, str(folder / "chosen.parquet"), chosen.num_rows)
         curation = Curation(Run(folder / "run"), small)
-        for step in STEPS:
-            with meter.step(step):
-                curation.do(step)
+        costs = measured(curation, core_seconds)
         gpus = ray.cluster_resources().get("GPU", 0.0) if can_use_gpus() else 0.0
         return Pilot(
             slices=slices,
@@ -92,11 +90,20 @@ def run_pilot(recipe: Recipe, images: int, seed: int) -> Pilot:
             faces=faces.num_rows,
             facts=read_facts(curation.run, curation.name),
             look=look.cost("select"),
-            costs={step: meter.cost(step) for step in STEPS},
+            costs=costs,
             part_size=small.fetch.part_size,
             cores=cores(),
             gpus=gpus,
         )
+
+
+def measured(curation: Curation, core_seconds: CoreSeconds) -> dict[str, StepCost]:
+    """All steps of a run, and what each took."""
+    meter = Meter(core_seconds)
+    for step in STEPS:
+        with meter.step(step):
+            curation.do(step)
+    return {step: meter.cost(step) for step in STEPS}
 
 
 def population(slices: SourceSlices, candidates: int) -> float:

@@ -12,19 +12,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.paths import open_file
 from curation.recipe.recipe import LaionFace, Sources
 from curation.sources import facecaption, hq4m, laion_face
-from curation.sources.row_groups import RowGroup, expand_paths, row_groups_of
-from curation.sources.urls import query
+from curation.sources.columns import find_column, texts
+from curation.sources.files import BUFFER, expand_paths
+from curation.sources.urls import MACROS
 
 SLICES = 8
 ROWS = 40_000  # of all slices of a source together
-IDS_SQL = "SELECT DISTINCT url_id(first_url(url)) AS id FROM source"
+REACH = 300_000  # rows of a row group's beginning, where its slice lies: to be further on is to read all before it
+BATCH = 5_000
+IDS_SQL = "SELECT DISTINCT id_in(url) AS id FROM source WHERE id IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -93,52 +98,77 @@ def slices_of(sources: Sources, folder: Path, random: np.random.Generator, rows:
     return SourceSlices(_with_twins(faces), laion, hq)
 
 
+@dataclass(frozen=True)
+class _Group:
+    path: str
+    number: int
+    rows: int
+
+
 def _look(paths: list[str], columns: list[str], folder: Path, random: np.random.Generator, rows: int) -> Slices:
     folder.mkdir(parents=True)
-    groups = row_groups_of(paths)
-    total, size = _size_of(paths, columns)
+    groups, size = _groups_of(paths, columns)
+    total = sum(group.rows for group in groups)
     if total > rows:
         groups = [groups[at] for at in random.permutation(len(groups))[:SLICES]]
     most, seen, files = math.ceil(rows / len(groups)) if total > rows else total, 0, []
     for number, group in enumerate(groups):
-        table = _slice(group, columns, most, random)
+        start = int(random.integers(0, max(0, min(group.rows, REACH) - most) + 1))
+        table = _slice(group, columns, start, most)
         files.append(str(folder / f"part-{number:05d}.parquet"))
         pq.write_table(table, files[-1])
         seen += table.num_rows
     return Slices(total, size, seen, tuple(files))
 
 
-def _size_of(paths: list[str], columns: list[str]) -> tuple[int, int]:
-    """(rows, bytes of these columns as they are stored) of all files, by their footers."""
-    rows, size, wanted = 0, 0, {name.lower() for name in columns}
+def _groups_of(paths: list[str], columns: list[str]) -> tuple[list[_Group], int]:
+    """The row groups of all files that have rows, and the bytes of these columns as they are stored: by the footers."""
+    groups, size, wanted = [], 0, {name.lower() for name in columns}
     for path in paths:
         with open_file(path) as file:
-            footer = pq.ParquetFile(file).metadata
-        rows += footer.num_rows
-        for group in range(footer.num_row_groups):
-            stored = [footer.row_group(group).column(number) for number in range(footer.num_columns)]
+            footer = pq.read_metadata(file)
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
+            groups += [_Group(path, number, group.num_rows)] if group.num_rows else []
+            stored = [group.column(place) for place in range(footer.num_columns)]
             size += sum(
                 each.total_compressed_size for each in stored if each.path_in_schema.split(".")[0].lower() in wanted
             )
-    return rows, size
+    return groups, size
 
 
-def _slice(group: RowGroup, columns: list[str], most: int, random: np.random.Generator) -> pa.Table:
+def _slice(group: _Group, columns: list[str], start: int, most: int) -> pa.Table:
     """Neighbours, since the faces of an image may stand together."""
-    table = group.read(columns)
-    start = int(random.integers(0, max(1, table.num_rows - most + 1)))
-    return table.slice(start, most)
+    with open_file(group.path) as file:
+        source = pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+        found = {find_column(source.schema_arrow.names, name): name for name in columns}
+        found.pop(None, None)
+        read, batches = 0, []
+        names = [name for name in found if name]
+        for batch in source.iter_batches(BATCH, row_groups=[group.number], columns=names, use_threads=False):
+            if read + batch.num_rows > start:
+                batches.append(batch)
+            read += batch.num_rows
+            if read >= start + most:
+                break
+        table = pa.Table.from_batches(batches)
+        return table.slice(start - (read - table.num_rows), most).rename_columns(
+            [found[name] for name in table.column_names]
+        )
 
 
 def _with_twins(slices: Slices) -> Slices:
     if slices.is_whole or len(slices.files) < 2:
         return slices
     ids, sizes = Counter(), []
-    for path in slices.files:
-        with open_file(path) as file:
-            found = query(IDS_SQL, source=pq.read_table(file, columns=["url"]))["id"].drop_null().to_pylist()
-        ids.update(found)
-        sizes.append(len(found))
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute(MACROS)
+        for path in slices.files:
+            urls = pc.cast(texts(pq.read_table(path, columns=["url"])["url"])[0], pa.string())
+            connection.register("source", pa.table({"url": urls}))
+            found = [row[0] for row in connection.sql(IDS_SQL).fetchall()]
+            ids.update(found)
+            sizes.append(len(found))
     met = sum(count * (count - 1) / 2 for count in ids.values())
     return replace(slices, twins=twins_of(met, sizes, slices.rows, slices.seen), met=met)
 

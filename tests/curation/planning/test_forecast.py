@@ -15,6 +15,7 @@ from curation.planning.pilot import Pilot
 from curation.planning.prices import Prices, load_prices
 from curation.planning.show import show
 from curation.recipe.recipe import Recipe
+from tests.bench.forecast import figures_of, truth_of
 from tests.curation.planning.made_pilot import made_cost, made_pilot, made_recipe
 
 FREE = Prices(core_hour=0, gpu_hour=0, download_gb=0, egress_gb=0, storage_gb_month=0, months=0)
@@ -121,3 +122,8 @@ def test_prices_are_checked(tmp_path):
         RecipeError, match=r"mine\.yaml has \d mistakes(.|\n)*gpu_hours: no such field; did you mean `gpu_hour`"
     ):
         load_prices(str(tmp_path / "mine.yaml"))
+
+
+def test_the_bench_compares_every_figure_that_there_is():
+    pilot = made_pilot()
+    assert set(truth_of(pilot.facts, pilot.costs)) <= set(figures_of(told()))
