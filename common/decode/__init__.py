@@ -3,6 +3,16 @@
 from common.decode.decoding import DECODE_VERSION, as_jpeg, decode
 from common.decode.formats import sniff
 from common.decode.limits import ImageLimits, Undecodable
-from common.decode.picture import Picture, upright_box
+from common.decode.picture import Picture, upright_box, upright_boxes
 
-__all__ = ["DECODE_VERSION", "ImageLimits", "Picture", "Undecodable", "as_jpeg", "decode", "sniff", "upright_box"]
+__all__ = [
+    "DECODE_VERSION",
+    "ImageLimits",
+    "Picture",
+    "Undecodable",
+    "as_jpeg",
+    "decode",
+    "sniff",
+    "upright_box",
+    "upright_boxes",
+]

@@ -13,6 +13,7 @@ MIRRORED = {
     1: (False, False), 2: (True, False), 3: (True, True), 4: (False, True),
     5: (False, False), 6: (False, True), 7: (True, True), 8: (True, False),
 }  # fmt: skip
+_MIRRORED = np.array([MIRRORED.get(orientation, (False, False)) for orientation in range(9)])
 
 
 class Picture:
@@ -62,11 +63,16 @@ def upright_box(
     box: tuple[float, float, float, float], orientation: int, width: int, height: int
 ) -> tuple[float, float, float, float]:
     """A box of the stored (unrotated) frame in the upright frame; `width`, `height`: the upright size."""
-    x1, y1, x2, y2 = box
-    stored_width, stored_height = (height, width) if orientation >= 5 else (width, height)
-    across, down = MIRRORED[orientation]
-    if across:
-        x1, x2 = stored_width - x2, stored_width - x1
-    if down:
-        y1, y2 = stored_height - y2, stored_height - y1
-    return (y1, x1, y2, x2) if orientation >= 5 else (x1, y1, x2, y2)
+    return tuple(
+        upright_boxes(np.array([box]), *(np.array([value]) for value in (orientation, width, height)))[0].tolist()
+    )
+
+
+def upright_boxes(boxes: np.ndarray, orientation: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """(boxes, 4) `upright_box` of many; the others are (boxes,)."""
+    exchanged = (orientation >= 5)[:, None]
+    stored = np.where(exchanged, np.stack([height, width], axis=1), np.stack([width, height], axis=1))
+    low, high = boxes[:, :2], boxes[:, 2:]
+    mirrored = _MIRRORED[orientation]
+    low, high = np.where(mirrored, stored - high, low), np.where(mirrored, stored - low, high)
+    return np.concatenate([np.where(exchanged, low[:, ::-1], low), np.where(exchanged, high[:, ::-1], high)], axis=1)

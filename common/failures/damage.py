@@ -42,7 +42,8 @@ def json_of(data: bytes, keys: Collection[str] = ()) -> Any:
 
 
 def table_of(data: pa.NativeFile, columns: Collection[str] | None = None, optional: Collection[str] = ()) -> pa.Table:
-    """The columns of a parquet file, all of them for None, and those of `optional` that it has.
+    """The columns of a parquet file, all of them for None, and those of `optional` that it has. Of a nested one a part can
+    be named, as parquet does: `faces.list.element.box`.
 
     Raises:
         ValueError: it is none, or has not all of `columns`; how.
@@ -50,7 +51,7 @@ def table_of(data: pa.NativeFile, columns: Collection[str] | None = None, option
     with _as_no_parquet():
         file = pq.ParquetFile(data)
         table = file.read(columns=None if columns is None else [*columns, *optional], use_threads=False)
-    _require(columns or (), table.column_names)
+    _require({name.partition(".")[0]: None for name in columns or ()}, table.column_names)
     return table
 
 

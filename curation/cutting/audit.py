@@ -19,12 +19,12 @@ def audit_limit(snapshot: pa.Table, share: float, minimum: int, seed: int) -> in
     return int(keys[count]) if count else 0
 
 
-def audited(ids: Sequence[str], seed: int, limit: int) -> np.ndarray:
+def audited(ids: Sequence[str] | np.ndarray, seed: int, limit: int) -> np.ndarray:
     """bool (ids,): which of the images are audited."""
     return np.ones(len(ids), bool) if limit > np.iinfo(np.uint64).max else _keys(ids, seed) < np.uint64(limit)
 
 
-def _keys(ids: Sequence[str] | pa.ChunkedArray, seed: int) -> np.ndarray:
+def _keys(ids: Sequence[str] | np.ndarray | pa.ChunkedArray, seed: int) -> np.ndarray:
     """uint64 (ids,): a pseudo-random number of each id and the seed, of nothing else (splitmix64's finaliser)."""
     increment = ((seed + 1) * 0x9E3779B97F4A7C15) & ((1 << 64) - 1)
     with np.errstate(over="ignore"):

@@ -26,9 +26,10 @@ from curation.cutting.judge import judge, verdict_schema, verdict_table
 from curation.filters.base import Filter
 from curation.filters.registry import check_names
 from curation.recipe.recipe import Recipe
-from curation.run_directory.candidates import with_numbers
+from curation.run_directory.candidates import id_texts, with_numbers
+from curation.run_directory.many_units import read_many
 from curation.run_directory.run import Run
-from curation.run_directory.units import Unit, UnitScores, units_of
+from curation.run_directory.units import Unit, units_of
 
 GROUP = 100_000  # verdicts in a file
 
@@ -89,32 +90,35 @@ def cut(
     passes = run.glob(f"cuts/{name}/verdicts/{epoch:06d}-*/*")
     folder = f"cuts/{name}/verdicts/{epoch:06d}-{len({path.split('/')[3] for path in passes}):03d}"
 
-    def judge_unit(unit: Unit) -> pa.Table:
-        known = UnitScores(run, unit, filters)
+    def judge_group(group: tuple[int, list[Unit]]) -> Counter[tuple[str, ...]]:
+        number, units = group
+        known = read_many(run, units, filters)
         judged = judge(known.evidence, filters, recipe.thresholds, known.boxes)
         audit_lane = audited(known.ids, recipe.seed, audit)
-        return verdict_table(known.ids, known.name, known.status, judged, audit_lane)
+        table = verdict_table(id_texts(known.ids), known.units, known.status, judged, audit_lane)
+        order = np.argsort(known.ids, kind="stable")
+        table = table if (np.diff(order) == 1).all() else table.take(pa.array(order))
+        run.write_table(f"{folder}/{number:05d}.parquet", table)
+        return _counts(table, check_names(filters))
 
     # closures carry the filters' settings, not their models: `verdict` loads none
     total: Counter[tuple[str, ...]] = Counter()
     with ProgressBar("cut", snapshot.num_rows) as progress:
-        for number, tables in enumerate(_grouped(map_with_tasks(units, judge_unit))):
-            table = pa.concat_tables(tables).unify_dictionaries().sort_by("id")
-            run.write_table(f"{folder}/{number:05d}.parquet", table)
-            total.update(_counts(table, check_names(filters)))
-            progress.advance(table.num_rows)
+        for counts in map_with_tasks(enumerate(_grouped(units)), judge_group):
+            total.update(counts)
+            progress.advance(sum(images for key, images in counts.items() if key[0] != "check"))
     funnel = _funnel(total, check_names(filters)) | {"scores": scores}
     run.write_json(f"{folder}/funnel.json", funnel)
     _say_funnel(name, funnel, "no model was run")
     return funnel
 
 
-def _grouped(tables: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
-    """Tables together until they have GROUP rows: a file a unit would be ten thousand footers for every reader."""
-    group: list[pa.Table] = []
-    for table in tables:
-        group.append(table)
-        if sum(each.num_rows for each in group) >= GROUP:
+def _grouped(units: Sequence[Unit]) -> Iterator[list[Unit]]:
+    """Units together until they have GROUP images: a file a unit would be ten thousand footers for every reader."""
+    group: list[Unit] = []
+    for unit in units:
+        group.append(unit)
+        if sum(map(len, group)) >= GROUP:
             yield group
             group = []
     if group:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.filters.base import Filter
-from curation.filters.caption_box import Boxes, CaptionBox, ChosenFaces, choose_faces
+from curation.filters.caption_box import CaptionBox, CaptionBoxes, ChosenFaces, choose_faces
 from curation.filters.evidence import FAIL, PASS, UNKNOWN, Evidence
 from curation.filters.registry import Thresholds, check_names
 
@@ -55,26 +56,32 @@ class Judgement:
     def undecided(self) -> np.ndarray:
         return ~self.rejected & ~self.kept
 
-    def failing(self) -> list[list[str]]:
-        names = list(self.checks)
-        failed = np.stack([self.checks[name] == FAIL for name in names], axis=1)
-        return [[name for name, flag in zip(names, row, strict=True) if flag] for row in failed]
+    def failing(self) -> pa.ListArray:
+        """Of each image the names of the checks that reject it."""
+        failed = self._failed()
+        rows, checks = np.nonzero(failed)
+        names = pa.DictionaryArray.from_arrays(pa.array(checks, pa.int32()), pa.array(list(self.checks), pa.string()))
+        offsets = np.append(0, np.cumsum(np.bincount(rows, minlength=len(failed))))
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.cast(pa.string()))
 
-    def reason(self, row: int, failing: list[str]) -> str | None:
-        """The first of a row's `failing` checks in the paper's order; `NAME_error` where the filter itself failed."""
-        if not failing:
-            return None
-        errors = self.errors.get(failing[0])
-        return f"{failing[0]}_error" if errors is not None and errors[row] else failing[0]
+    def reason(self) -> pa.Array:
+        """Of each image the first of its failing checks in the paper's order; `NAME_error` where the filter itself failed;
+        null where none fails."""
+        failed, names = self._failed(), list(self.checks)
+        broken = np.stack([self.errors.get(name, np.zeros(len(failed), bool)) for name in names], axis=1)
+        first, rows = failed.argmax(axis=1), np.arange(len(failed))
+        codes = pa.array(first + len(names) * broken[rows, first], pa.int32(), mask=~failed.any(axis=1))
+        words = pa.array([*names, *(f"{name}_error" for name in names)], pa.string())
+        return pa.DictionaryArray.from_arrays(codes, words).cast(pa.string())
+
+    def _failed(self) -> np.ndarray:
+        return np.stack([values == FAIL for values in self.checks.values()], axis=1)
 
 
 def judge(
-    evidence: Mapping[str, Evidence], filters: Mapping[str, Filter], thresholds: Thresholds, boxes: Boxes
+    evidence: Mapping[str, Evidence], filters: Mapping[str, Filter], thresholds: Thresholds, boxes: CaptionBoxes
 ) -> Judgement:
-    """Verdicts from whatever scores there are.
-
-    `boxes`: for each image FaceCaption's boxes, upright full-size pixels (`units.upright_boxes`).
-    """
+    """Verdicts from whatever scores there are."""
     checks: dict[str, np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
     for name, item in filters.items():
@@ -88,27 +95,20 @@ def judge(
 
 
 def verdict_table(
-    ids: Sequence[str], unit: str, status: Sequence[str | None], judged: Judgement, audited: np.ndarray
+    ids: pa.Array, units: pa.DictionaryArray, status: pa.Array, judged: Judgement, audited: np.ndarray
 ) -> pa.Table:
-    """A unit's verdicts as they are stored. `status`: of the decode; None where that has not happened."""
-    undecodable = np.array([text is not None and text != "ok" for text in status], dtype=bool)
-    pending = np.array([text is None for text in status], dtype=bool)
-    verdict = np.select(
-        [undecodable, pending, judged.kept, judged.rejected],
-        ["undecodable", "undecided", "kept", "rejected"],
-        "undecided",
-    )
-    failing = judged.failing()
-    reasons = [
-        text if bad else judged.reason(row, failing[row])
-        for row, (bad, text) in enumerate(zip(undecodable, status, strict=True))
-    ]
+    """Verdicts as they are stored. `status`: of the decode; null where that has not happened."""
+    undecodable = pc.fill_null(pc.not_equal(status, "ok"), False)
+    decided = [undecodable.to_numpy(zero_copy_only=False), ~status.is_valid().to_numpy(zero_copy_only=False)]
+    words = ["undecodable", "undecided", "kept", "rejected", "undecided"]
+    codes = np.select([*decided, judged.kept, judged.rejected], [0, 1, 2, 3], 4)
+    verdict = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(words)).cast(pa.string())
     columns = {
         "id": ids,
-        "unit": [unit] * len(ids),
-        "verdict": verdict.tolist(),
-        "reason": reasons,
-        "failing": failing,
+        "unit": units,
+        "verdict": verdict,
+        "reason": pc.if_else(undecodable, status, judged.reason()),
+        "failing": judged.failing(),
         **judged.checks,
         "audited": audited,
         "face": judged.chosen.face,

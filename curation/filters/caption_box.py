@@ -17,7 +17,26 @@ from curation.filters.evidence import FAIL, PASS, UNKNOWN
 from curation.filters.faces import FacesThresholds, prominent
 from model.conditioning.detectors import DetectorName
 
-Boxes = Sequence[Sequence[Sequence[float]]]  # for each image its boxes, x1 y1 x2 y2
+
+@dataclass(frozen=True)
+class CaptionBoxes:
+    """FaceCaption's boxes of a list of images, in upright full-size pixels, image after image.
+
+    `rows`: int64 (boxes,), ascending: which image; `corners`: float64 (boxes, 4), x1 y1 x2 y2.
+    """
+
+    rows: np.ndarray
+    corners: np.ndarray
+
+    @classmethod
+    def none(cls) -> CaptionBoxes:
+        return cls(np.zeros(0, np.int64), np.zeros((0, 4)))
+
+    def take(self, rows: Sequence[int]) -> CaptionBoxes:
+        """Those of some of the images, which ascend, as a list of these alone."""
+        first, last = (np.searchsorted(self.rows, rows, side) for side in ("left", "right"))
+        counts = last - first
+        return CaptionBoxes(np.repeat(np.arange(len(counts)), counts), self.corners[_ranges(first, counts)])
 
 
 @dataclass(frozen=True)
@@ -44,31 +63,46 @@ class CaptionBox(DerivedCheck):
         return np.where(known, overlaps, UNKNOWN).astype(np.int8)
 
 
-def choose_faces(faces: pa.Table, thresholds: FacesThresholds, detector: DetectorName, boxes: Boxes) -> ChosenFaces:
-    """Of the faces that count, the one that best overlaps a box of FaceCaption; else the one with the best score.
+def choose_faces(
+    faces: pa.Table, thresholds: FacesThresholds, detector: DetectorName, boxes: CaptionBoxes
+) -> ChosenFaces:
+    """Of the faces that count, the one that best overlaps a box of FaceCaption; else the first, which has the best score.
 
-    `faces`: the faces filter's evidence; `boxes`: of FaceCaption, in upright full-size pixels.
+    `faces`: the faces filter's evidence.
     """
-    rows, index = prominent(faces, thresholds, detector)
     face = np.full(faces.num_rows, -1, dtype=np.int32)
     caption = np.full(faces.num_rows, -1, dtype=np.int32)
     best = np.zeros(faces.num_rows)
-    detections = faces["boxes"].to_pylist() if len(rows) else []
-    for row, place in zip(rows.tolist(), index.tolist(), strict=True):
-        if face[row] < 0:
-            face[row] = place
-        for number, box in enumerate(boxes[row]):
-            overlap = iou(detections[row][place]["box"], box)
-            if overlap > best[row]:
-                best[row], face[row], caption[row] = overlap, place, number
+    rows, index, found = prominent(faces, thresholds, detector)
+    with_faces, first = np.unique(rows, return_index=True)
+    face[with_faces] = index[first]
+    # each face with each box of its image, in that order
+    begin, end = (np.searchsorted(boxes.rows, rows, side) for side in ("left", "right"))
+    counts = end - begin
+    pairs, theirs = np.repeat(np.arange(len(rows)), counts), _ranges(begin, counts)
+    overlap = iou(found[pairs], boxes.corners[theirs])
+    if len(pairs):
+        of_row = rows[pairs]
+        starts = np.flatnonzero(np.diff(of_row, prepend=-1))
+        highest = np.maximum.reduceat(overlap, starts)
+        is_best = (overlap == np.repeat(highest, np.diff(np.append(starts, len(of_row))))) & (overlap > 0)
+        chosen, place = np.unique(of_row[is_best], return_index=True)
+        place = np.flatnonzero(is_best)[place]
+        best[chosen], face[chosen] = overlap[place], index[pairs[place]]
+        caption[chosen] = theirs[place] - np.searchsorted(boxes.rows, chosen)
     return ChosenFaces(face, caption, best)
 
 
-def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """int64: the numbers from each start on, so many as its length says, one after the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """float64 (pairs,): intersection over union of boxes x1, y1, x2, y2, (pairs, 4) each."""
+    width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
+    height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
+    both = np.where((width > 0) & (height > 0), width * height, 0.0)
+    whole = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1]) + (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) - both
+    return np.divide(both, whole, out=np.zeros(len(both)), where=both > 0)

@@ -42,14 +42,17 @@ def passed(ok: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     return np.where(unknown, UNKNOWN, np.where(ok, PASS, FAIL)).astype(np.int8)
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column of a table in one piece."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
+
+
 def flattened(evidence: pa.Table, column: str, *fields: str) -> tuple[np.ndarray, ...]:
     """A list<struct> column as flat arrays: the row of each item, then each field, (items,) or (items, length).
 
     Nulls and empty lists have no item. Rows ascend, so per-row reductions need no sort.
     """
-    lists = evidence[column].combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):  # older pyarrow: an empty column stays chunked
-        lists = lists.chunk(0) if lists.num_chunks else pa.array([], lists.type)
+    lists = one_array(evidence[column])
     items = pc.list_flatten(lists)
     arrays = [pc.list_parent_indices(lists).to_numpy()]
     for name in fields:

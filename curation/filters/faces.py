@@ -123,12 +123,12 @@ class Faces(Filter):
         return pa.table({"boxes": pa.array(rows, pa.list_(FACE))})
 
     def verdict(self, evidence: pa.Table, thresholds: FacesThresholds) -> np.ndarray:
-        rows, _ = prominent(evidence, thresholds, self.detector)
+        rows, *_ = prominent(evidence, thresholds, self.detector)
         return passed(np.bincount(rows, minlength=len(evidence)) == thresholds.count, missing(evidence, "boxes"))
 
     def measures(self, thresholds: FacesThresholds) -> list[Measure]:
         def counted(evidence: pa.Table) -> np.ndarray:
-            rows, _ = prominent(evidence, thresholds, self.detector)
+            rows, *_ = prominent(evidence, thresholds, self.detector)
             return np.bincount(rows, minlength=len(evidence))
 
         def best(evidence: pa.Table) -> np.ndarray:
@@ -167,11 +167,14 @@ def largest_face(faces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None
     return max((face for face in faces if face["score"] >= FAINT), key=area, default=None)
 
 
-def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: DetectorName) -> tuple[np.ndarray, np.ndarray]:
+def prominent(
+    evidence: pa.Table, thresholds: FacesThresholds, detector: DetectorName
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The faces that count: confident, and not much smaller than the largest confident face of their image.
 
     Returns:
-        Row of the table, and index in that row's list of boxes, of each such face: int64 (faces,) each, in order.
+        Row of the table, index in that row's list of boxes, both int64 (faces,), and box, float64 (faces, 4), of each such
+        face, in order.
     """
     rows, boxes, scores = flattened(evidence, "boxes", "box", "score")
     first = np.searchsorted(rows, rows)
@@ -179,10 +182,10 @@ def prominent(evidence: pa.Table, thresholds: FacesThresholds, detector: Detecto
     confident = scores >= np.float32(thresholds.confidence(detector))
     rows, index, boxes = rows[confident].astype(np.int64), index[confident], boxes[confident].astype(np.float64)
     if not len(rows):
-        return rows, index
+        return rows, index, boxes.reshape(0, 4)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     largest_area = np.maximum.reduceat(area, starts)
     of_row = np.repeat(largest_area, np.diff(np.append(starts, len(rows))))
     counts = area >= thresholds.min_relative_area * of_row
-    return rows[counts], index[counts]
+    return rows[counts], index[counts], boxes[counts]

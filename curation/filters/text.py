@@ -71,7 +71,7 @@ class Text(Filter):
         return pa.table({"boxes": pa.array(rows, pa.list_(BOX))})
 
     def verdict(self, evidence: pa.Table, thresholds: TextThresholds) -> np.ndarray:
-        area, number = area_and_number(evidence, thresholds)
+        area, number = area_and_number(evidence, thresholds, thresholds.max_area)
         few = (number <= thresholds.max_boxes) & (area <= thresholds.max_area)
         return passed(few, missing(evidence, "boxes"))
 
@@ -114,8 +114,12 @@ def _evidence(boxes: TextBoxes, view: np.ndarray) -> list[dict[str, Any]]:
     return [{"score": float(scores[i]), "quad": shares[i].tolist()} for i in order]
 
 
-def area_and_number(evidence: pa.Table, thresholds: TextThresholds) -> tuple[np.ndarray, np.ndarray]:
+def area_and_number(
+    evidence: pa.Table, thresholds: TextThresholds, limit: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the boxes that count: the area that they cover, as a share of the image, and their number; (rows,) each.
+
+    With `limit` the area is only on the right side of it: boxes are united where that alone decides.
 
     A box counts that is sure enough, and not too high for a line. On pictures without text the detector is at times
     sure of a large blob (a cup, an animal). Lines of text are thin: on labelled photos, leaving out boxes higher than a
@@ -127,7 +131,28 @@ def area_and_number(evidence: pa.Table, thresholds: TextThresholds) -> tuple[np.
     height = np.hypot(steps[..., 0], steps[..., 1]).min(axis=1)
     counted = (scores >= np.float32(thresholds.min_confidence)) & (height <= thresholds.max_line)
     rows, corners = rows[counted], corners[counted]
-    return union_area(rows, corners, len(evidence)), np.bincount(rows, minlength=len(evidence))
+    number = np.bincount(rows, minlength=len(evidence))
+    alone = hull_areas(corners)
+    area = np.bincount(rows, alone, minlength=len(evidence))  # at most that; of one box it is that
+    overlapping = number > 1
+    if limit is not None:
+        least = np.zeros(len(evidence))
+        np.maximum.at(least, rows, alone)
+        overlapping &= (area > limit) & (least <= limit)
+        area = np.where(least > limit, least, area)
+    open_boxes = overlapping[rows]
+    united = union_area(rows[open_boxes], corners[open_boxes], len(evidence))
+    return np.where(overlapping, united, area), number
+
+
+def hull_areas(corners: np.ndarray) -> np.ndarray:
+    """float64 (boxes,): area of the convex hull of each box's four corners, (boxes, 4, 2).
+
+    That is the largest of the quadrilaterals and triangles that the four make, in whatever order they are.
+    """
+    a, b, c = np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 0)
+    ab, ac, bc = (one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0] for one, other in ((a, b), (a, c), (b, c)))
+    return np.abs([ab + bc, ac - bc, ac - ab, ab, ac, bc, ab + bc - ac]).max(axis=0) / 2
 
 
 def union_area(rows: np.ndarray, corners: np.ndarray, length: int) -> np.ndarray:
@@ -141,6 +166,5 @@ def union_area(rows: np.ndarray, corners: np.ndarray, length: int) -> np.ndarray
     for number in np.unique(count):  # rows with equally many boxes form a matrix, which shapely unites in C
         same = count == number
         group = polygons[first[same][:, None] + np.arange(number)]
-        united = group[:, 0] if number == 1 else shapely.union_all(group, axis=1)
-        areas[present[same]] = shapely.area(united)
+        areas[present[same]] = shapely.area(shapely.union_all(group, axis=1))
     return areas

@@ -16,9 +16,11 @@ from curation.run_directory.schemas import CANDIDATE, SELECTED, SelectedCounts
 SELECTED_COUNTS = "selected/counts.json"
 
 
-def id_numbers(ids: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
-    """uint64 (ids,): the numbers that their 16 hex digits are. Of an Arrow column without a Python object an id; one that
+def id_numbers(ids: Sequence[str] | np.ndarray | pa.ChunkedArray) -> np.ndarray:
+    """uint64 (ids,): the numbers that their 16 hex digits are. Of an Arrow column without a Python object an id; what
     holds the numbers is taken as it is."""
+    if isinstance(ids, np.ndarray):
+        return ids
     if not isinstance(ids, pa.ChunkedArray):
         return np.array([int(text, 16) for text in ids], dtype=np.uint64)
     if pa.types.is_uint64(ids.type):

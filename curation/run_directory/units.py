@@ -13,14 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.decode import upright_box
+from common.decode import upright_boxes
 from curation.filters.base import Filter
-from curation.filters.evidence import Evidence
+from curation.filters.caption_box import CaptionBoxes
+from curation.filters.evidence import Evidence, one_array
 from curation.run_directory.attempts import images_file
 from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import CANDIDATE, FETCHED, IMAGES
 from curation.run_directory.scores import evidence_of, image_facts, read_scores, score_files
+
+TURN = ("exif_orientation", "width", "height")
+FACTS = ("status", *TURN)  # of a decode, those that verdicts hang on
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,18 @@ class UnitScores:
         self.evidence = {
             name: Evidence.align(item.schema, self.ids, evidence_of(stored, item)) for name, item in filters.items()
         }
-        self._faces = self.fetched["faces"].to_pylist()
-        self.boxes = [upright_boxes(faces, image) for faces, image in zip(self._faces, self.images, strict=True)]
+        facts = pa.Table.from_pylist([image or {} for image in self.images], schema=IMAGES)
+        self._turns = turns_of({name: one_array(facts[name]) for name in FACTS})
 
     @property
     def candidates(self) -> pa.Table:
         """What the sources say of the images."""
         return self.fetched.select(CANDIDATE.names)
+
+    @property
+    def boxes(self) -> CaptionBoxes:
+        """FaceCaption's boxes of the images that were decoded."""
+        return caption_boxes(one_array(self.fetched["faces"]), self._turns)
 
     @property
     def status(self) -> list[str | None]:
@@ -114,12 +123,22 @@ class UnitScores:
         """Add what the decoding of an image showed: the columns of `IMAGES`."""
         assert facts.keys() == set(IMAGES.names)
         self.images[row] = facts
-        self.boxes[row] = upright_boxes(self._faces[row], facts)
+        self._turns[row] = [facts[name] or 0 for name in TURN]
 
 
-def upright_boxes(faces: list[dict[str, Any]], image: Mapping[str, Any] | None) -> list[list[float]]:
-    """FaceCaption's boxes, which live in the stored frame, turned into the upright one; none before the decode."""
-    if not image or image["width"] is None:
-        return []
-    turn = (image["exif_orientation"], image["width"], image["height"])
-    return [list(upright_box(tuple(face["box"]), *turn)) for face in faces]
+def turns_of(facts: Mapping[str, pa.Array]) -> np.ndarray:
+    """int64 (rows, 3): of each image orientation, width and height; zeros before the decode, and where it failed."""
+    columns = [facts[name].cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False) for name in TURN]
+    return np.stack(columns, axis=1)
+
+
+def caption_boxes(faces: pa.Array, turns: np.ndarray) -> CaptionBoxes:
+    """FaceCaption's boxes, which live in the stored frame, turned into the upright one; none before the decode.
+
+    `faces`: as candidates have them, of which the boxes count.
+    """
+    corners = faces.flatten().field("box").flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, 4)
+    rows = pc.list_parent_indices(faces).to_numpy()
+    known = turns[rows, 1] > 0
+    rows, corners = rows[known], corners[known]
+    return CaptionBoxes(rows, upright_boxes(corners, *turns[rows].T))

@@ -211,7 +211,7 @@ class _UnitInWork:
         evidence = {
             name: Evidence(item.table.take(take), item.seen[rows]) for name, item in self.known.evidence.items()
         }
-        boxes = [self.known.boxes[row] for row in rows]
+        boxes = self.known.boxes.take(rows)
         judged = judge(evidence, self.operator.filters, self.operator.recipe.thresholds, boxes)
         return [row for row, gone in zip(rows, judged.rejected & ~self.audited[rows], strict=True) if not gone]
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from curation.cutting.judge import judge, verdict_table
-from curation.filters.caption_box import iou
+from curation.filters.caption_box import CaptionBoxes, choose_faces, iou
 from curation.filters.evidence import Evidence
 from curation.filters.registry import Thresholds
 from curation.recipe import recipe as recipes
@@ -47,8 +47,14 @@ GOOD = {"std": 40.0, "text": [], "faces": [FACE], "hits": []}
 
 
 def judged(filters, row, boxes=((10, 10, 110, 110),)):
-    result = judge(evidence(filters, [row]), filters, Thresholds(), [[list(box) for box in boxes]])
-    return verdict_table(["0"], "00-00000", ["ok"], result, [False]).to_pylist()[0]
+    corners = np.array(boxes, np.float64).reshape(-1, 4)
+    result = judge(evidence(filters, [row]), filters, Thresholds(), CaptionBoxes(np.zeros(len(corners), int), corners))
+    return row_of(result, "ok")
+
+
+def row_of(result, status):
+    unit = pa.array(["00-00000"]).dictionary_encode()
+    return verdict_table(pa.array(["0"]), unit, pa.array([status]), result, np.array([False])).to_pylist()[0]
 
 
 def test_kept_only_when_every_check_passes(filters):
@@ -93,8 +99,7 @@ def test_the_face_must_be_the_captioned_one(filters):
 
 
 def test_an_undecodable_image_says_why(filters):
-    result = judge(evidence(filters, [{}]), filters, Thresholds(), [[]])
-    row = verdict_table(["0"], "00-00000", ["truncated"], result, [False]).to_pylist()[0]
+    row = row_of(judge(evidence(filters, [{}]), filters, Thresholds(), CaptionBoxes.none()), "truncated")
     assert (row["verdict"], row["reason"]) == ("undecodable", "truncated")
 
 
@@ -107,6 +112,43 @@ def test_a_score_written_twice_counts_once(filters):
 
 
 def test_iou():
-    assert iou([0, 0, 10, 10], [0, 0, 10, 10]) == 1
-    assert iou([0, 0, 10, 10], [10, 0, 20, 10]) == 0
-    assert np.isclose(iou([0, 0, 10, 10], [5, 0, 15, 10]), 1 / 3)
+    a = np.array([[0, 0, 10, 10]] * 3, float)
+    b = np.array([[0, 0, 10, 10], [10, 0, 20, 10], [5, 0, 15, 10]], float)
+    assert iou(a, b) == pytest.approx([1, 0, 1 / 3])
+
+
+def chosen_one_by_one(faces, boxes):
+    """What the choice says, written as it is read: of one image's (place, box) of prominent faces, and its boxes."""
+    best, face, caption = 0.0, faces[0][0] if faces else -1, -1
+    for place, found in faces:
+        for number, box in enumerate(boxes):
+            overlap = iou(np.array([found]), np.array([box]))[0]
+            if overlap > best:
+                best, face, caption = overlap, place, number
+    return face, caption, best
+
+
+def test_the_choice_among_many_images_is_the_choice_in_each(filters):
+    draw = np.random.default_rng(0)
+
+    def box():
+        corner, size = draw.integers(0, 6, 2) * 10.0, draw.integers(2, 6, 2) * 10.0
+        return [*corner, *(corner + size)]
+
+    faces = [
+        [{"box": box(), "score": 0.9, "landmarks": [0.0] * 10} for _ in range(draw.integers(0, 4))] for _ in range(200)
+    ]
+    stored = [[box() for _ in range(draw.integers(0, 4))] for _ in faces]
+    table = evidence(filters, [{"faces": each} for each in faces])["faces"].table
+    rows = np.repeat(np.arange(len(stored)), [len(each) for each in stored])
+    boxes = CaptionBoxes(rows, np.array([one for each in stored for one in each]))
+    thresholds = Thresholds().faces.model_copy(update={"min_relative_area": 0.0})
+    chosen = choose_faces(table, thresholds, filters["faces"].detector, boxes)
+    ours = list(zip(chosen.face.tolist(), chosen.caption_face.tolist(), chosen.overlap.tolist(), strict=True))
+    assert ours == [
+        chosen_one_by_one([(place, face["box"]) for place, face in enumerate(found)], captioned)
+        for found, captioned in zip(faces, stored, strict=True)
+    ]
+    some = np.flatnonzero(draw.random(len(faces)) < 0.3)
+    part = choose_faces(table.take(pa.array(some)), thresholds, filters["faces"].detector, boxes.take(some))
+    assert part.face.tolist() == chosen.face[some].tolist() and part.overlap.tolist() == chosen.overlap[some].tolist()
