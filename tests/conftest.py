@@ -60,7 +60,7 @@ def lane(file: str) -> str:
     """Tests on the one Ray stay in one process with those that start a local one: Ray sends a job to the youngest Ray in
     /tmp/ray. Rays in folders of their own are another lane, and any other file is a lane of its own."""
     text = (ROOT / file).read_text()
-    if re.search(r"\b(ray_cluster|finished|jobs[./]curate|CurateOptions)\b", text):
+    if re.search(r"\b(ray_cluster|finished|whole_sample|jobs[./]curate|CurateOptions)\b", text):
         return "ray"
     return "own rays" if re.search(r"\b(ray_nodes|local_ray)\b", text) else file
 
@@ -148,6 +148,21 @@ def finished(small_world: Path, ray_cluster: dict[str, str], tmp_path_factory: p
     root = tmp_path_factory.mktemp("finished") / "run"
     curate(root, small_world)
     return root
+
+
+@pytest.fixture(scope="session")
+def whole_sample(sample: Path, ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The run of the whole sample, as `make curate` makes it: every image through every filter. Only to be read."""
+    from curation.run_directory.run import Run
+    from tests.world import start_driver
+
+    root = tmp_path_factory.mktemp("whole") / "run"
+    driver = start_driver(root, ROOT / "curation" / "recipe" / "sample.yaml", ray_cluster["address"])
+    said, _ = driver.communicate(timeout=580)
+    assert driver.returncode == 0, said
+    assert "reconciles ✓" in said and f"the report: {root}/report.html" in said
+    assert f"the shards: {root}/shards/sample; next: make train SET=data.shards={root}/shards/sample" in said
+    return Run(root)
 
 
 @pytest.fixture(scope="session")

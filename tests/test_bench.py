@@ -12,10 +12,11 @@ from tests.bench import memory, selection
 from tests.bench.curation import bench_tar
 from tests.bench.duel import Bench
 from tests.bench.loading.loader import bench_loader, bench_reading, bench_seeking
-from tests.bench.made_run import make_run
 from tests.bench.selection.measure import statements
 from tests.bench.selection.normalised import image_id, urls_of_every_kind
 from tests.bench.training import Size, inputs
+from tests.rehearsal.make import make_run
+from tests.rehearsal.pool import passing_pool
 
 TINY = Size(shards=(4, 4), side=64, size=64, micro=2)
 
@@ -40,13 +41,14 @@ def test_a_goal_is_met_or_missed(ratio, goal, said):
 def test_a_part_that_is_not_there_is_refused(capsys):
     assert benches.main(["trainign"]) == 2
     assert (
-        "the parts are curation, evaluation, forecast, memory, pools, scoring, selection, training"
+        "the parts are curation, evaluation, forecast, memory, pools, rehearsal, scoring, selection, training"
         in capsys.readouterr().err
     )
 
 
 def test_the_drivers_steps_run_over_a_made_run(tmp_path):
-    run = make_run(tmp_path, 2500, memory.bare_recipe())
+    recipe = memory.bare_recipe()
+    run = make_run(tmp_path, 2500, recipe, passing_pool(recipe))
     for step in memory.DRIVER.values():
         step(run)
 

@@ -20,27 +20,21 @@ from curation.run_directory.run import Run
 from curation.sample.web import canonical_url
 from tests import goldens
 from tests.curation.planning.coverage import held
-from tests.world import ROOT, start_driver
+from tests.world import ROOT
 
 # scores differ in their last digits from one processor to another: an image on a threshold may change sides
 MAY_DIFFER = 3
 
 
-@pytest.fixture(scope="module")
-def run(sample, ray_cluster, tmp_path_factory) -> Run:
-    root = tmp_path_factory.mktemp("whole") / "run"
-    driver = start_driver(root, ROOT / "curation" / "recipe" / "sample.yaml", ray_cluster["address"])
-    said, _ = driver.communicate(timeout=580)
-    assert driver.returncode == 0, said
-    assert "reconciles ✓" in said and f"the report: {root}/report.html" in said
-    assert f"the shards: {root}/shards/sample; next: make train SET=data.shards={root}/shards/sample" in said
-    return Run(root)
+@pytest.fixture
+def run(whole_sample) -> Run:
+    return whole_sample
 
 
 @pytest.fixture(scope="module")
-def labelled(run):
+def labelled(whole_sample):
     """(label, verdict row) of the labelled photos that thresholds were not chosen on, edits of another aside."""
-    rows = {row["sha256"]: row for row in goldens.verdicts(run)}
+    rows = {row["sha256"]: row for row in goldens.verdicts(whole_sample)}
     labels = read_labels(ROOT / "tests" / "labels" / "sample-photos.csv", "sha256")
     pairs = [(label, rows[label["sha256"]]) for label in labels if label["sha256"] in rows]
     return [

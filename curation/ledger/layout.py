@@ -13,8 +13,10 @@ from common.storage import REQUESTS
 from curation.cutting.cut import current_pass
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SnapshotCounts
-from curation.run_directory.scores import image_facts, score_files
+from curation.run_directory.scores import score_files
 from curation.run_directory.snapshot import snapshot_file
+
+COUNTED = ("status", "width", "height", "sha256", "phash")  # of what the decoding of an image showed
 
 
 def rows_of_snapshot(run: Run, name: str, counts: SnapshotCounts) -> str:
@@ -24,9 +26,11 @@ def rows_of_snapshot(run: Run, name: str, counts: SnapshotCounts) -> str:
 
 def image_tables(run: Run) -> Iterator[tuple[str, pa.Table]]:
     """(path, what the decoding of some images showed), file by file."""
-    paths = run.glob("scores/*.parquet")
-    for path, table in zip(paths, run.read_each(paths, ["id", "image"]), strict=True):
-        yield path, image_facts(table)
+    paths, columns = run.glob("scores/*.parquet"), [f"image.{name}" for name in COUNTED]
+    for path, table in zip(paths, run.read_each(paths, ["id", *columns]), strict=True):
+        rows = table.filter(table["image"].is_valid()) if table["image"].null_count else table
+        facts = rows.flatten()
+        yield path, facts.rename_columns([name.removeprefix("image.") for name in facts.column_names])
     paths = run.glob("scores/images/*.parquet")  # before format 5
     yield from zip(paths, run.read_each(paths), strict=True)
 

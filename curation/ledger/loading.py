@@ -21,8 +21,8 @@ def load_tables(ledger: Ledger, snapshot_hash: str | None, encoder: str) -> None
     Raises:
         curation.ledger.tables.LedgerError: a table that does not follow the layout.
     """
-    _load(ledger, "candidates", "candidates/*.parquet", ["id", "in_hq"], "id_number(id), in_hq")
-    _load(ledger, "selected", "selected/*.parquet", ["id"], "id_number(id)")
+    _load(ledger, "candidates", "candidates/*.parquet", ["id", "in_hq"], "id, in_hq")
+    _load(ledger, "selected", "selected/*.parquet", ["id"], "id")
     _load_attempts(ledger)
     _load_snapshot(ledger, snapshot_hash)
     if ledger.snapshot is not None:
@@ -30,22 +30,21 @@ def load_tables(ledger: Ledger, snapshot_hash: str | None, encoder: str) -> None
     _load_verdicts(ledger)
     if ledger.has("verdicts"):
         _load_annotations(ledger, encoder)
-    _load(ledger, "planned", f"cuts/{ledger.cut}/plan.parquet", ["id", "shard"], "id_number(id), shard")
+    _load(ledger, "planned", f"cuts/{ledger.cut}/plan.parquet", ["id", "shard"], "id, shard")
     _load_shards(ledger)
 
 
 def _load(ledger: Ledger, table: str, files: str, columns: list[str], values: str) -> None:
     """Append `columns` of all matching files to a table; `values`: what is kept of a row, in SQL."""
     paths = ledger.run.glob(files)
-    for path, part in zip(paths, ledger.run.read_each(paths, columns), strict=True):
-        ledger.tables.insert(table, values, part, path)
+    ledger.tables.insert(table, values, zip(paths, ledger.run.read_each(paths, columns), strict=True))
 
 
 def _load_attempts(ledger: Ledger) -> None:
     columns = ["id", "url", "round", "status", "error"]
     success = "coalesce(status = 'success', false)"
     error = f"CASE WHEN NOT {success} THEN coalesce(error, 'other') END"
-    values = f"id_number(id), round, {success}, {error}, authority_of(url)"
+    values = f"id, round, {success}, {error}, authority_of(url)"
     _load(ledger, "attempts", "fetched/[0-9]*/[0-9]*.parquet", columns, values)
     # most images have one attempt: only the others are grouped, which takes a third less memory
     ledger.tables.execute("""
@@ -80,15 +79,14 @@ def _load_snapshot(ledger: Ledger, wanted_hash: str | None) -> None:
         "taken",
         rows_of_snapshot(ledger.run, name, whole[name]),
         columns,
-        'id_number(id), unit, tar, "offset", size',
+        'id, unit, tar, "offset", size',
     )
 
 
 def _load_images(ledger: Ledger) -> None:
     """Rows of ids that are not taken (of an older snapshot) are left out; the doubles of a retried unit collapse."""
     numbers = "coalesce(width, 0), coalesce(height, 0), first_64_bits(sha256), first_64_bits(phash)"
-    for path, part in image_tables(ledger.run):
-        ledger.tables.insert("images", f"id_number(id), status, {numbers}", part, path)
+    ledger.tables.insert("images", f"id, status, {numbers}", image_tables(ledger.run))
     ledger.tables.execute("""
         CREATE OR REPLACE TABLE images AS SELECT DISTINCT ON (id) * FROM images SEMI JOIN taken USING (id)
     """)
@@ -105,7 +103,7 @@ def _load_verdicts(ledger: Ledger) -> None:
     for check in checks:
         tables.execute(f"ALTER TABLE verdicts ADD COLUMN {check} TINYINT")
     columns = ["verdict", "reason", "audited", "caption_face"]
-    values = ", ".join(["id_number(id)", *columns, *checks])
+    values = ", ".join(["id", *columns, *checks])
     _load(ledger, "verdicts", f"{folder}/*.parquet", ["id", *columns, *ledger.cut_checks], values)
     for (verdict,) in tables.rows("SELECT DISTINCT verdict FROM verdicts ORDER BY 1"):
         if verdict not in VERDICTS:
@@ -127,8 +125,8 @@ def _load_annotations(ledger: Ledger, encoder: str) -> None:
     if folder is None:
         return
     # an image that other cuts keep for another face has several rows, one a face
-    for path, part in annotation_tables(run, folder, ledger.manifest.get("format", 1)):
-        tables.insert("annotations", "id_number(id), NOT has_identity", part, path)
+    parts = annotation_tables(run, folder, ledger.manifest.get("format", 1))
+    tables.insert("annotations", "id, NOT has_identity", parts)
     without = without_identity(ledger, ledger.cut, encoder, "listed")
     tables.execute(f"""
         INSERT INTO no_identity SELECT id FROM kept SEMI JOIN {without} AS without USING (id);

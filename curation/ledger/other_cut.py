@@ -30,9 +30,9 @@ def load_other_cut(ledger: Ledger, name: str | None = None) -> None:
         return
     run, tables = ledger.run, ledger.tables
     files = run.glob(f"{current_pass(run, name)}/*.parquet")
-    lost_to = "id_number(id), CASE WHEN verdict != 'kept' THEN coalesce(reason, verdict) END"
-    for path, part in zip(files, run.read_each(files, ["id", "verdict", "reason"]), strict=True):
-        tables.insert("other_verdicts", lost_to, part, path)
+    lost_to = "id, CASE WHEN verdict != 'kept' THEN coalesce(reason, verdict) END"
+    parts = zip(files, run.read_each(files, ["id", "verdict", "reason"]), strict=True)
+    tables.insert("other_verdicts", lost_to, parts)
     content = _content(ledger, name)
     without = without_identity(ledger, name, str(content.get("encoder") or ""), "other_listed")
     tables.execute(f"""

@@ -5,13 +5,19 @@ Only the columns that are counted are kept, and an id as the number that its 16 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+
+from curation.run_directory.candidates import with_numbers
 
 SCHEMA = r"""
     CREATE MACRO id_number(digits) AS
@@ -49,6 +55,10 @@ SCHEMA = r"""
 MEMORY = "1GB"  # of the database; what does not fit is on the disk meanwhile
 
 
+INSERTED = 100_000  # rows at a time
+AHEAD = 32  # files
+
+
 class LedgerError(ValueError):
     """A table does not follow docs/run-directory.md; the message names the file."""
 
@@ -69,24 +79,28 @@ class Tables:
         self._connection.execute(SCHEMA)
         self.present: set[str] = set()
 
-    def insert(self, table: str, values: str, part: pa.Table, source: str) -> None:
-        """Append the rows of `part`: `values` are SQL expressions of them, one for each column of the table.
+    def insert(self, table: str, values: str, parts: Iterable[tuple[str, pa.Table]]) -> None:
+        """Append the rows of some files, each with its path: `values` are SQL expressions of them, one for each column of
+        the table, in which `id` is a number. Many small files are one insertion.
 
         Raises:
-            LedgerError: an id is null, or not 16 hex digits; the message begins with `source`.
+            LedgerError: an id is null, or not 16 hex digits; the message begins with the file's path.
         """
-        self._insert(table, f"SELECT {values} FROM part", source, part=part)
+        waiting: list[pa.Table] = []
+        count = 0
+        for part in chain(_ahead(_numbered(part, path) for path, part in parts), [None]):
+            if part is not None:
+                waiting.append(part)
+                count += part.num_rows
+            if waiting and (part is None or count >= INSERTED):
+                rows = pa.concat_tables(waiting, promote_options="permissive").unify_dictionaries()
+                self._run(f"INSERT INTO {table} SELECT {values} FROM part", (), {"part": rows})
+                self.present.add(table)
+                waiting, count = [], 0
 
     def insert_ids(self, table: str, ids: list[str], source: str) -> None:
         """Append rows that are an id alone; raises as `insert` does."""
-        self._insert(table, "SELECT id_number(unnest(?::VARCHAR[]))", source, ids)
-
-    def _insert(self, table: str, query: str, source: str, *parameters: Any, **tables: pa.Table) -> None:
-        try:
-            self._run(f"INSERT INTO {table} {query}", parameters, tables)
-        except duckdb.ConstraintException as error:
-            raise LedgerError(f"{source}: an id is not 16 hex digits") from error
-        self.present.add(table)
+        self.insert(table, "id", [(source, pa.table({"id": pa.array(ids, pa.string())}))])
 
     def _run(self, sql: str, parameters: Sequence[Any], tables: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
         for name, table in tables.items():  # replaces the one of that name before
@@ -138,6 +152,24 @@ class Tables:
     def contains(self, table: str, ids: np.ndarray) -> np.ndarray:
         """bool (ids,): which of them the table has."""
         return self.look_up(ids, "id IS NOT NULL", table)[0]
+
+
+def _ahead(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The parts, of which the next few are read by a thread while this one inserts."""
+    parts = iter(parts)
+    with ThreadPoolExecutor(1) as reader:
+        waiting = deque(reader.submit(next, parts, None) for _ in range(AHEAD))
+        while (part := waiting.popleft().result()) is not None:
+            waiting.append(reader.submit(next, parts, None))
+            yield part
+
+
+def _numbered(part: pa.Table, source: str) -> pa.Table:
+    if part["id"].null_count == 0:
+        # the rows' ids alone are looked at here: what else is wrong with a table DuckDB says
+        with contextlib.suppress(ValueError, pa.ArrowException):
+            return with_numbers(part)
+    raise LedgerError(f"{source}: an id is not 16 hex digits")
 
 
 def name_of(number: int | np.uint64) -> str:

@@ -12,7 +12,7 @@ import sys
 
 from rich.console import Console
 
-PARTS = ("curation", "evaluation", "forecast", "memory", "pools", "scoring", "selection", "training")
+PARTS = ("curation", "evaluation", "forecast", "memory", "pools", "rehearsal", "scoring", "selection", "training")
 
 
 def main(names: list[str]) -> int:

@@ -5,12 +5,13 @@ Each is measured in a process of its own, above what it holds when its modules a
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -60,7 +61,7 @@ def bare_recipe():
     from curation.recipe import recipe as recipes
 
     changes = ["annotate.identity=none", "fetch.local_web=null", "select.rank_over=metadata", "score.audit_minimum=0"]
-    return recipes.load(ROOT / "curation" / "recipe" / "sample.yaml", changes)
+    return recipes.load(ROOT / "curation" / "recipe" / "sample.yaml", [*changes, "fetch.part_size=1000"])
 
 
 def _snapshot(run) -> None:
@@ -87,22 +88,26 @@ def _cut(run) -> None:
 
     recipe = bare_recipe()
     arguments = run, recipe, "made", require_snapshot(run), recipe.open_filters()
-    # the tasks would be in other processes: here one unit at a time is added to the driver's memory
-    with (
-        patch("curation.cutting.cut.map_with_tasks", _here),
-        patch("curation.annotation.annotate.map_with_tasks", _here),
-        patch(
-            "curation.packing.pack.map_with_tasks", lambda shards, _: ({"samples": len(shard.rows)} for shard in shards)
-        ),
-    ):
+    # pack's tasks would read bytes that are not there
+    with here(), patch("curation.packing.pack.write_shard", lambda *_: {"samples": len(_[-1].rows)}):
         cut(*arguments)
         annotate(*arguments)
         pack(*arguments, content_hash="")
 
 
-def _here(rows, function, **_):
-    # each is a copy, as in another process: what a task notes on its unit would stay in this one
-    return (function(copy.deepcopy(row)) for row in rows)
+@contextlib.contextmanager
+def here() -> Iterator[None]:
+    """What tasks do is done in this process, one after the other."""
+
+    def work(rows, function, **_):
+        # each is a copy, as in another process: what a task notes on its unit would stay in this one
+        return (function(copy.deepcopy(row)) for row in rows)
+
+    steps = ("cutting.cut", "annotation.annotate", "packing.pack")
+    with contextlib.ExitStack() as stack:
+        for step in steps:
+            stack.enter_context(patch(f"curation.{step}.map_with_tasks", work))
+        yield
 
 
 def _report(run) -> None:
@@ -137,7 +142,7 @@ def _make_pngs(root: Path, count: int) -> None:
     from curation.run_directory.attempts import images_file
     from curation.run_directory.run import Run
     from curation.run_directory.schemas import FETCHED, SNAPSHOT
-    from tests.bench.made_run import candidates
+    from tests.rehearsal.pool import passing_pool
 
     run, tar = Run(root), "fetched/00/00000-0.tar"
     slope = np.linspace(0, 255, SIDES[0] * SIDES[1] * 4, dtype=np.uint8).reshape(SIDES[1], SIDES[0], 4)
@@ -149,7 +154,8 @@ def _make_pngs(root: Path, count: int) -> None:
     places = [
         {"offset": len(data) * number, "size": len(data), "sha256": sha256_of_bytes(data)} for number in range(count)
     ]
-    rows = [{**row, **place} for row, place in zip(candidates(ids).to_pylist(), places, strict=True)]
+    (candidate,) = passing_pool(bare_recipe()).fetched.to_pylist()
+    rows = [{**candidate, "id": text, **place} for text, place in zip(ids, places, strict=True)]
     run.write_table(images_file(tar), pa.Table.from_pylist(rows, schema=FETCHED))
     taken = [{**row, "tar": tar, "unit": "00-00000"} for row in rows]
     run.write_table("fetched/snapshot-5.parquet", pa.Table.from_pylist(taken, schema=SNAPSHOT))
@@ -173,10 +179,11 @@ def _peak(function: Callable[[], None]) -> float:
 def main(step: str, root: str, count: str = "0") -> None:
     import curation.pipeline  # noqa: F401  its modules are no step's
     from curation.run_directory.run import Run
-    from tests.bench.made_run import make_run
+    from tests.rehearsal.make import make_run
+    from tests.rehearsal.pool import passing_pool
 
     if step == "make":
-        make_run(Path(root), int(count), bare_recipe())
+        make_run(root, int(count), bare_recipe(), passing_pool(bare_recipe()), surplus=0)
         print(0)
     elif step == "make PNGs":
         _make_pngs(Path(root), int(count))

@@ -26,7 +26,8 @@ from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
 from curation.scoring import operator
 from curation.scoring.operator import ScoringOperator
-from tests.bench.made_run import PASSING, make_run
+from tests.rehearsal.make import make_run
+from tests.rehearsal.pool import PASSING, passing_pool
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,14 @@ def _instead() -> Iterator[None]:
 
 def scored(root: Path, recipe: Recipe, work: Work, machine: Machine, units: int, unit: int) -> Busy:
     """Score `units` of `unit` images on the Ray that is there, which was told that it has `machine`."""
-    from curation.run_directory.snapshot import require_snapshot, write_snapshot
+    from curation.run_directory.snapshot import require_snapshot
     from curation.scoring.score import score
 
     tokens = Tokens(root / "tokens")
     tokens.folder.mkdir()
     tokens.make(machine)
-    run = make_run(root / "run", units * unit, recipe, part=unit, with_scores=False)
-    write_snapshot(run, recipe)
+    of_units = recipe.model_copy(update={"fetch": recipe.fetch.model_copy(update={"part_size": unit})})
+    run = make_run(root / "run", units * unit, of_units, passing_pool(recipe), until="fetch", surplus=0)
     sleeping = SleepingRecipe.of(recipe, work, tokens.folder)
     with _instead():
         score(run, sleeping, require_snapshot(run), sleeping.open_filters())

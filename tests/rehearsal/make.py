@@ -1,19 +1,26 @@
 """Run directories of any size that nobody fetched: every table that the steps read, true in schema and in distribution.
 
-Tables alone: no bytes of images, whose tars are named and not there. A step that reads pixels cannot go on with such a run.
+Without `image_bytes`, tables alone: the tars are named and not there. With it each image is a small JPEG that no other equals,
+of so many bytes, and what its decoding showed is what the pool says: for steps that move bytes and look at no pixel.
 """
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import random
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.hashing import sha256_of_bytes
 from common.progress import ProgressBar
 from curation.cutting.audit import audit_limit, audited
 from curation.filters.base import Filter
@@ -45,11 +52,12 @@ class Made:
     selected: np.ndarray
     audit: int
     until: str
+    image_bytes: int
 
 
 def make_run(
     root: Path | str, rows: int, recipe: Recipe, pool: Pool, until: str = "score", surplus: float = SURPLUS, seed: int = 0,
-    processes: int = 1,
+    processes: int = 1, image_bytes: int = 0,
 ) -> Run:  # fmt: skip
     """A run of `rows` selected images, made up to one of `STEPS`; the snapshot is the real step's.
 
@@ -67,7 +75,7 @@ def make_run(
         pa.table({"id": pa.chunked_array([pa.array(taken)])}),
         recipe.score.audit_share, recipe.score.audit_minimum, recipe.seed,
     )  # fmt: skip
-    made = Made(str(root), recipe, pool, ids, ranks, ranks < rows, limit, until)
+    made = Made(str(root), recipe, pool, ids, ranks, ranks < rows, limit, until, image_bytes)
     run = Run(root)
     parts = 0 if until == "select" else -(-rows // recipe.fetch.part_size)
     work = [("candidates", number) for number in range(_buckets(made))] + [("part", number) for number in range(parts)]
@@ -174,11 +182,15 @@ def _write_part(made: Made, run: Run, number: int) -> None:
     ids = made.ids[place]
     texts, failed = id_texts(ids), pool.failed(ids)
     tar = f"{part_name(0, number)}-{number:016x}.tar"
-    mine = pool.fetched.select(["size"]).take(pa.array(pool.kinds(ids)))
-    sizes = np.where(failed, 0, mine["size"].to_numpy())
-    offsets = np.cumsum(sizes + 512) - sizes
+    there = np.flatnonzero(~failed)
+    sizes, offsets = np.zeros((2, len(ids)), np.int64)
+    if made.image_bytes:
+        sizes[there], offsets[there] = _write_tar(run, tar, ids[there], made.image_bytes)
+    else:
+        sizes[there] = pool.fetched["size"].to_numpy()[pool.kinds(ids[there])]
+        offsets = np.cumsum(sizes + 512) - sizes
     alive = pa.array(~failed)
-    hashes = pc.binary_join_element_wise(texts, texts, texts, texts, "")
+    hashes = _hashes(made, ids)
     facts = {
         "id": texts, "url": urls(texts), "round": _same(0, len(ids)), "part": _same(number, len(ids)),
         "status": pc.if_else(alive, "success", "failed_to_download"), "bytes": pa.array(sizes, mask=failed),
@@ -192,13 +204,52 @@ def _write_part(made: Made, run: Run, number: int) -> None:
             facts[name] = pc.if_else(alive, None, pool.failures[name].take(pa.array(kinds)).combine_chunks())
     columns = [facts.get(name, pa.nulls(len(ids))) for name in ATTEMPT.names]
     run.write_table(f"{part_name(0, number)}.parquet", pa.table(columns, names=ATTEMPT.names).cast(ATTEMPT))
-    there = pa.array(np.flatnonzero(~failed))
     fetched = _candidates(made, ids[~failed], made.ranks[place][~failed])
     for name in ("offset", "size", "sha256"):
-        fetched = fetched.append_column(FETCHED.field(name), facts[name].take(there).cast(FETCHED.field(name).type))
+        fetched = fetched.append_column(
+            FETCHED.field(name), facts[name].take(pa.array(there)).cast(FETCHED.field(name).type)
+        )
     run.write_table(images_file(tar), fetched)
     if made.until == "score":
         write_unit(run, "scores", unit_name(0, number), _scores(made, ids[~failed]))
+
+
+def _hashes(made: Made, ids: np.ndarray) -> pa.Array:
+    """Of each image's bytes; without bytes, of each another one."""
+    if made.image_bytes:
+        return pa.array([sha256_of_bytes(tiny_jpeg(number, made.image_bytes)) for number in ids.tolist()], pa.string())
+    texts = id_texts(ids)
+    return pc.binary_join_element_wise(texts, texts, texts, texts, "")
+
+
+def _write_tar(run: Run, path: str, ids: np.ndarray, image_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes and offsets of the images' bytes in their tar."""
+    out, places = io.BytesIO(), []
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for row, number in enumerate(ids.tolist()):
+            data = tiny_jpeg(number, image_bytes)
+            info = tarfile.TarInfo(f"{row:09d}.jpg")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+            places.append((len(data), tar.offset - -(-len(data) // 512) * 512))
+    run.write_bytes(path, out.getvalue())
+    sizes, offsets = np.array(places, np.int64).reshape(-1, 2).T
+    return sizes, offsets
+
+
+@cache
+def _plain_jpeg() -> bytes:
+    slope = np.linspace(0, 255, 64 * 48 * 3, dtype=np.uint8).reshape(48, 64, 3)
+    return cv2.imencode(".jpg", slope, [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes()
+
+
+def tiny_jpeg(number: int, size: int) -> bytes:
+    """A picture of 64 x 48 with comments: the number, and noise until it has about `size` bytes."""
+    draw = random.Random(number)
+    lengths = [16] + [min(60_000, size - start) for start in range(len(_plain_jpeg()), size, 60_000)]
+    comments = [f"{number:016x}".encode(), *(draw.randbytes(length) for length in lengths[1:])]
+    segments = b"".join(b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text for text in comments)
+    return _plain_jpeg()[:2] + segments + _plain_jpeg()[2:]
 
 
 def _same(value: int, length: int) -> pa.Array:
@@ -210,10 +261,9 @@ def _scores(made: Made, ids: np.ndarray) -> pa.Table:
     kinds = pool.kinds(ids)
     rows = pa.array(kinds)
     images = pool.images.take(rows).combine_chunks()
-    unique = {
-        "sha256": pc.binary_join_element_wise(texts, texts, texts, texts, ""),
-        "phash": id_texts(scrambled(ids, 4)),
-    }
+    unique = {"sha256": _hashes(made, ids), "phash": id_texts(scrambled(ids, 4))}
+    if made.image_bytes:
+        unique["format"] = _whole(pc.if_else(images["format"].is_valid(), "jpeg", None).combine_chunks())
     named = [field.name for field in IMAGE]
     facts = [unique.get(name, images[name].combine_chunks()) for name in named]
     assert named == [name for name in IMAGES.names if name != "id"]

@@ -15,7 +15,6 @@ from curation.run_directory.run import Run
 from curation.run_directory.schemas import FETCHED, SNAPSHOT
 from curation.sample.boxes import stored_boxes
 from curation.sample.photos import photos
-from tests.bench.made_run import candidates
 
 
 @cache
@@ -47,7 +46,7 @@ def photo_run(root: Path, count: int, part: int) -> tuple[Run, pa.Table]:
             data += row.to_bytes(8, "big")  # behind the image's end: no two are the same bytes
             faces = [{"box": box, "caption": "A face.", "source_id": str(row)} for box in boxes]
             place = {"offset": offset, "size": len(data), "sha256": sha256_of_bytes(data)}
-            rows.append({**candidates([f"{row:016x}"]).to_pylist()[0], "faces": faces, **place})
+            rows.append({"id": f"{row:016x}", "url": f"https://photos.test/{row}.jpg", "faces": faces, **place})
             pieces.append(data)
             offset += len(data)
         run.write_bytes(tar, b"".join(pieces))
