@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,3 +48,18 @@ def new_file(final: Path, may_replace: bool = True) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # a read-only disk refuses that, too: it would hide the error above
             temporary.unlink(missing_ok=True)
         BEING_WRITTEN.discard(temporary)
+
+
+def move_file(local: Path, final: Path) -> None:
+    """Give a finished file its final name. On another disk it is copied there first, under a temporary name."""
+    make_folder(final.parent)
+    try:
+        with open(local, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(local, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with open(local, "rb") as source, new_file(final) as file:
+            shutil.copyfileobj(source, file, 1 << 24)
+        local.unlink()

@@ -106,7 +106,6 @@ class TarWriter:
     def __init__(self, file: BinaryIO):
         self.index: list[ShardEntry] = []
         self._file = file
-        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, sample_id: str, members: Iterable[tuple[str, bytes]]) -> None:
         """`members`: (extension, bytes), in the order in which they are to stand."""
@@ -115,12 +114,16 @@ class TarWriter:
             info = tarfile.TarInfo(f"{sample_id}.{extension}")
             info.size, info.mode = len(data), 0o644
             places[extension] = (self._file.tell() + tarfile.BLOCKSIZE, len(data))
-            self._tar.addfile(info, io.BytesIO(data))
+            # what tarfile's own `addfile` writes, which copies each header and each body first
+            self._file.write(info.tobuf(tarfile.USTAR_FORMAT))
+            self._file.write(data)
+            self._file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
         self.index.append(ShardEntry(id=sample_id, members=places))
 
     def close(self) -> None:
         """Write the tar's end; the file stays open."""
-        self._tar.close()
+        end = self._file.tell() + 2 * tarfile.BLOCKSIZE
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
 
 
 def write_tar(file: BinaryIO, samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]]) -> list[ShardEntry]:

@@ -10,7 +10,6 @@ import functools
 import io
 import json
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 
 from common.failures.damage import DamagedFile, MissingFile, json_of, table_of
 from common.failures.transient import answer_code, is_overload, patiently
-from common.local_files import BEING_WRITTEN, new_file
+from common.local_files import BEING_WRITTEN, move_file, new_file
 from common.paths import PathError, absolute, glob_in, is_local, open_place, remove_folder
 
 REQUESTS = 32  # at a time, of one process to an object store
@@ -270,10 +269,7 @@ class Storage:
             self.fs.put_file(os.fspath(local), self.path(relative))
             Path(local).unlink()
             return
-        # shutil.move would copy under the final name when the folders are on two file systems
-        with open(local, "rb") as source, new_file(Path(self.path(relative))) as file:
-            shutil.copyfileobj(source, file, 1 << 24)
-        Path(local).unlink()
+        move_file(Path(local), Path(self.path(relative)))
 
     def sweep(self) -> list[str]:
         """Delete temporary files that a killed writer left behind. For the driver, while none of its tasks is at work; what

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from common.decode import as_jpeg
 from common.hashing import canonical_json, sha256_of_bytes
@@ -28,8 +29,12 @@ class UnitSamples:
         known = UnitScores(run, unit, filters)
         self.place = {text: row for row, text in enumerate(known.ids)}
         self.plan = {row["id"]: row for row in rows}
-        self.images, self.candidates, self.evidence = known.images, known.fetched, known.evidence
-        self.bytes = UnitBytes(run, unit.tar, known.fetched, [self.place[row["id"]] for row in rows])
+        self.images = known.images
+        places = [self.place[row["id"]] for row in rows]
+        taken, self.row = pa.array(places, pa.int64()), {place: number for number, place in enumerate(places)}
+        self.candidates = known.fetched.take(taken).to_pylist()
+        self.evidence = {name: scores.table.take(taken).to_pylist() for name, scores in known.evidence.items()}
+        self.bytes = UnitBytes(run, unit.tar, known.fetched, places)
         self.encoder = encoder_fingerprint(recipe)
         self.annotations = read_annotations(run, annotated)
         self.fingerprints = canonical_json({key: item.fingerprint for key, item in sorted(filters.items())})
@@ -46,9 +51,11 @@ class UnitSamples:
         row = self.place[sample_id]
         image = self.images[row]
         assert image is not None
-        jpeg = as_jpeg(self.bytes.read(row), image["format"], self.recipe.pack.jpeg_quality, self.recipe.images)
-        face = self.evidence["faces"].table["boxes"][row].as_py()[self.plan[sample_id]["face"]]
-        record = self._record(sample_id, row, face, jpeg)
+        data = self.bytes.read(row)
+        jpeg = as_jpeg(data, image["format"], self.recipe.pack.jpeg_quality, self.recipe.images)
+        face = self.evidence["faces"][self.row[row]]["boxes"][self.plan[sample_id]["face"]]
+        # a JPEG is packed as it was fetched, and reading compared its hash
+        record = self._record(sample_id, row, face, None if jpeg is data else sha256_of_bytes(jpeg))
         caption = record[
             {"face": "caption", "image": "image_caption", "laion": "laion_caption"}[self.recipe.pack.caption]
         ]
@@ -64,16 +71,16 @@ class UnitSamples:
             members.append(("identity.npy", vector.getvalue()))
         return members
 
-    def _record(self, sample_id: str, row: int, face: dict[str, Any], jpeg: bytes) -> dict[str, Any]:
+    def _record(self, sample_id: str, row: int, face: dict[str, Any], transcoded_hash: str | None) -> dict[str, Any]:
         """ID.json: the same keys and types in every sample, no nulls, lists that may be empty as one JSON string."""
-        (candidate,) = self.candidates.slice(row, 1).to_pylist()
+        candidate = self.candidates[self.row[row]]
         image = self.images[row]
         captioned = candidate["faces"][self.plan[sample_id]["caption_face"]]
         transcoded = image["format"] != "jpeg"
         text = {key: _text(candidate[key]) for key in ("laion_caption", "image_caption", "image_short_caption")}
         evidence: dict[str, Any] = {}
         for name, item in self.filters.items():
-            evidence |= item.in_sample(self.evidence[name].table.slice(row, 1).to_pylist()[0])
+            evidence |= item.in_sample(self.evidence[name][self.row[row]])
         return {
             "id": sample_id,
             "url": candidate["url"],
@@ -90,7 +97,7 @@ class UnitSamples:
             "exif_orientation": 1 if transcoded else image["exif_orientation"],
             "source_format": image["format"],
             "source_sha256": candidate["sha256"],
-            "sha256": sha256_of_bytes(jpeg),
+            "sha256": transcoded_hash or candidate["sha256"],
             "phash": image["phash"],
             "face_box": [float(value) for value in face["box"]],
             "face_landmarks": [float(value) for value in face["landmarks"]],

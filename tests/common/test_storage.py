@@ -68,6 +68,25 @@ def test_what_is_written_is_read(tmp_path, kind):
     assert storage.read_bytes("y/made") == b"moved" and not local.exists()
 
 
+def test_a_file_of_another_disk_is_moved_too(tmp_path, monkeypatch):
+    """Under a temporary name first: half of it must not stand under its own."""
+    local, seen = tmp_path / "made", []
+    local.write_bytes(b"moved")
+    real = os.replace
+
+    def replace(source, target):
+        seen.append(Path(source).name)
+        if Path(source) == local:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    storage = Storage(tmp_path / "r")
+    storage.put_file(local, "y/made")
+    assert storage.read_bytes("y/made") == b"moved" and not local.exists()
+    assert len(seen) == 2 and seen[1].endswith(".tmp")
+
+
 def test_an_empty_object_is_read():
     with s3_bucket("empty"):
         storage = Storage("s3://empty/run")
