@@ -19,7 +19,7 @@ OPTIONS := $(if $(NAME),--name '$(NAME)') $(QUOTED_SET)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup sample curate recut report calibrate label train evaluate demo test nodes lint bench weights tiny-base drill chaos plan plan-train cache
+.PHONY: help setup sample curate recut report calibrate label train evaluate demo test nodes lint bench rehearse weights tiny-base drill chaos plan plan-train cache
 
 help:  ## this list
 	@echo "make curate                                   the sample: real photos, real models, a local Ray; minutes"
@@ -43,6 +43,7 @@ help:  ## this list
 	@echo "make drill [RUNS=20] [SEED=0]                 kill training at random moments: does it end with the same bits?"
 	@echo "make chaos [KILLS=20] [SEED=0] [ON=disk,s3]   kill curation (driver, workers, raylets) on a disk and a faulty S3: the same shards?"
 	@echo "make nodes                                    a cluster of three nodes on this machine, one after the other killed"
+	@echo "make rehearse ROWS=10_000_000 [KEEP=1]        a made run of that size through every step that reads no pixel: times, memory"
 	@echo "make test | lint | bench [ONLY=training]      everything tested; style; speed as ratios"
 	@echo "make setup                                    only the environment ($(VENV))"
 	@echo "Each step alone: $(BIN)/python -m curation STEP --help  (select fetch score cut annotate pack report ...)"
@@ -136,6 +137,9 @@ drill: $(READY)
 
 chaos: $(READY)
 	@$(BIN)/python -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ON),--on $(ON))
+
+rehearse: $(READY)
+	@$(BIN)/python -m tests.rehearsal $(or $(ROWS),1_000_000) $(if $(KEEP),--keep)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ONLY)
