@@ -17,6 +17,7 @@ from tests.bench.duel import Bench
 from tests.bench.memory import bare_recipe
 from tests.bench.simulated import shares, simulated
 from tests.bench.sleepers import Work, scored
+from tests.rehearsal.pool import passing_pool
 
 BOX = Machine(16, 1)
 WORKS = {
@@ -40,6 +41,7 @@ def bench() -> Bench:
     with local_ray(BOX.cpus, num_gpus=BOX.gpus):
         for name, work in WORKS.items():
             bench_sleepers(bench, name, recipe, work, UNITS, UNIT)
+        bench_store(bench, recipe, UNITS, UNIT)
     for cluster, machines in CLUSTERS.items():
         for name, work in WORKS.items():
             _row(
@@ -59,6 +61,25 @@ def bench_sleepers(bench: Bench, name: str, recipe: Recipe, work: Work, units: i
         measured = shares(scored(Path(scratch), recipe, work, BOX, units, unit), [BOX])
     beside = _simulated(recipe, work, [BOX], 3, unit)
     _row(bench, f"{BOX.cpus} CPUs + {BOX.gpus} GPU: {name}", measured, work, "simulated", _said(beside))
+
+
+def bench_store(bench: Bench, recipe: Recipe, units: int, unit: int) -> None:
+    """What Ray's object store was given while two operators scored, for each image: its bytes are read where they are needed."""
+    two = recipe.model_copy(update={"score": recipe.score.model_copy(update={"split_devices": True})})
+    before = created_bytes()
+    with tempfile.TemporaryDirectory(prefix="facemakeup-bench-") as scratch:
+        scored(Path(scratch), two, Work(0.001, 0.001, 0.001), BOX, units, unit)
+    given, jpeg = (created_bytes() - before) / (units * unit), passing_pool(recipe).fetched["size"][0].as_py()
+    bench.row(
+        "object store, two operators", f"{given:,.0f} B an image", "its JPEG", f"{jpeg:,} B", given / jpeg, most=1.2
+    )
+
+
+def created_bytes() -> int:
+    """All bytes that were ever put into the object stores of the Ray that is there."""
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    return int(get_memory_info_reply(get_state_from_address()).store_stats.cumulative_created_bytes)
 
 
 def _simulated(

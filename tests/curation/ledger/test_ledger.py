@@ -17,6 +17,7 @@ from curation.report import main
 from curation.reporting import funnel as report_funnel
 from curation.reporting import measures as report_scores
 from curation.reporting.facts import duplicates, web
+from curation.run_directory.candidates import id_texts
 from curation.run_directory.run import Run
 from tests.curation import fake_run
 from tests.curation.fake_images import TWINS
@@ -216,7 +217,8 @@ def test_the_estimate_is_unbiased_though_filters_stop_early(tmp_path: Path):
         "audited": audited, **dict(zip(fake_run.CHECKS, checks.T, strict=True)),
     })  # fmt: skip
     values = f"id, verdict, NULL, audited, NULL, {', '.join(fake_run.CHECKS)}"
-    made.tables.insert("verdicts", values, table, "made")
+    table = table.set_column(0, "id", id_texts(table["id"].to_numpy()))
+    made.tables.insert("verdicts", values, [("made", table)])
     stages = report_funnel.check_stages(made, False)
     for column, stage in enumerate(stages):
         right = int(truth[:, : column + 1].all(axis=1).sum())
