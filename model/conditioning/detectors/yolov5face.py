@@ -6,6 +6,7 @@ Only facts about the network are taken from its project (github.com/deepcam-cn/y
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ ANCHORS = {
     32: ((146, 217), (231, 300), (335, 433)),
 }
 GREY = 114
+ROUNDING = 0.01  # more than float32 can be wrong by about a sigmoid's argument
 
 
 class YoloFace:
@@ -98,16 +100,17 @@ def decode(outputs: Sequence[np.ndarray], floor: float) -> list[np.ndarray]:
 
 def _cells(raw: np.ndarray, stride: int, floor: float) -> np.ndarray:
     """One level (3, H, W, 16) of raw numbers -> (n, 15). Only cells above the floor are decoded."""
-    scores = _sigmoid(raw[..., 4]) * _sigmoid(raw[..., 15])
-    anchor, row, column = np.nonzero(scores > floor)
-    cells = raw[anchor, row, column].copy()
+    # the score is this number's sigmoid times another below 1: of 25,200 cells nearly all are out before any exponential
+    anchor, row, column = np.nonzero(raw[..., 4] > logit(floor) - ROUNDING)
+    cells = raw[anchor, row, column]
+    scores = _sigmoid(cells[:, 4]) * _sigmoid(cells[:, 15])
     grid = np.stack([column, row], axis=1).astype(np.float32)
     size = np.array(ANCHORS[stride], np.float32)[anchor]
     cells[:, 0:2] = (_sigmoid(cells[:, 0:2]) * 2 - 0.5 + grid) * stride
     cells[:, 2:4] = (_sigmoid(cells[:, 2:4]) * 2) ** 2 * size
     points = cells[:, 5:15].reshape(-1, 5, 2) * size[:, None] + grid[:, None] * stride
     cells[:, 5:15] = points.reshape(-1, 10)
-    return _corners(cells, scores[anchor, row, column], floor)
+    return _corners(cells, scores, floor)
 
 
 def _corners(cells: np.ndarray, scores: np.ndarray, floor: float) -> np.ndarray:
@@ -116,6 +119,11 @@ def _corners(cells: np.ndarray, scores: np.ndarray, floor: float) -> np.ndarray:
     cells, scores = cells[kept], scores[kept]
     centre, half = cells[:, 0:2], cells[:, 2:4] / 2
     return np.concatenate([centre - half, centre + half, cells[:, 5:15], scores[:, None]], axis=1).astype(np.float32)
+
+
+def logit(share: float) -> float:
+    """Whose sigmoid is `share`."""
+    return math.log(share / (1 - share)) if share > 0 else -math.inf
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

@@ -23,11 +23,8 @@ from curation.filters.grayscale import channel_std
 from curation.filters.quality import blockiness
 from curation.filters.toned import colour_elsewhere, tone_residual
 from model.conditioning.detectors import FACE_FLOOR
-from model.conditioning.detectors.yolov5face import ANCHORS, GREY
+from model.conditioning.detectors.yolov5face import ANCHORS, GREY, logit
 from model.conditioning.face_measures import measures_of
-
-# a cell of the detector whose own number is below has a score below the floor, whatever its class says
-SURE = np.log(FACE_FLOOR / (1 - FACE_FLOOR))
 
 
 def bare_decode(data: bytes, limits: ImageLimits) -> Picture:
@@ -125,7 +122,7 @@ def planes(rgb: np.ndarray, scale: float) -> np.ndarray:
 
 def _candidates(level: np.ndarray, stride: int) -> np.ndarray:
     """The cells of a level (3, h, w, 16) that may hold a face: (n, 15) x, y, width, height, score, five points."""
-    anchor, row, column = np.nonzero(level[..., 4] > SURE)
+    anchor, row, column = np.nonzero(level[..., 4] > logit(FACE_FLOOR))
     cells, grid = level[anchor, row, column], np.stack([column, row], axis=1)
     sure = 1 / (1 + np.exp(-cells[:, [0, 1, 2, 3, 4, 15]]))
     size = np.array(ANCHORS[stride])[anchor]
