@@ -49,14 +49,15 @@ class Follower(AbstractContextManager["Follower"]):
         self._began = self._last_line = time.monotonic()
         self._since = datetime.datetime.now(datetime.UTC)
         self._lock, self._ended = threading.RLock(), threading.Event()
-        self._told, self._state = "", RUNNING
+        self._told: set[str] = set()
+        self._state = RUNNING
         self._stack = ExitStack()
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
     def begin(self, step: str) -> None:
         """A step begins; the one before it is done."""
-        self._outlook.read()
+        self._look()
         with self._lock:
             if step in self.steps:
                 self._enter(self.steps.index(step))
@@ -153,7 +154,7 @@ class Follower(AbstractContextManager["Follower"]):
     # -- as long as the run goes ------------------------------------------------------------------------------------
 
     def __enter__(self) -> Follower:
-        self._outlook.read()
+        self._look()
         self._stack.enter_context(watched_by(self))
         self._live = bool(sys.stderr.isatty())
         if self._live:
@@ -174,15 +175,24 @@ class Follower(AbstractContextManager["Follower"]):
                 return
             self._ended.wait(EVERY[self.run.is_local])
 
+    # whatever goes wrong here: nobody's run is to end for a notice of how far it is
+
+    def _look(self) -> None:
+        try:
+            self._outlook.read()
+        except Exception as error:  # noqa: BLE001
+            self._tell(f"what remains cannot be reckoned ({type(error).__name__}: {first_line(error)})")
+
     def _write(self) -> None:
         try:
             self.run.write_json(PROGRESS, self.as_json())
-        except Exception as error:  # noqa: BLE001  whatever it is: nobody's run is to end for a notice of how far it is
-            if self._told != first_line(error):
-                self._told = first_line(error)
-                say("progress", f"{PROGRESS} cannot be written ({self._told}); trying on")
-        else:
-            self._told = ""
+        except Exception as error:  # noqa: BLE001
+            self._tell(f"{PROGRESS} cannot be written ({first_line(error)}); trying on")
+
+    def _tell(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            say("progress", what)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

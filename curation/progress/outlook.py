@@ -21,7 +21,7 @@ from curation.run_directory.snapshot import latest_counts
 FORECAST = "forecast.json"  # of the run directory: what `make plan RUN=...` expects of it
 # core-seconds an image where nothing better is known: `make plan` of the sample, 2 x86-64 cores. Fetching depends on the
 # web, selecting on the tables: of these there is no default
-CORE_SECONDS = {"score": 0.10, "cut": 0.001, "annotate": 0.05, "pack": 0.01}
+CORE_SECONDS = {"score": 0.07, "cut": 0.001, "annotate": 0.09, "pack": 0.01}
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Outlook:
     run: Run
     name: str
     counts: dict[str, int] = field(default_factory=dict)
-    forecast: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forecast: dict[str, tuple[float, float | None]] = field(default_factory=dict)  # images, core-seconds of one
 
-    def read(self) -> Outlook:
-        """Look again. A few small files."""
+    def read(self) -> None:
+        """Look again: a few small files, of which a forecast that a person changed may hold anything."""
         if self.run.exists(SELECTED_COUNTS):
             selected = selected_counts(self.run)
             self.counts |= {"selected": selected["selected"], "wanted": selected["wanted"]}
@@ -54,13 +54,12 @@ class Outlook:
         if funnel := read_funnel(self.run, self.name):
             self.counts["kept"] = funnel["kept"]
         if not self.forecast and self.run.exists(FORECAST):
-            self.forecast = {step["step"]: step for step in self.run.read_json(FORECAST, ("steps",))["steps"]}
-        return self
+            self.forecast = dict(map(_told, self.run.read_json(FORECAST, ("steps",))["steps"]))
 
     def of(self, step: str, kept_is_final: bool) -> Expected:
         """Of a step that has not begun. `kept_is_final`: the cut is made, and the step comes after it."""
         images, at_most = self._images(step, kept_is_final)
-        cost, basis = self.forecast.get(step, {}).get("held_core_seconds_an_image"), FORECAST_RATE
+        (_, cost), basis = self.forecast.get(step, (0.0, None)), FORECAST_RATE
         if cost is None:
             cost, basis = CORE_SECONDS.get(step), DEFAULT
         if cost is None:
@@ -88,7 +87,12 @@ class Outlook:
         """Images of a step as a share of those of an earlier one, by the forecast."""
         if step not in self.forecast or before not in self.forecast:
             return None
-        return self.forecast[step]["images"]["value"] / max(1.0, self.forecast[before]["images"]["value"])
+        return self.forecast[step][0] / max(1.0, self.forecast[before][0])
+
+
+def _told(step: dict[str, Any]) -> tuple[str, tuple[float, float | None]]:
+    cost = step["held_core_seconds_an_image"]
+    return str(step["step"]), (float(step["images"]["value"]), None if cost is None else float(cost))
 
 
 def cores() -> float:

@@ -95,6 +95,17 @@ def test_the_forecast_of_the_run_is_used_where_a_step_has_not_begun(tmp_path: Pa
         assert {step.basis for step in told.steps[1:]} == {"forecast"}
 
 
+@pytest.mark.parametrize("text", ["{", '{"steps": [{"step": "score"}]}', '{"steps": [{"step": "score", "images": 3}]}'])
+def test_a_forecast_that_cannot_be_read_ends_no_run(tmp_path: Path, quiet: io.StringIO, text: str):
+    run = Run(tmp_path)
+    selected(run)
+    run.write_bytes("forecast.json", text.encode())
+    with Follower(run, "small", STEPS) as follower:
+        follower.begin("score")
+        assert follower.progress().steps[3].basis == "default"
+    assert quiet.getvalue().count("what remains cannot be reckoned") == 1
+
+
 def test_others_read_in_progress_json_how_far_it_is_and_how_it_ended(tmp_path: Path):
     run = Run(tmp_path)
     selected(run)
