@@ -114,9 +114,8 @@ def _candidates(pilot: Pilot, draws: Draws) -> np.ndarray:
     faces = pilot.slices.facecaption
     if faces.is_whole:
         return draws.constant(pilot.candidates)
-    twins = draws.spread(faces.twins, 1 / np.sqrt(max(1.0, faces.met)))
-    share = draws.share(min(pilot.candidates, faces.seen), faces.seen)
-    return np.maximum(1.0, share * faces.rows - np.maximum(0.0, twins))
+    images = pilot.overlap.whole(faces.rows, draws.weights(len(pilot.overlap.rows)))
+    return np.maximum(1.0, images * draws.share(pilot.candidates, max(pilot.candidates, pilot.overlap.distinct)))
 
 
 def _selected(recipe: Recipe, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -197,7 +196,7 @@ def _notes(recipe: Recipe, pilot: Pilot) -> list[str]:
             "all candidates, not of the largest"
         )
     if not pilot.slices.facecaption.is_whole:
-        known = population(pilot.slices, pilot.candidates)
+        known = population(pilot.slices, pilot.overlap, pilot.candidates)
         notes.append(
             f"About {known:,.0f} candidates, by {pilot.slices.facecaption.seen:,} rows of {pilot.slices.facecaption.rows:,}"
         )

@@ -19,6 +19,7 @@ from common.progress import say
 from curation.pipeline import STEPS, Curation
 from curation.planning.facts import ImageFacts, read_facts
 from curation.planning.meter import Meter, StepCost
+from curation.planning.population import Overlap
 from curation.planning.processes import CoreSeconds
 from curation.planning.tables import SourceSlices, slices_of
 from curation.progress.outlook import cores
@@ -34,11 +35,12 @@ SHARDS = 8
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a pilot found. `slices`: of the sources; `candidates`: of the rows that were looked at; `eligible`: of them those
+    """What a pilot found. `slices`: of the sources, `overlap`: of FaceCaption's; `candidates`: of the rows that were looked at; `eligible`: of them those
     that the recipe would fetch, of which the pilot's are a random part; `faces`: rows that these were; `look`: the cost of selecting
     from all slices, `costs`: of the pilot's steps; `part_size`: of its fetch; `cores`, `gpus`: that it had."""
 
     slices: SourceSlices
+    overlap: Overlap
     candidates: int
     eligible: int
     faces: int
@@ -61,6 +63,7 @@ def run_pilot(recipe: Recipe, images: int, seed: int) -> Pilot:
     with tempfile.TemporaryDirectory(prefix="pilot-") as place, CoreSeconds() as core_seconds, connected():
         folder, look = Path(place), Meter(core_seconds)
         slices = slices_of(recipe.sources, folder / "slices", random)
+        overlap = Overlap.of(slices.facecaption.files)
         tree = recipe.model_dump(mode="json")
         tree["sources"] = slices.as_sources().model_dump(mode="json")
         sorts = not recipe.select.key.startswith("image_")  # which only the whole of LAION-Face tells
@@ -70,7 +73,7 @@ def run_pilot(recipe: Recipe, images: int, seed: int) -> Pilot:
         with look.step("select"):
             first.do("select")
         candidates = selected_counts(first.run)["candidates"]
-        share = fetched_share(recipe, population(slices, candidates)) if sorts else 1.0
+        share = fetched_share(recipe, population(slices, overlap, candidates)) if sorts else 1.0
         eligible = max(1, round(share * candidates))
         chosen = _chosen(first.run, eligible, images, random)
         say(
@@ -85,6 +88,7 @@ def run_pilot(recipe: Recipe, images: int, seed: int) -> Pilot:
         gpus = ray.cluster_resources().get("GPU", 0.0) if can_use_gpus() else 0.0
         return Pilot(
             slices=slices,
+            overlap=overlap,
             candidates=candidates,
             eligible=eligible,
             faces=faces.num_rows,
@@ -106,10 +110,13 @@ def measured(curation: Curation, core_seconds: CoreSeconds) -> dict[str, StepCos
     return {step: meter.cost(step) for step in STEPS}
 
 
-def population(slices: SourceSlices, candidates: int) -> float:
+def population(slices: SourceSlices, overlap: Overlap, candidates: int) -> float:
     """How many candidates the whole has, where the slices have so many."""
     faces = slices.facecaption
-    return max(1.0, candidates * faces.rows / max(1, faces.seen) - faces.twins)
+    if faces.is_whole:
+        return float(candidates)
+    (images,) = overlap.whole(faces.rows, np.ones((1, len(overlap.rows))))
+    return max(1.0, images * candidates / max(1, overlap.distinct))
 
 
 def fetched_share(recipe: Recipe, candidates: float) -> float:

@@ -102,6 +102,10 @@ class Draws:
         """So many of them, with replacement."""
         return values[self._random.integers(0, len(values), count)].tolist()
 
+    def weights(self, count: int) -> np.ndarray:
+        """float64 (DRAWS, count): how often each of `count` things is drawn, with replacement."""
+        return self._random.multinomial(count, np.full(count, 1 / count), DRAWS).astype(np.float64)
+
     def guess(self, value: float) -> np.ndarray:
         """Of a default: between a third of it and three times as much."""
         return value * np.exp(self._random.normal(0.0, np.log(GUESS) / 1.645, DRAWS))

@@ -1,48 +1,38 @@
 """A cheap look at the sources: slices of a few row groups, written as small tables of the same schema.
 
-The whole is not joined for a forecast. What a slice cannot show, the same image in rows far apart, is told from the pairs
-that meet between slices: of all pairs of rows they are a known share.
+The whole is not joined for a forecast; population.py says what slices tell of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.paths import open_file
 from curation.recipe.recipe import LaionFace, Sources
 from curation.sources import facecaption, hq4m, laion_face
-from curation.sources.columns import find_column, texts
+from curation.sources.columns import find_column
 from curation.sources.files import BUFFER, expand_paths
-from curation.sources.urls import MACROS
 
-SLICES = 8
+SLICES = 24
 ROWS = 40_000  # of all slices of a source together
 REACH = 300_000  # rows of a row group's beginning, where its slice lies: to be further on is to read all before it
 BATCH = 5_000
-IDS_SQL = "SELECT DISTINCT id_in(url) AS id FROM source WHERE id IS NOT NULL"
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Of one source: its rows and the bytes of the columns that are read, the rows that were looked at, and where these are now. `twins`: how many rows of the
-    whole are of an image that has another row far apart, by the `met` pairs that were seen."""
+    """Of one source: its rows and the bytes of the columns that are read, the rows that were looked at, and where these are now."""
 
     rows: int
     bytes: int
     seen: int
     files: tuple[str, ...]
-    twins: float = 0.0
-    met: float = 0.0
 
     @property
     def is_whole(self) -> bool:
@@ -95,7 +85,7 @@ def slices_of(sources: Sources, folder: Path, random: np.random.Generator, rows:
         laion = _look(laion_face.paths_of(sources.laion_face), columns, folder / "laion", random, rows)
     if sources.hq4m:
         hq = _look(expand_paths(sources.hq4m, hq4m.FIELD), list(hq4m.COLUMNS), folder / "hq", random, rows)
-    return SourceSlices(_with_twins(faces), laion, hq)
+    return SourceSlices(faces, laion, hq)
 
 
 @dataclass(frozen=True)
@@ -109,16 +99,24 @@ def _look(paths: list[str], columns: list[str], folder: Path, random: np.random.
     folder.mkdir(parents=True)
     groups, size = _groups_of(paths, columns)
     total = sum(group.rows for group in groups)
-    if total > rows:
-        groups = [groups[at] for at in random.permutation(len(groups))[:SLICES]]
-    most, seen, files = math.ceil(rows / len(groups)) if total > rows else total, 0, []
-    for number, group in enumerate(groups):
-        start = int(random.integers(0, max(0, min(group.rows, REACH) - most) + 1))
-        table = _slice(group, columns, start, most)
+    windows = [(group, 0, group.rows) for group in groups]
+    if total > rows:  # of few large row groups several slices each
+        windows = [window for group in groups for window in _windows(group, math.ceil(SLICES / len(groups)))]
+        windows = [windows[at] for at in random.permutation(len(windows))[:SLICES]]
+    most, seen, files = math.ceil(rows / len(windows)) if total > rows else total, 0, []
+    for number, (group, first, end) in enumerate(windows):
+        start = int(random.integers(first, max(first, end - most) + 1))
+        table = _slice(group, columns, start, min(most, end - start))
         files.append(str(folder / f"part-{number:05d}.parquet"))
         pq.write_table(table, files[-1])
         seen += table.num_rows
     return Slices(total, size, seen, tuple(files))
+
+
+def _windows(group: _Group, count: int) -> list[tuple[_Group, int, int]]:
+    """Ranges of rows within reach that share none."""
+    edges = np.linspace(0, min(group.rows, REACH), count + 1).astype(int).tolist()
+    return [(group, first, end) for first, end in zip(edges[:-1], edges[1:], strict=True) if end > first]
 
 
 def _groups_of(paths: list[str], columns: list[str]) -> tuple[list[_Group], int]:
@@ -155,26 +153,3 @@ def _slice(group: _Group, columns: list[str], start: int, most: int) -> pa.Table
         return table.slice(start - (read - table.num_rows), most).rename_columns(
             [found[name] for name in table.column_names]
         )
-
-
-def _with_twins(slices: Slices) -> Slices:
-    if slices.is_whole or len(slices.files) < 2:
-        return slices
-    ids, sizes = Counter(), []
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute(MACROS)
-        for path in slices.files:
-            urls = pc.cast(texts(pq.read_table(path, columns=["url"])["url"])[0], pa.string())
-            connection.register("source", pa.table({"url": urls}))
-            found = [row[0] for row in connection.sql(IDS_SQL).fetchall()]
-            ids.update(found)
-            sizes.append(len(found))
-    met = sum(count * (count - 1) / 2 for count in ids.values())
-    return replace(slices, twins=twins_of(met, sizes, slices.rows, slices.seen), met=met)
-
-
-def twins_of(met: float, sizes: Sequence[int], rows: int, seen: int) -> float:
-    """How many pairs of the same image the whole has, where `met` were found between slices of `sizes` images, `seen` rows."""
-    looked_at = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) / 2
-    images = sum(sizes) * rows / seen
-    return met * (images**2 / 2) / looked_at if looked_at else 0.0

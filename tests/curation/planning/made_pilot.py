@@ -9,6 +9,7 @@ import numpy as np
 from curation.planning.facts import ImageFacts
 from curation.planning.meter import StepCost
 from curation.planning.pilot import Pilot
+from curation.planning.population import Overlap
 from curation.planning.tables import Slices, SourceSlices
 from curation.recipe.recipe import Recipe, parse
 
@@ -63,6 +64,7 @@ def made_pilot(rows: int = 13_200_000, dead: float = 1 / 3, wait: float = 0.5, *
     }
     facts: dict[str, Any] = {
         "slices": SourceSlices(Slices(rows, 4_000_000_000, seen, ("a", "b")), None, None),
+        "overlap": Overlap(np.full(24, seen / 24), np.full(24, seen / 24), np.zeros((24, 24)), seen),
         "candidates": seen,
         "eligible": seen,
         "faces": IMAGES,
