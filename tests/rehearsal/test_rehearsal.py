@@ -13,9 +13,11 @@ from curation.cutting.cut import current_pass, read_funnel
 from curation.ledger.read import read_ledger
 from curation.packing.verify import fault_of
 from curation.pipeline import Curation, recipe_of
+from curation.planning.facts import read_facts
 from curation.report import main as report
 from curation.run_directory.run import Run
 from curation.run_directory.units import UnitScores, units_of
+from tests.curation.planning.coverage import held
 from tests.rehearsal.__main__ import main, rehearsal_recipe
 from tests.rehearsal.make import make_run
 from tests.rehearsal.pool import passing_pool, pool_of, scrambled
@@ -80,6 +82,14 @@ def test_evidence_is_distributed_as_the_samples(hundredth, pool):
     # no filter is run behind a rejection, but in the audit lane
     tried = [np.concatenate([part.evidence[name].seen for part in parts]).mean() for name in filters]
     assert tried == sorted(tried, reverse=True) and tried[-1] == pytest.approx(pool.tried["anime"].mean(), abs=0.03)
+
+
+def test_nine_of_ten_pilots_forecast_what_it_holds(hundredth):
+    facts = read_facts(hundredth, "sample")
+    counts = held(facts, len(facts), 300, range(60))
+    # nine of ten, of any ten: of sixty as many as chance allows
+    figures = [counts[name] / 60 for name in ("fetched", "taken", "kept", "came", "kept_size")]
+    assert np.mean(figures) >= 0.86 and min(figures) >= 0.78, counts
 
 
 def test_a_stricter_cut_keeps_a_part_and_runs_no_model(hundredth):
