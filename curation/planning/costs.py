@@ -19,7 +19,8 @@ from curation.progress.outlook import CORE_SECONDS
 from curation.progress.state import DEFAULT, MEASURED
 from curation.recipe.recipe import Recipe
 
-AGAIN = 0.25  # of a start's seconds: 90 % of the times that it is done again lie within this share of it
+# 90 % of the times that a start is done again lie within this share of it and so many seconds
+AGAIN, SECONDS = 0.25, 1.5
 PLAYED = 60  # parts of a fetch that are played through
 FEW = 5  # times as many rows as the pilot must be looked at, for the difference to tell what a row takes
 
@@ -111,7 +112,8 @@ class Costs:
         return np.maximum(1e-9, self._draws.ratio(cost.pieces[:, column], cost.pieces[:, 0]))
 
     def _start(self, seconds: float) -> np.ndarray:
-        return np.maximum(0.0, self._draws.spread(seconds, AGAIN / 1.645))
+        more_or_less = np.hypot(AGAIN * seconds, SECONDS) / 1.645
+        return np.maximum(0.0, seconds + self._draws.spread(more_or_less))
 
     def _default(self, step: str, cost: StepCost, images: np.ndarray) -> Cost:
         an_image = self._draws.guess(CORE_SECONDS[step])

@@ -30,7 +30,7 @@ from curation.run_directory.schemas import CANDIDATE
 from curation.sources.join import check_sources
 
 PARTS = 12  # a step's cost is told from its start's by several results
-SHARDS = 8
+SHARD = 16  # samples, at least: of fewer a shard's own cost would be most of theirs
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _small(tree: dict[str, Any], recipe: Recipe, source: str, images: int) -> Re
             "pack": {
                 **tree["pack"],
                 "caption": "face",
-                "samples_per_shard": min(recipe.pack.samples_per_shard, max(4, images // (3 * SHARDS))),
+                "samples_per_shard": min(recipe.pack.samples_per_shard, max(SHARD, images // (2 * PARTS))),
             },
         }
     )

@@ -90,9 +90,9 @@ class Draws:
             found[start : start + BLOCK] = (some.mean(axis=1) - values.mean()) / np.where(error, error, np.inf)
         return found.clip(-LONGEST, LONGEST)
 
-    def spread(self, value: float, share: float) -> np.ndarray:
-        """Normal around a value, with a standard deviation that is a share of it."""
-        return value * (1 + share * self._random.normal(0.0, 1.0, DRAWS))
+    def spread(self, deviation: float) -> np.ndarray:
+        """Normal around 0."""
+        return deviation * self._random.normal(0.0, 1.0, DRAWS)
 
     def of_mean(self, values: np.ndarray) -> np.ndarray:
         """Of the mean of what `values` are a sample of."""
