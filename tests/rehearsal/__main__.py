@@ -23,7 +23,9 @@ from common.progress import say
 from curation.calibration.calibrate import ROOT
 from curation.recipe import recipe as recipes
 from curation.recipe.recipe import Recipe
+from curation.run_directory.candidates import selected_counts
 from curation.run_directory.run import Run
+from curation.run_directory.snapshot import snapshots
 from tests.bench.duel import Bench
 from tests.rehearsal.make import make_run
 from tests.rehearsal.measured import Measured, measured
@@ -47,7 +49,9 @@ def rehearse(rows: int, sample: Path, root: Path, processes: int) -> Bench:
         UserError: a step failed, or the numbers do not reconcile.
     """
     recipe = rehearsal_recipe()
-    run = make_run(root, rows, recipe, pool_of(Run(sample), recipe), processes=processes)
+    run = Run(root)
+    if not _is_made(root, rows):
+        run = make_run(root, rows, recipe, pool_of(Run(sample), recipe), processes=processes)
     bench = Bench(f"rehearsal of {rows:,} selected images, each step once")
 
     def step(name: str, *arguments: str) -> Measured:
@@ -74,6 +78,12 @@ def rehearse(rows: int, sample: Path, root: Path, processes: int) -> Bench:
     return bench
 
 
+def _is_made(root: Path, rows: int) -> bool:
+    """Whether a run of that size was made there, and kept."""
+    run = Run(root)
+    return bool(snapshots(run)) and selected_counts(run)["selected"] == rows
+
+
 def core_seconds_said(took: Measured) -> float:
     return float(took.said.split()[-2])
 
@@ -96,8 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
     def call() -> int:
         if not (options.sample / "manifest.json").exists():
             raise UserError(f"{options.sample}: no run is there: `make curate` makes the sample's")
-        if options.root and options.root.exists() and any(options.root.iterdir()):
-            raise UserError(f"{options.root}: something is there: name a folder that is empty, or not there yet")
+        if (
+            options.root
+            and options.root.exists()
+            and any(options.root.iterdir())
+            and not _is_made(options.root, options.rows)
+        ):
+            raise UserError(f"{options.root}: something else is there: name a folder that is empty, or not there yet")
         root = options.root or Path(tempfile.mkdtemp(prefix="rehearsal-", dir=options.sample.parent))
         try:
             table = rehearse(options.rows, options.sample, root, options.processes).table
