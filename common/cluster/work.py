@@ -40,6 +40,7 @@ def map_with_actors(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.most, initial_size=pool.start),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
+            memory=pool.memory or None,
             max_task_retries=retries,
         )
 

@@ -63,6 +63,15 @@ def decode(data: bytes, limits: ImageLimits = DEFAULT_LIMITS, full_size: bool = 
     return Picture(_upright(rgb, header.orientation), width, height, header.orientation, kind, header.notes)
 
 
+def memory_of(data: bytes) -> int:
+    """Bytes that decoding takes at most, by the header; 0 where there is nothing to decode."""
+    kind = announced(data) if data else ""
+    try:
+        return read_header(data, kind).memory if kind in DECODED else 0
+    except Undecodable:
+        return 0
+
+
 def _require_limits(header: Header, limits: ImageLimits) -> None:
     size = f"{header.width} x {header.height}"
     if header.width * header.height > limits.max_pixels:

@@ -97,6 +97,11 @@ class Score(Section):
     split_devices: bool | None = Field(
         None, description="an operator a device; default: where a good part of the CPUs is on machines without a GPU"
     )
+    memory_gb: float = Field(
+        1.2,
+        gt=0,
+        description="of an actor: so many run at once as a machine has memory for; pictures take what models leave",
+    )
     audit_share: Share = Field(0.01, description="images that go through every filter whatever the verdict")
     audit_minimum: int = Field(2000, ge=0)
 

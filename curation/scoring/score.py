@@ -96,12 +96,12 @@ def score(
 
 def pool_of(device: str, recipe: Recipe, machines: list[Machine], units: int, operators: int) -> Pool:
     """The actors of one of `operators` operators. Machines with GPUs are the GPU operator's alone, if there are others."""
-    asked = recipe.score.workers
+    asked, memory = recipe.score.workers, 1e9 * recipe.score.memory_gb
     without_gpus = [machine for machine in machines if not machine.gpus]
     share = 1 if 0 < len(without_gpus) < len(machines) else operators
     if device == "gpu":
-        return gpu_pool(machines, asked, units, recipe.score.actors_a_gpu, share)
-    return cpu_pool(without_gpus or machines, asked, units, share)
+        return gpu_pool(machines, asked, units, recipe.score.actors_a_gpu, share, memory)
+    return cpu_pool(without_gpus or machines, asked, units, share, memory)
 
 
 def _usable(machines: list[Machine]) -> list[Machine]:
@@ -114,7 +114,7 @@ def _usable(machines: list[Machine]) -> list[Machine]:
         f"{gpus:g} GPUs are there, but this onnxruntime is its CPU build: going on with CPUs. "
         "Install onnxruntime-gpu in its place to use them",
     )
-    return [Machine(machine.cpus, 0.0) for machine in machines]
+    return [Machine(machine.cpus, 0.0, machine.memory) for machine in machines]
 
 
 def _with_work(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from common.decode import Picture
 from curation.filters.base import Filter
 from curation.scoring.batch import score_each
 
+GLANCE = 0.05  # seconds
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
@@ -34,10 +36,24 @@ class Threads:
         self._scoring = ThreadPoolExecutor(count, thread_name_prefix="score") if count > 1 else None
         self._open_filters, self._local = open_filters, threading.local()
 
+    @property
+    def are_there(self) -> bool:
+        """Whether anything is done ahead."""
+        return self._pool is not None
+
     def ahead(
-        self, items: Iterable[Item], call: Callable[[Item], Result], batch: int
+        self, items: Iterable[Item], call: Callable[[Item], Result], batch: int, idle: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[Item, Callable[[], Result]]]:
-        """(item, what gives its result) in order; so many are begun ahead that a batch's time in the model is filled."""
+        """(item, what gives its result) in order; so many are begun ahead that a batch's time in the model is filled.
+
+        `idle` is called again and again while a result is waited for.
+        """
+
+        def result(future: Future[Result]) -> Result:
+            while not wait([future], GLANCE).done:
+                idle()
+            return future.result()
+
         if self._pool is None:
             for item in items:
                 yield item, lambda item=item: call(item)
@@ -48,10 +64,10 @@ class Threads:
                 begun.append((item, self._pool.submit(call, item)))
                 if len(begun) > self.count + 2 * batch:
                     first, future = begun.popleft()
-                    yield first, future.result
+                    yield first, partial(result, future)
             while begun:
                 first, future = begun.popleft()
-                yield first, future.result
+                yield first, partial(result, future)
         finally:
             for _, future in begun:
                 future.cancel()

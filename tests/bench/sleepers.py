@@ -24,7 +24,7 @@ from common.cluster.pools import Machine
 from common.decode import Picture
 from curation.filters.base import Filter
 from curation.recipe.recipe import Recipe
-from curation.scoring import operator
+from curation.scoring import operator, unit_in_work
 from curation.scoring.operator import ScoringOperator
 from tests.rehearsal.make import make_run
 from tests.rehearsal.pool import PASSING, passing_pool
@@ -135,7 +135,7 @@ class SleepingOperator(ScoringOperator):
             tokens.hold("cpu", recipe._work.decode)
             return picture
 
-        operator.decode, operator.UnitBytes = decode, _NoBytes
+        unit_in_work.decode, operator.UnitBytes = decode, _NoBytes
         super().__init__(run, recipe, *arguments, **named)
 
     def _warm_up(self) -> None:

@@ -54,3 +54,14 @@ def test_cores_and_gpus_are_busy_where_both_would_just_be_full():
     assert all(0.9 < share <= 1.0001 for share in busy), busy
     alone = shares(simulated([BOX], work, 2, 1000, 1), [BOX])
     assert max(alone) < 0.9, "one actor leaves the GPU idle while it decodes"
+
+
+def test_no_more_actors_than_a_machine_has_memory_for():
+    laptop, box = Machine(8, 0, 6e9), Machine(16, 1, 10e9)
+    assert cpu_pool([laptop], None, units=100, memory=1.2e9).start == 5
+    assert cpu_pool([laptop] * 3, None, units=100, memory=1.2e9).start == 15
+    assert cpu_pool([laptop], None, units=100, share=2, memory=1.2e9).start == 2
+    assert gpu_pool([box], None, units=100, actors_a_gpu=4, memory=4e9).start == 2
+    alone = cpu_pool([laptop], None, units=100, memory=50e9)
+    assert (alone.start, alone.memory) == (1, 6e9)  # Ray would wait for ever for 50 GB
+    assert cpu_pool([Machine(8, 0)], None, units=100, memory=1.2e9).start == 8
