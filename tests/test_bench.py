@@ -12,8 +12,8 @@ from tests.bench import memory, selection
 from tests.bench.curation import bench_tar
 from tests.bench.duel import Bench
 from tests.bench.loading.loader import bench_loader, bench_reading, bench_seeking
-from tests.bench.selection.measure import statements
 from tests.bench.selection.normalised import image_id, urls_of_every_kind
+from tests.bench.selection.sides import statements
 from tests.bench.training import Size, inputs
 from tests.rehearsal.make import make_run
 from tests.rehearsal.pool import passing_pool

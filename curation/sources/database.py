@@ -36,6 +36,7 @@ class Database:
                 "autoload_known_extensions": "false",
             }
         )
+        self._connection.execute("SET enable_progress_bar = false")  # it would write into the command's output
         self._connection.execute(MACROS)
 
     def __enter__(self) -> Database:

@@ -7,20 +7,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 
 from common.progress import say
-from tests.bench.duel import Bench, core_seconds
+from tests.bench.duel import Bench
 from tests.bench.selection.made_sources import make_sources
 
 FACES, LAION, ROUNDS = 1_300_000, 5_000_000, 3
 SHARE = 0.76  # of FaceCaption's rows, as the recipe takes 10M of 13.2M
-MEMORY_GB = 4.0  # of DuckDB, on both sides
-SQL = Path(__file__).parent / "baseline.sql"
 Told = dict[str, float]
 
 
@@ -48,14 +44,6 @@ def bench(
     return found
 
 
-def statements(**values: str) -> list[str]:
-    """The baseline's, with its names filled in."""
-    text = SQL.read_text()
-    for name, value in values.items():
-        text = text.replace("${" + name + "}", value)
-    return [statement.query for statement in duckdb.extract_statements(text)]
-
-
 def _told_rows(out: str, table: str) -> tuple[int, int]:
     """How many rows a table has, and a number that is made of all that they say."""
     path = f"{out}/{table}/*.parquet" if Path(f"{out}/{table}").is_dir() else f"{out}/{table}.parquet"
@@ -65,63 +53,9 @@ def _told_rows(out: str, table: str) -> tuple[int, int]:
 
 def _child(*arguments: str) -> Told:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.selection.measure", *arguments],
+        [sys.executable, "-m", "tests.bench.selection.sides", *arguments],
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
-
-
-# -- in a process of its own -------------------------------------------------------------------------------------------
-
-
-def baseline(folder: str, out: str, count: str) -> None:
-    Path(out).mkdir(exist_ok=True)
-    connection = duckdb.connect(
-        config={
-            "memory_limit": f"{MEMORY_GB}GB",
-            "temp_directory": f"{out}/spilled",
-            "preserve_insertion_order": "false",
-        }
-    )
-    for statement in statements(folder=folder, out=out, count=count):
-        connection.execute(statement)
-
-
-def ours(folder: str, out: str, count: str) -> None:
-    import shutil
-
-    from curation.recipe import recipe as recipes
-    from curation.run_directory.run import Run
-    from curation.sources.join import check_sources
-    from curation.sources.top_k import select
-
-    shutil.rmtree(out, ignore_errors=True)
-    recipe = recipes.parse(
-        {
-            "name": "made",
-            "sources": {
-                "facecaption": [f"{folder}/faces-*.parquet"],
-                "laion_face": {"parts": [f"{folder}/part-*.parquet"]},
-            },
-            "select": {"count": int(count), "rank_over": "metadata", "memory_gb": MEMORY_GB},
-        }
-    )
-    check_sources(recipe)
-    select(Run(out), recipe)
-
-
-def _measured(side: Callable[..., None], *arguments: str) -> Told:
-    started = time.perf_counter()
-    spent = core_seconds(lambda: side(*arguments))
-    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return {
-        "core-seconds": spent,
-        "seconds": time.perf_counter() - started,
-        "MB at most": int(held.split()[1]) / 1024,
-    }
-
-
-if __name__ == "__main__":
-    print(json.dumps(_measured({"ours": ours, "baseline": baseline}[sys.argv[1]], *sys.argv[2:])))

@@ -13,9 +13,10 @@ from common.settings import RecipeError
 from curation.recipe import recipe as recipes
 from curation.run_directory.run import Run
 from curation.sources import database, files, urls
-from curation.sources.join import IdsClash
+from curation.sources.join import IdsClash, check_sources
 from curation.sources.top_k import select, wanted_and_selected
 from tests.bench.selection.normalised import image_id, urls_of_every_kind
+from tests.servers.bucket import s3_bucket
 from tests.world import url_ids
 
 
@@ -127,6 +128,25 @@ def test_ranks_are_exact_and_ties_go_by_id(tmp_path):
     assert [row["rank"] for row in rows] == list(range(len(expected)))
 
 
+def test_a_bucket_is_as_good_as_a_disk(tmp_path):
+    import s3fs
+
+    faces = many_faces(300)
+    here, counts = selected_of(tmp_path / "here", faces, count=100)
+    with s3_bucket("both"):
+        for name in ("faces.parquet", "part-00000.parquet"):
+            s3fs.S3FileSystem().put_file(str(tmp_path / "here" / name), f"both/in [1]/{name}")
+        laion = {"parts": ["s3://both/in [1]/part-*.parquet"]}
+        sources = {"facecaption": ["s3://both/in [1]/faces.parquet"], "laion_face": laion}
+        run = Run("s3://both/run [1]")
+        recipe = recipes.parse({"name": "x", "sources": sources, "select": {"count": 100}})
+        check_sources(recipe)
+        assert select(run, recipe) == counts
+        rows = run.read_tables("candidates/*.parquet").to_pylist()
+        assert not run.glob("work/**")
+    assert sorted(rows, key=lambda row: row["rank"]) == here
+
+
 def test_row_groups_change_nothing(tmp_path, monkeypatch):
     faces = many_faces()
     plain = selected_of(tmp_path / "plain", faces, count=100)
@@ -227,6 +247,7 @@ def test_a_count_out_of_reach_can_be_corrected(small_world, tmp_path):
     run.write_bytes("work/sources/spilled.tmp", b"left by another selection")
     Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50")).do("select")
     assert run.read_json("selected/counts.json")["wanted"] == 50
+    Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50", "select.memory_gb=1"))
     with pytest.raises(RecipeError, match="started with another `images`"):
         Curation(run, small_recipe(small_world, "select.fraction=null", "select.count=50", "images.min_side=64"))
 
