@@ -75,6 +75,7 @@ class Tables:
         }
         self._connection = duckdb.connect(config=config)
         # compressed, as on a disk: of a million images a third less
+        self._connection.execute("SET enable_progress_bar = false")  # DuckDB's own would be in what the report prints
         self._connection.execute("ATTACH ':memory:' AS run (COMPRESS); USE run")
         self._connection.execute(SCHEMA)
         self.present: set[str] = set()

@@ -38,6 +38,7 @@ class Overlap:
         """Of FaceCaption's slices."""
         ids, rows = [], []
         with duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it would be in what the command prints
             connection.execute(MACROS)
             for path in files:
                 urls = pc.cast(texts(pq.read_table(path, columns=["url"])["url"])[0], pa.string())
