@@ -19,6 +19,18 @@ def sum_over_ranks(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor
 
 
+def host_group(device: torch.device) -> dist.ProcessGroup | None:
+    """A group of all ranks whose values are on the host, so that no GPU is waited for; None: the usual one is such."""
+    return None if device.type == "cpu" else dist.new_group(backend="gloo")
+
+
+def sum_on_hosts(values: list[float], hosts: dist.ProcessGroup | None) -> list[float]:
+    """The sum of every rank's values, one by one. `hosts`: of `host_group`."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(tensor, group=hosts)
+    return tensor.tolist()
+
+
 def gather(value: T) -> list[T]:
     """Every rank's value, in the order of the ranks. Pickled: for what is small or rare."""
     values: list[T | None] = [None] * dist.get_world_size()

@@ -54,11 +54,13 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
 
 
 class Trained:
-    """The engine and what is trained in it, by name."""
+    """The engine and what is trained in it, by name. `dropped`: DeepSpeed did not make the last update, since the gradient
+    was not finite; it says so on the host, where it has looked anyway."""
 
     def __init__(self, engine: Any, stage: int, names: dict[str, nn.Parameter], ema: float | None, channels_last: bool):
         self.engine, self.stage, self.parameters, self.decay = engine, stage, names, ema
         self.channels_last = channels_last
+        self.dropped = False
 
     def __call__(self, *arguments: torch.Tensor) -> torch.Tensor:
         """`FaceMakeUp.forward`. Pictures go in with their channels last, where that was asked for, and stay so: a
@@ -130,11 +132,11 @@ class Trained:
     def fp16(self) -> bool:
         return self.engine.fp16_enabled()
 
-    def step(self, step: int, rate: float) -> float:
-        """Update at this learning rate; the gradient's norm before clipping. `step`: finished steps.
+    def step(self, step: int, rate: float) -> torch.Tensor | float:
+        """Update at this learning rate; the gradient's norm before clipping, left on the device. `step`: finished steps.
 
-        A norm that is not finite: nothing was updated (fp16, whose loss scale is then halved; and ZeRO 1-3), or the
-        weights are lost (ZeRO-0).
+        A norm that is not finite: nothing was updated and `dropped` is true (fp16, whose loss scale is then halved; and
+        ZeRO 1-3), or the weights are lost (ZeRO-0).
         """
         for group in self._base.param_groups:
             group["lr"] = rate
@@ -142,12 +144,14 @@ class Trained:
         if self.stage == 0:  # DeepSpeed tells none
             gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
+        skipped = self.engine.skipped_steps
         self.engine.step()
+        self.dropped = self.engine.skipped_steps > skipped
         if self.decay:
             with torch.no_grad():
                 for shard in self._shards():
                     self._base.state[shard]["ema"].lerp_(shard.data, 1 - ema_decay(self.decay, step))
-        return float(self.engine.get_global_grad_norm() if norm is None else norm)
+        return self.engine.get_global_grad_norm() if norm is None else norm
 
     @property
     def _base(self) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -14,14 +14,14 @@ import torch.distributed as dist
 from model.conditioning.identity import IdentityEncoder
 from training.assembly import RunParts, assemble, device_of
 from training.batches import loader
-from training.checkpoint import Checkpoints, Saved
-from training.collectives import gather_lists, hosts_and_pids, sum_over_ranks
-from training.data.micro_batch import MicroBatch
+from training.checkpoint import Checkpoints
+from training.collectives import host_group, hosts_and_pids, sum_on_hosts
+from training.data.micro_batch import MicroBatch, can_pin
 from training.engine import Trained, wrap
 from training.export import export
-from training.guards import Diverged, LossSpikeGuard, TooManyCorrupt, is_not_finite, too_many_corrupt
 from training.monitoring.held_out_panel import Evaluate, HeldOutPanel
 from training.monitoring.metrics import Meter
+from training.monitoring.outcomes import Outcomes, Watch
 from training.monitoring.profiling import profiled
 from training.monitoring.run_log import RunLog
 from training.monitoring.run_page import write_page
@@ -34,11 +34,12 @@ from training.stop_request import StopCheck, StopRequest
 
 @dataclass
 class Progress:
-    """What the caller is told after each step. `step`: finished steps."""
+    """What the caller is told after each step. `step`: finished steps; `loss`: of the last step that was read, which is
+    this one where it was logged or saved."""
 
     step: int
     steps: int
-    loss: float
+    loss: float | None
 
 
 @dataclass
@@ -54,21 +55,16 @@ class Run:
     device: torch.device
     rank: int
     world: int
+    hosts: dist.ProcessGroup | None
 
 
-class Slots(NamedTuple):
-    """Of one step, over all ranks: slots with a sound sample, corrupt ones, and the longest wait for data, in seconds."""
+class Before(NamedTuple):
+    """What the ranks tell each other before a step: slots with a sound sample, corrupt ones, the longest wait for data, in
+    seconds, and the highest stop request of any rank."""
 
     valid: int
     corrupt: int
     waited: float
-
-
-class StepResult(NamedTuple):
-    """Of one step, over all ranks: loss, gradient norm before clipping, and the highest stop request of any rank."""
-
-    loss: float
-    norm: float
     request: StopRequest
 
 
@@ -89,7 +85,7 @@ def train(
 
     Args:
         out: the run's folder; any filesystem that all ranks see.
-        stop_check: called on every rank after every step.
+        stop_check: called on every rank before every step.
         on_step: called on every rank after every step.
         identity_encoder: measures how alike the faces drawn for validation are; only rank 0's is used.
         evaluate: measures what is drawn from held-out photos (`recipe.evaluation`); called on rank 0.
@@ -105,7 +101,7 @@ def train(
     parts.model.to(device)
     trained = wrap(parts.model, recipe, world)
     start = resume(recipe, parts, trained, checkpoints, saved)
-    step, guard, corrupt = start.step, start.guard, start.corrupt
+    step = saved_at = start.step
     log = RunLog(out, rank)
     log.write("started", step, world=world, **hosts_and_pids(), cached=parts.cache_notes)
     panel = (
@@ -114,42 +110,62 @@ def train(
         else None
     )
     held_out = HeldOutPanel(parts, recipe.evaluation, evaluate) if evaluate and recipe.evaluation.every else None
-    run = Run(recipe, parts, trained, checkpoints, log, identity_encoder, device, rank, world)
+    hosts = host_group(device)
+    run = Run(recipe, parts, trained, checkpoints, log, identity_encoder, device, rank, world, hosts)
     facts = facts_of(recipe, parts)
     accumulation = parts.batches.accumulation
+    watch = Watch(recipe, log, checkpoints, start.guard, start.corrupt, trained.fp16)
+    outcomes, loss = Outcomes(device, accumulation * world), None
     feed = loader(
         parts.batches, step * accumulation, recipe.steps * accumulation, recipe.data.workers, recipe.data.prefetch,
-        pin=device.type == "cuda",
+        pin=can_pin(device),
     )  # fmt: skip
     if step == 0:
         _look(run, panel, held_out, step)
     meter = Meter(recipe, parts.config, device, world)
+
+    def read() -> None:
+        nonlocal loss
+        for outcome in outcomes.read():
+            watch.check(outcome)
+            meter.took(outcome.loss, outcome.norm)
+            loss = outcome.loss
+
+    def save() -> None:
+        nonlocal saved_at
+        read()  # nothing is saved that has diverged
+        stalled = checkpoints.save(trained, step, facts | watch.facts())
+        log.write("checkpoint", step, stalled_seconds=stalled)
+        saved_at = step
+
     with profiled(log.folder, recipe.monitoring.profile_steps, device) if rank == 0 else nullcontext() as trace:
         while step < recipe.steps:
             before = time.monotonic()
             micros = [next(feed) for _ in range(accumulation)]
             waited = time.monotonic() - before
             checkpoints.check()
-            slots = _count_slots(run, micros, waited)
-            result = _step(run, micros, slots.valid, step, stop_check)
+            # what is asked for during a step is met after it
+            told = _before_step(run, micros, waited, stop_check(step))
+            if told.request and saved_at < step:
+                save()
+            if told.request == StopRequest.STOP:
+                break
+            total, norm = _step(run, micros, told.valid, step)
             step += 1
-            if rank == 0:  # whose log it is; the others would count FLOPs for seconds
-                meter.step(slots.waited, result.loss, result.norm)
+            outcomes.add(step, total, norm, micros)
+            meter.step(told.waited)
             if trace is not None:
                 trace.step()
-            if is_not_finite(result.loss, result.norm, trained.fp16):
-                _stop_not_finite(run, micros, step, result)
-            corrupt += slots.corrupt
-            _report_corrupt(run, micros, step, slots.corrupt, corrupt)
             last = step == recipe.steps
-            if rank == 0 and (step % recipe.monitoring.log_every == 0 or last):
+            logs, saves = step % recipe.monitoring.log_every == 0 or last, step % recipe.saving.every == 0 or last
+            # elsewhere a dropped update is the end of the run, so it is looked at now
+            if logs or saves or (trained.dropped and not trained.fp16):
+                read()
+            watch.count_corrupt(micros, step, told.corrupt)
+            if rank == 0 and logs:  # whose log it is; the others would count FLOPs for seconds
                 log.write("train", step, **meter.line(step), **_skipped_updates(trained, step))
-            if guard.has_spiked(step, result.loss):
-                _stop_spiked(run, micros, step, guard)
-            ends = last or result.request == StopRequest.STOP
-            if step % recipe.saving.every == 0 or ends or result.request == StopRequest.SAVE:
-                stalled = checkpoints.save(trained, step, facts | guard.facts() | {"corrupt": corrupt})
-                log.write("checkpoint", step, stalled_seconds=stalled)
+            if saves:
+                save()
             with meter.aside():
                 _look(
                     run,
@@ -157,9 +173,7 @@ def train(
                     held_out if step % (recipe.evaluation.every or 1) == 0 or last else None,
                     step,
                 )
-            on_step(Progress(step, recipe.steps, result.loss))
-            if ends:
-                break
+            on_step(Progress(step, recipe.steps, loss))
     checkpoints.wait()
     if step < recipe.steps:
         log.write("stopped", step)
@@ -171,88 +185,38 @@ def train(
     return step
 
 
-def _count_slots(run: Run, micros: list[MicroBatch], waited: float) -> Slots:
-    """Before the step, whose loss is divided by the valid ones. For the slowest loader all ranks wait here."""
-    waits = [0.0] * run.world
-    waits[run.rank] = waited
+def _before_step(run: Run, micros: list[MicroBatch], waited: float, request: StopRequest) -> Before:
+    """The loss is divided by the valid slots. For the slowest loader all ranks wait here; the GPUs go on meanwhile."""
+    waits, requests = [0.0] * run.world, [0.0] * run.world
+    waits[run.rank], requests[run.rank] = waited, float(request)
     valid = sum(float(micro.valid.sum()) for micro in micros)
     corrupt = float(sum(len(micro.corrupt) for micro in micros))
-    sums = sum_over_ranks(torch.tensor([valid, corrupt, *waits]), run.device).tolist()
-    return Slots(int(sums[0]), int(sums[1]), max(sums[2:]))
+    sums = sum_on_hosts([valid, corrupt, *waits, *requests], run.hosts)
+    waits, requests = sums[2 : 2 + run.world], sums[2 + run.world :]
+    return Before(int(sums[0]), int(sums[1]), max(waits), StopRequest(int(max(requests))))
 
 
 def _skipped_updates(trained: Trained, step: int) -> dict[str, int]:
     return {"skipped_updates": step - trained.counts()["updates"]} if trained.fp16 else {}
 
 
-def _step(run: Run, micros: list[MicroBatch], valid: int, step: int, stop_check: StopCheck) -> StepResult:
-    """One step over all its micro-batches, `valid` of whose slots (over all ranks) hold a sound sample."""
-    recipe, trained, encoders, device = run.recipe, run.trained, run.parts.encoders, run.device
+def _step(run: Run, micros: list[MicroBatch], valid: int, step: int) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """One step over all its micro-batches, `valid` of whose slots (over all ranks) hold a sound sample: the sum of this
+    rank's losses, and the gradient's norm. Nothing here asks the device for a value, but DeepSpeed for what it drops."""
+    recipe, trained, encoders = run.recipe, run.trained, run.parts.encoders
     passes = len(micros) * run.world
-    total = torch.zeros((), device=device)
+    total = torch.zeros((), device=run.device)
     for micro in micros:
         inputs = encoders(micro)
         prediction = trained(*inputs.arguments())
         target = target_of(encoders.scheduler, inputs.latents, inputs.noise, inputs.timesteps)
         weights = min_snr_weights(encoders.scheduler, inputs.timesteps, recipe.objective.min_snr_gamma)
-        loss = share_of_step(losses(prediction, target), weights, micro.valid.to(device), valid, passes)
+        loss = share_of_step(losses(prediction, target), weights, inputs.valid, valid, passes)
         trained.engine.backward(loss)
         total += loss.detach()
         if len(micros) > 1 and micro is not micros[-1]:
             trained.engine.step()  # DeepSpeed counts micro-batches in it; it updates at the last one only
-    norm = trained.step(step, recipe.optimiser.lr_at(step, recipe.steps))
-    # the check comes last: a request that arrives during the step is met after it
-    request = stop_check(step + 1)
-    flags = [total, total.new_tensor(request == StopRequest.SAVE), total.new_tensor(request == StopRequest.STOP)]
-    loss, saves, stops = sum_over_ranks(torch.stack(flags), device).tolist()
-    highest = StopRequest.STOP if stops else StopRequest.SAVE if saves else StopRequest.NONE
-    return StepResult(loss / passes, norm, highest)
-
-
-def _stop_not_finite(run: Run, micros: list[MicroBatch], step: int, result: StepResult) -> None:
-    ids, saved = _log_diverged(run, micros, step, loss=str(result.loss), grad_norm=str(result.norm))
-    raise Diverged(
-        f"step {step}: loss {result.loss}, gradient norm {result.norm}. Its samples: {ids}. Last good "
-        f"checkpoint: {saved[-1].folder if saved else 'none'}. Lower optimiser.lr, or set engine.dtype to fp32, and start "
-        "again"
-    )
-
-
-def _stop_spiked(run: Run, micros: list[MicroBatch], step: int, guard: LossSpikeGuard) -> None:
-    ids, saved = _log_diverged(run, micros, step, **guard.facts())
-    good = [each.folder for each in saved if each.step <= guard.at]
-    raise Diverged(
-        f"step {step}: the mean loss of the last steps is more than {guard.factor:g} times what it was at step "
-        f"{guard.at} ({guard.lowest:.4g}). Samples of the last step: {ids}. Last checkpoint from before: "
-        f"{good[-1] if good else 'none is left; keep more with saving.keep'}. Remove the later ones, lower optimiser.lr "
-        "and start again; or raise monitoring.loss_spike_factor, if this is as it should be"
-    )
-
-
-def _log_diverged(run: Run, micros: list[MicroBatch], step: int, **facts: Any) -> tuple[str, list[Saved]]:
-    """The ids of the step's samples on all ranks, and the checkpoints that are there."""
-    ids = gather_lists([name for micro in micros for name in micro.ids])
-    run.log.write("diverged", step, **facts, ids=ids)
-    run.checkpoints.wait()
-    return ", ".join(ids), run.checkpoints.all()
-
-
-def _report_corrupt(run: Run, micros: list[MicroBatch], step: int, now: int, so_far: int) -> None:
-    """Write down which samples were corrupt; stop if they are too many.
-
-    `now`, `so_far`: counted over all ranks, so that either all of them gather or none does.
-    """
-    if not now:
-        return
-    problems = gather_lists([problem for micro in micros for problem in micro.corrupt])
-    for name, why in problems:
-        run.log.write("corrupt", step, id=name, why=why)
-    samples = step * run.recipe.batch.size
-    if too_many_corrupt(so_far, samples, run.recipe.data.corrupt_share):
-        raise TooManyCorrupt(
-            f"{so_far} of {samples} samples are corrupt, more than data.corrupt_share ({run.recipe.data.corrupt_share}): "
-            f"e.g. {problems[0]}; see log.jsonl"
-        )
+    return total, trained.step(step, recipe.optimiser.lr_at(step, recipe.steps))
 
 
 def _look(run: Run, panel: Panel | None, held_out: HeldOutPanel | None, step: int) -> None:

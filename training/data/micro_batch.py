@@ -46,10 +46,22 @@ class MicroBatch:
     def tensors(self) -> dict[str, torch.Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
-    def to(self, device: torch.device | str) -> MicroBatch:
-        moved = {name: value.to(device, non_blocking=True) for name, value in self.tensors().items()}
+    def to(self, device: torch.device) -> MicroBatch:
+        moved = {name: to_device(value, device) for name, value in self.tensors().items()}
         return MicroBatch(**{**vars(self), **moved})
 
     def pin_memory(self) -> MicroBatch:
         """Called by torch's loader."""
         return MicroBatch(**{**vars(self), **{name: value.pin_memory() for name, value in self.tensors().items()}})
+
+
+def can_pin(device: torch.device) -> bool:
+    """Has this device a way of its own to read the host's memory, which takes pages that stay where they are?"""
+    return device.type == "cuda" and torch.cuda.is_available()
+
+
+def to_device(value: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Sent from the host without waiting: for memory that is not pinned CUDA would wait until all before is done."""
+    if can_pin(device) and not value.is_pinned():
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)

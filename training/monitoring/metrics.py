@@ -31,6 +31,7 @@ class Meter:
     world: int
     started: float = field(default_factory=lambda: time.monotonic())
     waited: float = 0.0
+    done: int = 0
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
 
@@ -41,20 +42,25 @@ class Meter:
         yield
         self.started += time.monotonic() - before
 
-    def step(self, waited: float, loss: float, norm: float) -> None:
+    def step(self, waited: float) -> None:
         """`waited`: seconds until the step's data was there, on the rank that waited longest."""
         self.waited += waited
+        self.done += 1
+
+    def took(self, loss: float, norm: float) -> None:
+        """Of a step, once they have come from the device."""
         self.losses.append(loss)
         self.norms.append(norm)
 
     def line(self, step: int) -> dict[str, Any]:
-        """What is logged of the steps since the last line, which are then forgotten. `step`: finished steps."""
-        seconds, done = time.monotonic() - self.started, len(self.losses)
-        images = done * self.recipe.batch.size / seconds
+        """What is logged of the steps since the last line, which are then forgotten. `step`: finished steps, whose losses
+        have all been told: the device is done with them, so this is their time."""
+        seconds = time.monotonic() - self.started
+        images = self.done * self.recipe.batch.size / seconds
         flops = images * flops_of(self.config).step
         peak = peak_flops(self.device, self.recipe.engine.dtype)
         line = {
-            "loss": sum(self.losses) / done,
+            "loss": sum(self.losses) / len(self.losses),
             "lr": self.recipe.optimiser.lr_at(step - 1, self.recipe.steps),
             "images_per_second": images,
             "tflops_per_second": flops / 1e12,
@@ -63,7 +69,7 @@ class Meter:
             "grad_norm": _mean([norm for norm in self.norms if math.isfinite(norm)]),  # fp16 skips the others
             "peak_memory_gb": self._peak_memory() / 1e9,
         }
-        self.started, self.waited = time.monotonic(), 0.0
+        self.started, self.waited, self.done = time.monotonic(), 0.0, 0
         self.losses.clear()
         self.norms.clear()
         return line
