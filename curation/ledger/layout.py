@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.storage import REQUESTS
 from curation.cutting.cut import current_pass
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.run import Run
 from curation.run_directory.schemas import SnapshotCounts
 from curation.run_directory.scores import score_files
 from curation.run_directory.snapshot import snapshot_file
 
+NO_HASH = "0" * 16
 COUNTED = ("status", "width", "height", "sha256", "phash")  # of what the decoding of an image showed
 
 
@@ -25,14 +28,35 @@ def rows_of_snapshot(run: Run, name: str, counts: SnapshotCounts) -> str:
 
 
 def image_tables(run: Run) -> Iterator[tuple[str, pa.Table]]:
-    """(path, what the decoding of some images showed), file by file."""
+    """(path, what the decoding of some images showed, as it is stored), file by file."""
     paths, columns = run.glob("scores/*.parquet"), [f"image.{name}" for name in COUNTED]
-    for path, table in zip(paths, run.read_each(paths, ["id", *columns]), strict=True):
-        rows = table.filter(table["image"].is_valid()) if table["image"].null_count else table
-        facts = rows.flatten()
-        yield path, facts.rename_columns([name.removeprefix("image.") for name in facts.column_names])
+    yield from zip(paths, run.read_each(paths, ["id", *columns]), strict=True)
     paths = run.glob("scores/images/*.parquet")  # before format 5
     yield from zip(paths, run.read_each(paths), strict=True)
+
+
+def decode_facts(stored: pa.Table) -> pa.Table:
+    """`COUNTED` of rows of `image_tables` that have it; hashes as numbers, the first 64 bits of each, 0 where there is none."""
+    facts = stored
+    if "image" in stored.column_names:
+        whole = stored.filter(stored["image"].is_valid()) if stored["image"].null_count else stored
+        flat = whole.flatten()
+        facts = flat.rename_columns([name.removeprefix("image.") for name in flat.column_names])
+    for name in ("sha256", "phash"):
+        digits = pc.utf8_slice_codeunits(pc.fill_null(facts[name], NO_HASH), 0, 16)
+        try:
+            numbers = id_numbers(digits)
+        except (ValueError, pa.ArrowException):  # somewhere in it is no hash
+            numbers = np.array([_number_or_0(text) for text in digits.to_pylist()], np.uint64)
+        facts = facts.set_column(facts.column_names.index(name), name, pa.array(numbers))
+    return facts
+
+
+def _number_or_0(digits: str) -> int:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return 0
 
 
 def verdict_folder(run: Run, cut: str) -> str:

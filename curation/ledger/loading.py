@@ -6,7 +6,7 @@ import re
 
 import pyarrow as pa
 
-from curation.ledger.layout import annotation_tables, image_tables, rows_of_snapshot, verdict_folder
+from curation.ledger.layout import annotation_tables, decode_facts, image_tables, rows_of_snapshot, verdict_folder
 from curation.ledger.model import Ledger, Shard
 from curation.ledger.tables import LedgerError
 from curation.run_directory.run import Run
@@ -30,7 +30,7 @@ def load_tables(ledger: Ledger, snapshot_hash: str | None, encoder: str) -> None
     _load_verdicts(ledger)
     if ledger.has("verdicts"):
         _load_annotations(ledger, encoder)
-    _load(ledger, "planned", f"cuts/{ledger.cut}/plan.parquet", ["id", "shard"], "id, shard")
+    _load_large(ledger, "planned", f"cuts/{ledger.cut}/plan.parquet", ["id", "shard"], "id, shard")
     _load_shards(ledger)
 
 
@@ -38,6 +38,12 @@ def _load(ledger: Ledger, table: str, files: str, columns: list[str], values: st
     """Append `columns` of all matching files to a table; `values`: what is kept of a row, in SQL."""
     paths = ledger.run.glob(files)
     ledger.tables.insert(table, values, zip(paths, ledger.run.read_each(paths, columns), strict=True))
+
+
+def _load_large(ledger: Ledger, table: str, path: str, columns: list[str], values: str) -> None:
+    """As `_load`, of one file, which may have a row for every image: a row group at a time."""
+    if ledger.run.exists(path):
+        ledger.tables.insert(table, values, ((path, group) for group in ledger.run.read_groups(path, columns)))
 
 
 def _load_attempts(ledger: Ledger) -> None:
@@ -74,22 +80,20 @@ def _load_snapshot(ledger: Ledger, wanted_hash: str | None) -> None:
     name = next(of_the_cut, newest_first[0])
     ledger.snapshot = whole[name]
     columns = ["id", "unit", "tar", "offset", "size"]
-    _load(
-        ledger,
-        "taken",
-        rows_of_snapshot(ledger.run, name, whole[name]),
-        columns,
-        'id, unit, tar, "offset", size',
+    _load_large(
+        ledger, "taken", rows_of_snapshot(ledger.run, name, whole[name]), columns, 'id, unit, tar, "offset", size'
     )
 
 
 def _load_images(ledger: Ledger) -> None:
     """Rows of ids that are not taken (of an older snapshot) are left out; the doubles of a retried unit collapse."""
-    numbers = "coalesce(width, 0), coalesce(height, 0), first_64_bits(sha256), first_64_bits(phash)"
-    ledger.tables.insert("images", f"id, status, {numbers}", image_tables(ledger.run))
-    ledger.tables.execute("""
-        CREATE OR REPLACE TABLE images AS SELECT DISTINCT ON (id) * FROM images SEMI JOIN taken USING (id)
-    """)
+    tables, numbers = ledger.tables, "coalesce(width, 0), coalesce(height, 0), sha256, phash"
+    tables.insert("images", f"id, status, {numbers}", image_tables(ledger.run), decode_facts)
+    images = tables.size("images")
+    if not tables.distinct("images") == images == tables.shared("images", "taken"):
+        tables.execute(
+            "CREATE OR REPLACE TABLE images AS SELECT DISTINCT ON (id) * FROM images SEMI JOIN taken USING (id)"
+        )
 
 
 def _load_verdicts(ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ from curation.filters.registry import check_class
 from curation.ledger.layout import evidence_files, read_evidence
 from curation.ledger.model import Ledger
 from curation.ledger.tables import name_of
+from curation.run_directory.candidates import id_numbers
 from curation.run_directory.scores import description_file
 
 LIMIT = 200_000  # images
@@ -98,8 +99,7 @@ def read_scores(ledger: Ledger, limit: int = LIMIT) -> Scores:
         for table in evidence_tables(ledger, name, units):
             unknown = missing(table, item.columns[0].name)
             columns = [measured.value_of(table).astype(np.float64) for measured in mine[name]]
-            (ids,) = ledger.tables.arrays("SELECT id_number(id) FROM part", part=table.select(["id"]))
-            parts.append([ids, unknown, *(np.where(unknown, np.nan, column) for column in columns)])
+            parts.append([id_numbers(table["id"]), unknown, *(np.where(unknown, np.nan, column) for column in columns)])
         if not parts:
             continue
         ids, unknown, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -73,14 +73,20 @@ class Run(Storage):
             DamagedFile: it has not all of them, or is no table.
         """
         with self._named(relative):
-            # in this thread alone: pyarrow's own may outlive the interpreter when they read a Python file object
-            return table_of(pa.PythonFile(_Ranges(self, relative), "r"), columns)
+            return table_of(self._in_parts(relative), columns)
 
     def read_groups(self, relative: str, columns: list[str]) -> Iterator[pa.Table]:
         """These columns of a table that is large, a row group at a time; requests and errors as `read_columns`."""
         with self._named(relative):
-            yield from groups_of(pa.PythonFile(_Ranges(self, relative), "r"), columns)
+            yield from groups_of(self._in_parts(relative), columns)
         pa.default_memory_pool().release_unused()  # else a driver keeps several times what it holds of the table
+
+    def _in_parts(self, relative: str) -> pa.NativeFile:
+        """A file of which only what is asked for is read, in the caller's thread alone: pyarrow's own may outlive the
+        interpreter when they read a Python file object."""
+        if self.is_local:
+            return pa.OSFile(self.path(relative))
+        return pa.PythonFile(_Ranges(self, relative), "r")
 
     @contextlib.contextmanager
     def _named(self, relative: str) -> Iterator[None]:
