@@ -22,7 +22,8 @@ from curation.run_directory.candidates import with_numbers
 SCHEMA = r"""
     CREATE MACRO id_number(digits) AS
         CASE WHEN regexp_full_match(digits, '[0-9a-fA-F]{16}') THEN ('0x' || digits)::UBIGINT END;
-    CREATE MACRO authority_of(url) AS regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)', 1);
+    CREATE MACRO authority_of(url) AS
+        split_part(split_part(split_part(split_part(url, '://', 2), '/', 1), '?', 1), '#', 1);
     CREATE MACRO host_of(authority) AS coalesce(nullif(lower(regexp_extract(
         authority, '^(?:[^@]*@)?(\[[^\]]*\]|[^:]*)', 1)), ''), '(none)');
 
