@@ -85,7 +85,7 @@ class Run(Storage):
         """A file of which only what is asked for is read, in the caller's thread alone: pyarrow's own may outlive the
         interpreter when they read a Python file object."""
         if self.is_local:
-            return pa.OSFile(self.path(relative))
+            return pa.OSFile(os.fsencode(self.path(relative)))  # a name need not be text
         return pa.PythonFile(_Ranges(self, relative), "r")
 
     @contextlib.contextmanager
