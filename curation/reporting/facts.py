@@ -107,15 +107,19 @@ def duplicates(ledger: Ledger) -> tuple[Duplicates, Duplicates] | None:
     if not ledger.has("images") or not len(ledger.kept):
         return None
 
+    kept = "images SEMI JOIN kept USING (id)"
+
+    def several(key: str) -> str:
+        """Rows of the kept images of which another has the same `key`: few, so that only these are listed."""
+        return f"{kept} SEMI JOIN (SELECT {key} FROM {kept} GROUP BY {key} HAVING count(*) > 1) AS again USING ({key})"
+
     def groups(source: str, key: str) -> Duplicates:
         sql = f"SELECT list(id ORDER BY id) FROM {source} GROUP BY {key} HAVING count(*) > 1 ORDER BY count(*) DESC, min(id)"
         return Duplicates([ids for (ids,) in ledger.tables.rows(sql)])
 
     # a perceptual hash of 0: decoded before there was a hash, or a flat picture
-    other_bytes = (
-        "(SELECT min(id) AS id, min_by(phash, id) AS phash FROM images SEMI JOIN kept USING (id) GROUP BY sha256)"
-    )
-    return groups("images SEMI JOIN kept USING (id)", "sha256"), groups(f"{other_bytes} WHERE phash != 0", "phash")
+    other_bytes = f"(SELECT min(id) AS id, phash FROM {several('phash')} WHERE phash != 0 GROUP BY sha256, phash)"
+    return groups(several("sha256"), "sha256"), groups(other_bytes, "phash")
 
 
 # -- the shards ----------------------------------------------------------------------------------------------------

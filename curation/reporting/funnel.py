@@ -15,6 +15,7 @@ from curation.filters.base import DerivedCheck
 from curation.filters.registry import check_class
 from curation.ledger.model import Ledger
 from curation.run_directory.candidates import what_the_sort_did
+from curation.run_directory.schemas import SelectedCounts
 
 NO_IDENTITY = "no_identity"  # the one rejection after the checks: the identity encoder found no face to embed
 
@@ -75,7 +76,9 @@ def funnel(ledger: Ledger) -> list[Stage]:
         return tables.size(table) if ledger.has(table) else None
 
     counts = ledger.select_counts
-    sort = f": {counts['key']}, {what_the_sort_did(counts)}" if counts else ""
+    # a damaged file may lack what is said of it
+    whole = SelectedCounts.__required_keys__ <= counts.keys()
+    sort = f": {counts['key']}, {what_the_sort_did(counts)}" if whole else ""
     stages = [
         Stage("candidates", rows("candidates"), partial=partial["sources"]),
         Stage("selected", rows("selected"), f"by resolution{sort}", partial=partial["select"]),

@@ -32,7 +32,7 @@ def changed(world, tmp_path, **sections):
         ({"thresholds": {"faces": {"min_confidence": 0.05}}}, ["thresholds.faces.min_confidence", "0.1", "not stored"]),
         ({"sources": {"facecaption": ["/nowhere/at/all.parquet"]}}, ["sources.facecaption", "/nowhere/at/all.parquet"]),
         ({"select": {"count": 10}}, ["select", "exactly one of `count` and `fraction`"]),
-        ({"select": {"count": 10_000, "fraction": None}}, ["10,000", "103 candidates", "Lower the count"]),
+        ({"select": {"count": 10_000, "fraction": None}}, ["10,000", "132 rows", "Lower the count"]),
         ({"select": {"key": "image_area"}}, ["select.key", "LAION-Face", "box_min_side"]),
         ({"fetch": {"local_web": {"folder": "/nowhere/web"}}}, ["fetch.local_web.folder", "/nowhere/web"]),
         ({"sources": {"facecaption": ["${NOT_SET_ANYWHERE}/a.parquet"]}}, ["NOT_SET_ANYWHERE", "export"]),

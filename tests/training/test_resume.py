@@ -162,11 +162,12 @@ def test_what_was_corrupt_before_a_restart_still_counts(shards, base, tmp_path, 
     assert manifest_of(out)["corrupt"] == 0
 
     def corrupt(rank):
+        import training.monitoring.outcomes as outcomes
         import training.trainer as trainer
 
-        usual = trainer._count_slots
-        trainer._count_slots = lambda *arguments: usual(*arguments)._replace(corrupt=3)
-        trainer.gather_lists = lambda mine: [("0123456789abcdef", "cut short")] * 3
+        usual = trainer._before_step
+        trainer._before_step = lambda *arguments: usual(*arguments)._replace(corrupt=3)
+        outcomes.gather_lists = lambda mine: [("0123456789abcdef", "cut short")] * 3
 
     run_ranks(recipe_for(shards, base, steps=4, data__corrupt_share=0.5), out, hook=corrupt)
     assert manifest_of(out)["corrupt"] == 6
