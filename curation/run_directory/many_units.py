@@ -58,10 +58,10 @@ def read_many(run: Run, units: Sequence[Unit], filters: Mapping[str, Filter]) ->
     evidence = {}
     for name, item in filters.items():
         struct = rows.aligned(scores, item.column)
-        if struct is None:
-            evidence[name] = Evidence.align(item.schema.remove(0), len(ids) * [None], None)
-        else:
-            evidence[name] = Evidence(_table_of(struct, item), struct.is_valid().to_numpy(zero_copy_only=False))
+        if struct is None:  # none of these images was seen by it
+            fields = [field for field in item.schema if field.name != "id"]
+            struct = pa.nulls(len(ids), pa.struct(fields))
+        evidence[name] = Evidence(_table_of(struct, item), struct.is_valid().to_numpy(zero_copy_only=False))
     status = facts["status"].cast(pa.string())
     return ManyUnits(ids, names, status, evidence, _boxes(run, units, ids, turns_of(facts)))
 

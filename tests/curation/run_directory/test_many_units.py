@@ -109,6 +109,22 @@ def test_units_scored_in_several_passes(run, recipe):
     same(run, recipe)
 
 
+@pytest.mark.parametrize("left", [["id", "image"], None])
+def test_units_that_a_filter_or_none_has_seen(run, recipe, left):
+    """A recut with a filter of other settings: of the images of a whole group it has no evidence yet."""
+    for path in run.glob("scores/*.parquet"):
+        rows, unit = run.read_table(path), path.rpartition("/")[2].rpartition("-")[0]
+        run.fs.rm(run.path(path))
+        if left:
+            write_unit(run, "scores", unit, rows.select([*left, rows.column_names[2]]))
+    units = units_of(run, require_snapshot(run))
+    many = read_many(run, units, recipe.open_filters())
+    assert not many.evidence["faces"].seen.any() and many.evidence["faces"].table.num_rows == len(many.ids)
+    assert many.evidence["grayscale"].seen.any() == bool(left)
+    if left:
+        same(run, recipe)
+
+
 def test_what_was_fetched_in_another_order_or_beyond_what_is_taken(run, recipe):
     for path in run.glob("fetched/00/images/*.parquet"):
         rows = run.read_table(path)
