@@ -13,28 +13,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-from common.decode import Picture, Undecodable, decode
+from common.decode import Picture, decode
 from common.shard_format import write_tar
 from curation.calibration.calibrate import ROOT
 from curation.recipe import recipe as recipes
 from curation.recipe.recipe import Fetch
 from curation.run_directory.run import Run
-from curation.sample.photos import photos
 from tests.bench.duel import Bench, duel, seconds
+from tests.bench.scoring.photo_run import sample_photos
 from tests.world import url_ids
 
 
 def sample_bytes(count: int = 120) -> list[bytes]:
-    found = []
-    for photo in photos():
-        data = photo.path.read_bytes()
-        try:
-            decode(data)
-        except Undecodable:
-            continue
-        if data[:3] == b"\xff\xd8\xff":
-            found.append(data)
-    return found[:count]
+    """JPEGs of the sample."""
+    return [data for data, _ in sample_photos() if data[:3] == b"\xff\xd8\xff"][:count]
 
 
 def bench_decode(bench: Bench, data: list[bytes]) -> None:
